@@ -1,0 +1,1 @@
+"""Hyperspherical variational auto-encoders: an experiment runner and a library."""
