@@ -1,0 +1,24 @@
+"""What drawing from a distribution gives."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Draw(NamedTuple):
+    """A differentiable sample, with what its gradient and its cost need.
+
+    value has shape sample + batch + event, log_weight and proposals have shape sample + batch.
+    log_weight is 0; its gradient is the score that an estimator other than the pathwise one adds.
+    proposals counts the candidates used per sample, 1 where nothing is rejected.
+    """
+
+    value: Tensor
+    log_weight: Tensor
+    proposals: Tensor
+
+    @classmethod
+    def direct(cls, value: Tensor) -> "Draw":
+        """Returns the draw of a sampler that rejects nothing, with a one-dimensional event."""
+        shape = value.shape[:-1]
+        return cls(value, value.new_zeros(shape), value.new_ones(shape))

@@ -1,0 +1,85 @@
+"""The uniform distribution on the unit sphere."""
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution, register_kl
+
+from svae.distributions.draw import Draw
+from svae.distributions.sphere import log_sphere_area, uniform_direction, unit_sphere
+
+
+class HypersphericalUniform(Distribution):
+    """The uniform distribution on S^{m-1} = {x in R^m: |x| = 1}.
+
+    log p(x) = -log S, S = 2 pi^{m/2} / Gamma(m/2); mean 0, covariance I / m, no mode.
+
+    Args:
+        m: the dimension of the surrounding space, from 2 up.
+        batch_shape: the shape of independent copies.
+        dtype, device: those of samples and densities, torch's defaults if left out.
+        validate_args: whether values given to log_prob are checked.
+
+    Raises:
+        ValueError: if m is not an integer from 2 up.
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+    support = unit_sphere
+    has_rsample = True
+
+    def __init__(
+        self,
+        m: int,
+        batch_shape: Size | tuple[int, ...] = (),
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        validate_args: bool | None = None,
+    ):
+        if not isinstance(m, int) or m < 2:
+            raise ValueError(f"a sphere needs an integer m >= 2 as its ambient dimension, got {m}")
+        self._zero = torch.zeros((), dtype=dtype, device=device)
+        super().__init__(Size(batch_shape), Size((m,)), validate_args=validate_args)
+
+    def expand(self, batch_shape, _instance=None):
+        new = self._get_checked_instance(HypersphericalUniform, _instance)
+        new._zero = self._zero
+        super(HypersphericalUniform, new).__init__(
+            Size(batch_shape), self.event_shape, validate_args=False
+        )
+        new._validate_args = self._validate_args
+        return new
+
+    def draw(
+        self, shape: Size | tuple[int, ...] = (), generator: torch.Generator | None = None
+    ) -> Draw:
+        """Returns normalised normal vectors; all random numbers come from generator."""
+        shape = Size(shape) + self.batch_shape
+        return Draw.direct(uniform_direction(shape, self.event_shape[0], self._zero, generator))
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.draw(sample_shape).value
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        return value.new_full(shape, -log_sphere_area(self.event_shape[0]))
+
+    def entropy(self) -> Tensor:
+        return self._zero.expand(self.batch_shape) + log_sphere_area(self.event_shape[0])
+
+    @property
+    def mean(self) -> Tensor:
+        return self._zero.expand(self._extended_shape())
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean + 1 / self.event_shape[0]
+
+
+@register_kl(HypersphericalUniform, HypersphericalUniform)
+def _kl_uniform_uniform(p: HypersphericalUniform, q: HypersphericalUniform) -> Tensor:
+    if p.event_shape != q.event_shape:
+        raise ValueError(f"the spheres differ, in R^{p.event_shape[0]} and in R^{q.event_shape[0]}")
+    return p._zero.expand(torch.broadcast_shapes(p.batch_shape, q.batch_shape))
