@@ -2,7 +2,7 @@
 
 Everything rests on one integral over w = cos(theta), for n = 2 order + 1 >= 1,
 
-    M(x) = E[e^{xw}] = Gamma(order + 1) (2/x)^order I_order(x),     w ~ (1 - w^2)^{n/2 - 1} on [-1, 1],
+    M(x) = E[e^{xw}] = Gamma(order + 1) (2/x)^order I_order(x),     density of w ~ (1 - w^2)^{n/2 - 1},
 
 the moment generating function of a coordinate of a uniform point on the sphere S^n in R^{n+1}. Its
 derivatives are cumulants of w under the tilted density e^{xw} (1 - w^2)^{n/2 - 1}: the mean is the
@@ -57,7 +57,7 @@ def bessel_moments(order: float | Tensor, x: Tensor) -> BesselMoments:
         x: any shape, >= 0.
 
     Raises:
-        ValueError: if a number's order is negative or not finite, or a tensor's asks for a gradient.
+        ValueError: if the order is a negative or infinite number, or a tensor with a gradient.
     """
     return BesselMoments(*(field.to(x.dtype) for field in _moments(order, x)))
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 
 class UnitSphere(constraints.Constraint):
@@ -19,7 +19,7 @@ class UnitSphere(constraints.Constraint):
 
 unit_sphere = UnitSphere()
 # inf is refused: the limit is a point mass, without density or entropy
-concentration = constraints.interval(0.0, torch.finfo(torch.float64).max)
+finite_nonnegative = constraints.half_open_interval(0.0, math.inf)
 
 
 def log_sphere_area(m: int) -> float:
@@ -48,6 +48,19 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor) -> tuple[Tensor, Te
             f"{tuple(concentration.shape)} have batch shapes that do not broadcast"
         ) from error
     return loc.expand(*batch, m), concentration.expand(batch)
+
+
+def joint_batch_shape(p: Distribution, q: Distribution) -> Size:
+    """Returns the batch shape of a divergence between p and q.
+
+    Raises:
+        ValueError: if p and q live in spaces of different dimension.
+    """
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"a divergence needs one space, got R^{p.event_shape[0]} and R^{q.event_shape[0]}"
+        )
+    return torch.broadcast_shapes(p.batch_shape, q.batch_shape)
 
 
 def uniform_direction(

@@ -5,7 +5,12 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
 
 from svae.distributions.draw import Draw
-from svae.distributions.sphere import log_sphere_area, uniform_direction, unit_sphere
+from svae.distributions.sphere import (
+    joint_batch_shape,
+    log_sphere_area,
+    uniform_direction,
+    unit_sphere,
+)
 
 
 class HypersphericalUniform(Distribution):
@@ -80,6 +85,4 @@ class HypersphericalUniform(Distribution):
 
 @register_kl(HypersphericalUniform, HypersphericalUniform)
 def _kl_uniform_uniform(p: HypersphericalUniform, q: HypersphericalUniform) -> Tensor:
-    if p.event_shape != q.event_shape:
-        raise ValueError(f"the spheres differ, in R^{p.event_shape[0]} and in R^{q.event_shape[0]}")
-    return p._zero.expand(torch.broadcast_shapes(p.batch_shape, q.batch_shape))
+    return p.entropy().new_zeros(joint_batch_shape(p, q))
