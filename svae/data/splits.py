@@ -1,0 +1,75 @@
+"""What every data set hands to the program: three splits of observations on one device."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from svae.data.binarise import bernoulli
+
+
+@dataclass(frozen=True)
+class Split:
+    """Observations that are used for one purpose.
+
+    `values` is (N, D): the observations themselves (float32) or, where `binary`, the probabilities
+    of the pixels they are drawn from (float32 in [0, 1], or uint8 in units of 1/255). `labels` is
+    (N,) int64 or None.
+    """
+
+    values: Tensor
+    labels: Tensor | None = None
+    binary: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device) -> "Split":
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, values=self.values.to(device), labels=labels)
+
+    def observe(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor:
+        """Return the observations at `index`, float32 (n, D): fresh draws where they are binary."""
+        whole = self.values
+        values = whole[index] if isinstance(index, slice) else whole.index_select(0, index)
+        return bernoulli(values, generator) if self.binary else values
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None, *, shuffle: bool = False
+    ) -> Iterator[Tensor]:
+        """Yield every observation once, `batch_size` at a time, in order or shuffled."""
+        if not shuffle:
+            for start in range(0, len(self), batch_size):
+                yield self.observe(slice(start, start + batch_size), generator)
+            return
+        device = self.values.device
+        order = torch.randperm(len(self), generator=generator, device=device)
+        for index in order.split(batch_size):
+            yield self.observe(index, generator)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Training, validation and test split, and the likelihood that fits the observations.
+
+    `image_shape` is (height, width) where a row can be shown as a picture.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    likelihood: str
+    image_shape: tuple[int, int] | None = None
+
+    @property
+    def features(self) -> int:
+        return self.train.values.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.values.device
+
+    def to(self, device: torch.device) -> "DataSet":
+        names = ("train", "validation", "test")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
