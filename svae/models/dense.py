@@ -1,0 +1,65 @@
+"""The fully connected auto-encoder."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from svae.models.likelihoods import LIKELIHOODS
+
+
+class AutoEncoder(nn.Module):
+    """An MLP encoder, a latent family, and the mirrored MLP decoder.
+
+    Encoder: features -> hidden -> parameters of the posterior; decoder: latent vector -> hidden
+    reversed -> parameters of the likelihood; ReLU between (Davidson et al. 2018, section 5.2).
+
+    Args:
+        features: D, the length of an observation.
+        latent: a family from `svae.models.latent`.
+        likelihood: "bernoulli" or "gaussian".
+        hidden: widths of the hidden layers, the encoder's first one first.
+        half: compute the matrix products in bfloat16; everything about the latent distribution
+            stays in float32.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent,
+        likelihood: str = "bernoulli",
+        hidden: Sequence[int] = (256, 128),
+        half: bool = False,
+    ):
+        super().__init__()
+        self.latent = latent
+        self.half = half
+        self.encoder = _mlp(features, *hidden, latent.parameters)
+        self.decoder = _mlp(latent.embedding, *reversed(hidden), features)
+        self.likelihood_family = LIKELIHOODS[likelihood](features)
+
+    def posterior(self, observations: Tensor) -> Distribution:
+        """Return q(z | x) for observations (..., D)."""
+        with self._autocast(observations):
+            features = self.encoder(observations)
+        return self.latent.posterior(features)
+
+    def prior(self) -> Distribution:
+        """Return p(z)."""
+        return self.latent.prior(next(self.parameters()))
+
+    def likelihood(self, latent: Tensor) -> Distribution:
+        """Return p(x | z) for latent vectors (..., m)."""
+        with self._autocast(latent):
+            decoded = self.decoder(latent)
+        return self.likelihood_family(decoded.float())
+
+    def _autocast(self, like: Tensor):
+        return torch.autocast(like.device.type, torch.bfloat16, enabled=self.half)
+
+
+def _mlp(*widths: int) -> nn.Sequential:
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,86 @@
+"""Latent families: what an encoder returns -> posterior, and the prior; one class per family.
+
+A family has no parameters of its own. It says how many numbers per observation it needs
+(`parameters`), how long a latent vector is (`embedding`), turns the encoder's output into the
+posterior, and names what is worth logging about a posterior (`summary`).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Distribution
+
+from svae.distributions import (
+    DiagonalNormal,
+    HypersphericalUniform,
+    PowerSpherical,
+    VonMisesFisher,
+)
+
+
+class NormalFamily:
+    """Diagonal Gaussian posterior and standard Gaussian prior on R^d.
+
+    mu = linear, sigma = softplus(linear); Kingma and Welling 2014, section 3.
+    """
+
+    def __init__(self, latent_dim: int):
+        self.embedding = latent_dim
+        self.parameters = 2 * latent_dim
+
+    def posterior(self, features: Tensor) -> Distribution:
+        loc, scale = features.float().chunk(2, -1)
+        return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
+
+    def prior(self, like: Tensor) -> Distribution:
+        zeros = like.new_zeros(self.embedding)
+        return DiagonalNormal(zeros, zeros + 1, validate_args=False)
+
+    def summary(self, posterior: Distribution) -> dict[str, Tensor]:
+        return {"scale_mean": posterior.scale.mean(-1)}
+
+
+class _SphericalFamily:
+    """A posterior (mu, kappa) on the sphere S^d in R^(d+1) and the uniform prior.
+
+    mu = linear / |linear|, kappa = softplus(linear) + 1; Davidson et al. 2018, section 5.
+    """
+
+    def __init__(self, latent_dim: int):
+        # the one place where the dimension d of the manifold becomes the ambient dimension m
+        self.embedding = latent_dim + 1
+        self.parameters = self.embedding + 1
+
+    def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        features = features.float()
+        loc = F.normalize(features[..., :-1], dim=-1)
+        return loc, F.softplus(features[..., -1]) + 1
+
+    def prior(self, like: Tensor) -> Distribution:
+        return HypersphericalUniform(
+            self.embedding, dtype=like.dtype, device=like.device, validate_args=False
+        )
+
+    def summary(self, posterior: Distribution) -> dict[str, Tensor]:
+        return {"concentration_mean": posterior.concentration}
+
+
+class VonMisesFisherFamily(_SphericalFamily):
+    """von Mises-Fisher posterior with one of the samplers and gradient estimators."""
+
+    def __init__(self, latent_dim: int, sampler: str = "rejection", gradient: str = "implicit"):
+        super().__init__(latent_dim)
+        self.options = {"sampler": sampler, "gradient": gradient}
+        if sampler == "inversion" and latent_dim != 2:
+            raise ValueError(f"sampler=inversion: exists for latent_dim=2 only, got {latent_dim}")
+
+    def posterior(self, features: Tensor) -> Distribution:
+        loc, concentration = self.location_and_concentration(features)
+        return VonMisesFisher(loc, concentration, **self.options, validate_args=False)
+
+
+class PowerSphericalFamily(_SphericalFamily):
+    """Power Spherical posterior (De Cao and Aziz 2020)."""
+
+    def posterior(self, features: Tensor) -> Distribution:
+        loc, concentration = self.location_and_concentration(features)
+        return PowerSpherical(loc, concentration, validate_args=False)
