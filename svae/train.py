@@ -1,0 +1,139 @@
+"""The training loop: a generator of epochs that logs nothing and touches no file."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from svae.data.splits import DataSet
+from svae.objectives import Elbo, elbo
+from svae.streams import stream
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; the keys of `trainer`, with the seed, the baseline and the objective."""
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_epochs: int
+    patience: int
+    kl_weight: float
+    samples: int
+    baseline: str = "none"
+    objective: str = "val/elbo"
+    seed: int = 0
+
+    def kl_weight_at(self, epoch: int) -> float:
+        """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
+        return self.kl_weight * min(1.0, epoch / max(1, self.warmup_epochs))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave, and all that the next one has to know besides the tensors."""
+
+    number: int
+    metrics: dict[str, float]
+    best_epoch: int
+    best_value: float
+
+    @property
+    def improved(self) -> bool:
+        return self.best_epoch == self.number
+
+
+START = Epoch(0, {}, 0, -math.inf)
+
+
+class Diverged(RuntimeError):
+    """A loss or metric is not finite any more; says in which epoch and which quantity."""
+
+
+def train(
+    model,
+    optimizer: torch.optim.Optimizer,
+    data: DataSet,
+    settings: Settings,
+    last: Epoch = START,
+    restarts: int = 0,
+) -> Iterator[Epoch]:
+    """Train `model` in place and yield one record per epoch, up to the last or to early stopping.
+
+    Continues after the epoch `last`; given the tensors of that moment the result is that of a run
+    without the break, since every epoch draws from streams of its own. Training stops when the
+    objective on the validation split has not risen for `patience` epochs after the warm-up.
+
+    Raises:
+        Diverged: when a training or validation quantity is not finite.
+    """
+    while last.number < settings.max_epochs and not _exhausted(last, settings):
+        started = time.perf_counter()
+        number = last.number + 1
+        names = (number, restarts)
+        metrics = _train_epoch(model, optimizer, data, settings, names)
+        metrics |= {"train/kl_weight": settings.kl_weight_at(number)}
+        metrics |= _validate(model, data, settings, names)
+        metrics |= {"seconds": time.perf_counter() - started}
+        _check_finite(metrics, number)
+        last = _record(last, number, metrics, settings.objective)
+        yield last
+
+
+def _exhausted(last: Epoch, settings: Settings) -> bool:
+    waited = last.number - max(last.best_epoch, settings.warmup_epochs)
+    return waited >= settings.patience
+
+
+def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str) -> Epoch:
+    value = metrics[objective]
+    if value > last.best_value:
+        return Epoch(number, metrics, number, value)
+    return Epoch(number, metrics, last.best_epoch, last.best_value)
+
+
+def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> dict[str, float]:
+    model.train()
+    generator = stream(data.device, settings.seed, "train", *names)
+    kl_weight = settings.kl_weight_at(names[0])
+    terms = []
+    for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
+        bound = elbo(model, batch, settings.samples, settings.baseline, generator)
+        optimizer.zero_grad(set_to_none=True)
+        bound.loss(kl_weight).backward()
+        optimizer.step()
+        terms.append(bound.detach())
+    return summarise(terms, "train")
+
+
+@torch.no_grad()
+def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, float]:
+    model.eval()
+    generator = stream(data.device, settings.seed, "validation", *names)
+    batches = data.validation.batches(1000, generator)
+    return summarise([elbo(model, batch, generator=generator) for batch in batches], "val")
+
+
+def summarise(terms: Iterable[Elbo], split: str) -> dict[str, float]:
+    """Return means over all observations by their metric names; reads the device once."""
+    terms = list(terms)
+    columns = {
+        "elbo": [term.value for term in terms],
+        "reconstruction": [term.reconstruction for term in terms],
+        "kl": [term.kl for term in terms],
+        "proposals": [term.proposals.flatten() for term in terms],
+        **{name: [term.summary[name] for term in terms] for name in terms[0].summary},
+    }
+    means = torch.stack([torch.cat(values).double().mean() for values in columns.values()])
+    metrics = dict(zip(columns, means.tolist(), strict=True))
+    metrics["acceptance_rate"] = 1 / metrics.pop("proposals")
+    return {f"{split}/{name}": value for name, value in metrics.items()}
+
+
+def _check_finite(metrics: dict[str, float], number: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} in epoch {number}")
