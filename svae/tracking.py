@@ -1,0 +1,224 @@
+"""What leaves a run while it trains: the console, metrics.csv and Weights & Biases."""
+
+import csv
+import io
+import logging
+import netrc
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from svae.files import write_text
+
+log = logging.getLogger("svae")
+
+# what the live line shows of an epoch, where the model has it
+_SHOWN = (
+    ("train", "train/elbo", ".2f"),
+    ("val", "val/elbo", ".2f"),
+    ("KL", "val/kl", ".2f"),
+    ("acceptance", "train/acceptance_rate", ".3f"),
+    ("kappa", "train/concentration_mean", ".1f"),
+)
+
+
+class Screen:
+    """The terminal: a live bar where there is one, plain lines where the output is a file."""
+
+    def __init__(self):
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Say one line, and keep it in the log."""
+        log.info(text)
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def training(self, done: int, total: int) -> Iterator["Bar"]:
+        """Show the progress of `total` epochs, of which `done` were made earlier."""
+        with self._progress() as progress:
+            task = progress.add_task("training", total=total, completed=done, line="")
+            yield Bar(self, progress, task, total)
+
+    def work(self, name: str, pieces: list) -> Iterable:
+        """Yield `pieces` and show how many are done."""
+        if not self.console.is_terminal:
+            self.console.print(f"{name} ...")
+            yield from pieces
+            return
+        with self._progress() as progress:
+            task = progress.add_task(name, total=len(pieces), line="")
+            for piece in pieces:
+                yield piece
+                progress.advance(task)
+
+    def results(self, results: dict, title: str) -> None:
+        """Show the final numbers as a table."""
+        log.info("%s: %s", title, results)
+        table = Table("metric", "value", title=title, title_justify="left")
+        table.columns[1].justify = "right"
+        for name, value in results.items():
+            if isinstance(value, dict):
+                continue
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        self.console.print(table)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[line]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+
+class Bar:
+    """The line about the epoch that has just ended."""
+
+    def __init__(self, screen: Screen, progress: Progress, task, total: int):
+        self._screen, self._progress, self._task, self._total = screen, progress, task, total
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        words = [f"{w} {metrics[key]:{form}}" for w, key, form in _SHOWN if key in metrics]
+        line = "  ".join(words)
+        seconds = f"{metrics['seconds']:.1f} s"
+        log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
+        self._progress.update(self._task, completed=number, line=line)
+        if not self._screen.console.is_terminal:
+            self._screen.console.print(f"epoch {number}/{self._total}  {line}  {seconds}")
+
+
+def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+    """Write metrics.csv: one row per epoch, always the whole history, atomically."""
+    columns = list(dict.fromkeys(["epoch", *(name for row in history for name in row)]))
+    columns.append(columns.pop(columns.index("seconds")))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+class WandbRun:
+    """One Weights & Biases run; whatever goes wrong in it is said once and training goes on.
+
+    Opening it again for the same folder continues the same W&B run. Offline, the earlier files of
+    the run are replaced by one that holds `history`, every epoch of it once.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict, config: dict, group: str | None, history: list[dict]
+    ):
+        self._run = None
+        mode = _mode(settings["mode"])
+        if mode == "disabled":
+            return
+        arguments = {
+            "project": settings["project"],
+            "entity": settings["entity"],
+            "name": settings["name"],
+            "tags": settings["tags"],
+            "group": group,
+            "job_type": "train",
+            "config": config,
+            "dir": str(folder),
+            "id": _run_id(folder),
+            "resume": "allow",
+        }
+        self._guard(self._open, mode, arguments, folder)
+        self._guard(self._replay, history)
+
+    def log(self, row: dict[str, float]) -> None:
+        """Send the metrics of one epoch; `row` has `epoch`, which is the step."""
+        self._guard(lambda: self._run.log(row, step=row["epoch"]))
+
+    def finish(self, results: dict | None, images: Iterable[Path], exit_code: int) -> None:
+        """Send the final numbers and pictures and close the run; safe to call at any time."""
+        self._guard(self._summarise, results or {}, list(images))
+        self._guard(lambda: self._run.finish(exit_code=exit_code))
+        self._run = None
+
+    def _open(self, mode: str, arguments: dict, folder: Path) -> None:
+        import wandb
+
+        settings = wandb.Settings(silent=True, console="off", init_timeout=20)
+        if mode == "offline":
+            _remove_offline_files(folder, arguments["id"])
+        try:
+            self._run = wandb.init(mode=mode, settings=settings, **arguments)
+        except wandb.errors.Error as error:
+            if mode == "offline":
+                raise
+            log.warning("W&B cannot be reached (%s): the run is logged offline", error)
+            self._run = wandb.init(mode="offline", settings=settings, **arguments)
+        self._run.define_metric("epoch")
+        self._run.define_metric("*", step_metric="epoch")
+
+    def _replay(self, history: list[dict]) -> None:
+        known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
+        for row in history:
+            if row["epoch"] > known:
+                self._run.log(row, step=row["epoch"])
+
+    def _summarise(self, results: dict, images: list[Path]) -> None:
+        import wandb
+
+        self._run.summary.update(results)
+        for path in images:
+            self._run.log({f"plots/{path.stem}": wandb.Image(str(path))})
+
+    def _guard(self, action, *arguments) -> None:
+        """Do `action`; a failure ends the logging to W&B, never the training."""
+        if self._run is None and action != self._open:
+            return
+        try:
+            action(*arguments)
+        except Exception as error:
+            log.warning("logging to W&B stopped: %s: %s", type(error).__name__, error)
+            self._run = None
+
+
+def _mode(asked: str) -> str:
+    """Return online, offline or disabled; `auto` asks the environment and never a person."""
+    if asked != "auto":
+        return asked
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return netrc.netrc(file).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _run_id(folder: Path) -> str:
+    """Return the W&B id of the run in `folder`, made when it is first asked for."""
+    file = folder / "wandb" / "run-id"
+    if not file.is_file():
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, secrets.token_hex(4))
+    return file.read_text()
+
+
+def _remove_offline_files(folder: Path, run_id: str) -> None:
+    for path in (folder / "wandb").glob(f"offline-run-*-{run_id}"):
+        shutil.rmtree(path, ignore_errors=True)
