@@ -1,1 +1,15 @@
 """Hyperspherical variational auto-encoders: an experiment runner and a library."""
+
+
+def load(run_folder, device: str = "cpu"):
+    """Return (model, config) of a run: its best checkpoint, ready to encode and decode.
+
+    `model.posterior(x)` is q(z | x), `model.likelihood(z)` is p(x | z), `model.prior()` is p(z);
+    `config` is the run's configuration (an omegaconf DictConfig).
+
+    Raises:
+        ValueError: when the folder holds no run with a checkpoint.
+    """
+    from svae import build
+
+    return build.load(run_folder, device)

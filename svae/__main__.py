@@ -1,0 +1,5 @@
+"""`python -m svae`: the same as `svae-train`."""
+
+from svae.cli import main
+
+main()

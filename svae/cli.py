@@ -1,0 +1,167 @@
+"""The entry point, `svae-train`: arguments -> checked configuration -> runs -> exit code.
+
+Nothing heavy is imported here: help, completion and refusals answer at once.
+"""
+
+import logging
+import os
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from svae import compose
+from svae.compose import CONF, Refused
+from svae.run import FAILED, INTERRUPTED, RunFolder, read_status
+
+log = logging.getLogger("svae")
+
+
+class Failed(Exception):
+    """A run that had begun has failed; its folder says why."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came: a scheduler wants the machine back."""
+
+
+def main() -> None:
+    """Run the command line; exits 0, 1 (a run failed), 2 (refused), 130 (Ctrl-C) or 143."""
+    # makes Hydra raise its errors, which are told in one sentence below
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _dispatch(get_args_parser().parse_args())
+    except Refused as refusal:
+        code = _say(str(refusal), 2)
+    except Failed as failure:
+        code = _say(str(failure), 1)
+    except KeyboardInterrupt:
+        code = _say("interrupted", 130)
+    except Terminated:
+        code = _say("terminated", 143)
+    except compose.HYDRA_ERRORS as error:
+        code = _say(compose.sentence(error), 2)
+    sys.exit(code)
+
+
+def _terminate(signum, frame) -> None:
+    raise Terminated
+
+
+def _say(text: str, code: int) -> int:
+    print(f"svae-train: {text}", file=sys.stderr)
+    return code
+
+
+def _dispatch(args: Namespace) -> int:
+    if args.experimental_rerun is not None:
+        raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
+    if compose.is_question(args):
+        _hydra(sys.argv[1:], _unreachable)
+        return 0
+    plan = compose.plan(args)
+    if plan.is_sweep:
+        return _sweep(args, plan)
+    _hydra([*plan.arguments, "hydra.run.dir=."], lambda config: _single(config, plan))
+    return 0
+
+
+def _unreachable(config: DictConfig) -> None:
+    raise AssertionError("a question to Hydra runs no job")
+
+
+def _hydra(arguments: list[str], job) -> None:
+    """Hand `arguments` to Hydra, which composes each configuration and calls `job` with it.
+
+    An error of the job passes by Hydra, which would print a message of its own.
+    """
+    errors = []
+
+    def guarded(config: DictConfig):
+        try:
+            return job(config)
+        except Exception as error:
+            errors.append(error)
+
+    sys.argv[1:] = arguments
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
+    if errors:
+        raise errors[0]
+
+
+def _single(config: DictConfig, plan: compose.Plan) -> float | None:
+    from svae import experiment
+
+    try:
+        prepared = experiment.prepare(config)
+        folder = RunFolder.reopen(plan.folder) if plan.reopens else _claim(config, plan.folder)
+    except (ValueError, OSError) as error:
+        raise Refused(compose.one_line(error)) from error
+    with folder:
+        if plan.evaluates:
+            return _evaluate_again(prepared, folder)
+        return _guarded(folder, lambda: experiment.run(prepared, folder, None, plan.reopens))
+
+
+def _claim(config: DictConfig, wanted: Path) -> RunFolder:
+    return RunFolder.claim(wanted, config, list(HydraConfig.get().overrides.task))
+
+
+def _evaluate_again(prepared, folder: RunFolder) -> None:
+    from svae import experiment
+
+    try:
+        experiment.evaluate_again(prepared, folder)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def _guarded(folder: RunFolder, work) -> float:
+    """Do `work`; whatever ends it early is written down in the run folder first."""
+    try:
+        return work()
+    except (KeyboardInterrupt, Terminated):
+        folder.status(INTERRUPTED)
+        print(f"continue with: svae-train resume={folder.path}", file=sys.stderr)
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {compose.one_line(error)}"
+        log.exception("the run failed")
+        folder.status(FAILED, error=text)
+        raise Failed(f"{text} (traceback in {folder.path / 'svae-train.log'})") from error
+
+
+def _sweep(args: Namespace, plan: compose.Plan) -> int:
+    arguments = [*plan.arguments, compose.quoted("hydra.sweep.dir", plan.folder)]
+    _hydra(arguments, _sweep_job)
+    failed = [
+        (path.parent, status)
+        for path in sorted(plan.folder.glob("*/status.json"))
+        if (status := read_status(path.parent))["state"] == FAILED
+    ]
+    for path, status in failed:
+        _say(f"{path} failed: {status['error']}", 1)
+    return 1 if failed else 0
+
+
+def _sweep_job(config: DictConfig) -> float:
+    """Run one job of a sweep; it never raises, since that would end the whole sweep."""
+    from svae import experiment
+
+    wanted = Path(HydraConfig.get().runtime.output_dir)
+    group = wanted.parent.name
+    with _claim(config, wanted) as folder:
+        try:
+            return _guarded(
+                folder,
+                lambda: experiment.run(experiment.prepare(config), folder, group, resumed=False),
+            )
+        except Failed as failure:
+            _say(str(failure), 1)
+            return float("nan")

@@ -1,0 +1,262 @@
+"""From arguments to a plan: what is asked is composed and checked before anything is made."""
+
+import itertools
+import re
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from svae import settings
+from svae.run import saved_config, saved_overrides
+
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
+CONF = next(
+    path
+    for path in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if path.is_dir()
+)
+# what may differ from the saved run, by prefix
+_RESUME = (
+    "trainer.max_epochs",
+    "trainer.patience",
+    "device",
+    "evaluation.",
+    "logger.",
+)
+_EVALUATE = ("device", "threads", "evaluation.", "plots")
+_CHECKED_JOBS = 64  # of a sweep; beyond, every value is checked once instead of every combination
+
+
+class Refused(Exception):
+    """What was typed cannot be done; the text is one sentence that says what was expected."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the program is going to do: the arguments for Hydra and the folder to work in."""
+
+    arguments: list[str]
+    folder: Path
+    is_sweep: bool = False
+    reopens: bool = False
+    evaluates: bool = False
+
+
+def is_question(args: Namespace) -> bool:
+    """Tell whether Hydra only answers (help, the configuration, completion) and runs nothing."""
+    return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+
+
+def plan(args: Namespace) -> Plan:
+    """Compose and check everything that `args` ask for.
+
+    Raises:
+        Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
+    """
+    typed = _values(args.overrides)
+    if "resume" in typed and "evaluate" in typed:
+        raise Refused("resume and evaluate: give one of the two")
+    for name, allowed in (("resume", _RESUME), ("evaluate", _EVALUATE)):
+        if typed.get(name) not in (None, "null"):
+            if args.multirun:
+                raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
+            return _reopen(args, name, Path(typed[name]).expanduser(), allowed)
+    return _start(args)
+
+
+def _start(args: Namespace) -> Plan:
+    flags = _flags(args)
+    if not args.multirun:
+        config = _checked(args, args.overrides, strict=True)
+        if config.hydra.mode is None or config.hydra.mode.name == "RUN":
+            return Plan([*flags, *args.overrides], Path(config.hydra.run.dir).absolute())
+    config = _check_sweep(args)
+    folder = Path(config.hydra.sweep.dir).absolute()
+    if "hydra.sweep.dir" not in _values(args.overrides):
+        folder = _unused(folder)
+    return Plan([*flags, "--multirun", *args.overrides], folder, is_sweep=True)
+
+
+def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
+    """Plan to continue or to evaluate the run in `folder`, with a few keys changed."""
+    try:
+        saved = saved_overrides(folder)
+        before = settings.flatten(OmegaConf.to_container(saved_config(folder)))
+    except (ValueError, OSError) as error:
+        raise Refused(f"{name}={error}") from error
+    _refuse_unsafe(saved, folder)
+    changes = [line for line in args.overrides if _key(line) != name]
+    for line in changes:
+        if not _key(line).startswith(allowed):
+            words = ", ".join(f"{key}*" if key.endswith(".") else key for key in allowed)
+            raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
+    overrides = [*saved, *changes, quoted(name, folder)]
+    config = _checked(args, overrides, strict=True)
+    after = settings.flatten(_unresolved(config))
+    for key in sorted(before.keys() | after.keys()):
+        same = before.get(key) == after.get(key)
+        if not (same or key in ("resume", "evaluate") or key.startswith(allowed)):
+            raise Refused(
+                f"{name}={folder}: {key} was {before.get(key)} when the run began and is "
+                f"{after.get(key)} now"
+            )
+    plan = Plan([*_flags(args), *overrides], folder.absolute(), reopens=True)
+    return plan if name == "resume" else Plan(plan.arguments, plan.folder, False, True, True)
+
+
+def _refuse_unsafe(overrides: list[str], folder: Path) -> None:
+    """Refuse a saved record that could run code or write elsewhere."""
+    for line in overrides:
+        key = _key(line)
+        if key.split(".")[0] == "hydra" or key.startswith("hydra/"):
+            raise Refused(f"{folder}: the saved override {line} is not allowed in a run folder")
+
+
+def _check_sweep(args: Namespace) -> DictConfig:
+    """Check the jobs of a sweep; return the configuration of the first."""
+    parsed = OverridesParser.create().parse_overrides(args.overrides)
+    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    base = _compose(args, fixed)
+    params = base.hydra.sweeper.get("params") or {}
+    lines = [f"{key}={value}" for key, value in params.items()]
+    swept = [*OverridesParser.create().parse_overrides(lines), *parsed]
+    choices = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        for o in swept
+        if o.is_sweep_override() and o.is_discrete_sweep()
+    ]
+    jobs = [[*fixed, *job] for job in _combinations(choices)]
+    unused = [_unused_sampler(_checked(args, job, strict=False), job) for job in jobs]
+    if all(unused):
+        raise Refused(_no_sampler(unused[0]))
+    if any(unused):
+        print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
+    return base
+
+
+def _combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:
+    product = itertools.islice(itertools.product(*choices), _CHECKED_JOBS + 1)
+    jobs = list(product)
+    if len(jobs) <= _CHECKED_JOBS:
+        return jobs
+    first = [options[0] for options in choices]
+    return [
+        (*first[:i], option, *first[i + 1 :])
+        for i, options in enumerate(choices)
+        for option in options
+    ]
+
+
+def _checked(args: Namespace, overrides: list[str], *, strict: bool) -> DictConfig:
+    config = _compose(args, overrides)
+    HydraConfig.instance().set_config(config)
+    try:
+        plain = OmegaConf.to_container(_task(config), resolve=True, throw_on_missing=True)
+        settings.check(plain)
+    except MissingMandatoryValue as error:
+        raise Refused(f"{error.full_key}: needs a value") from error
+    except ValueError as error:
+        if isinstance(error, HYDRA_ERRORS):
+            raise
+        raise Refused(one_line(error)) from error
+    if strict and (unused := _unused_sampler(config, overrides)):
+        raise Refused(_no_sampler(unused))
+    return config
+
+
+def _compose(args: Namespace, overrides: list[str]) -> DictConfig:
+    extra = []
+    if args.config_dir is not None:
+        folder = Path(args.config_dir).absolute()
+        if not folder.is_dir():
+            raise Refused(f"--config-dir {args.config_dir}: expected a folder")
+        extra = [f"hydra.searchpath=[{_quote(f'file://{folder}')}]"]
+    with hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3"):
+        name = args.config_name or "config"
+        return hydra.compose(name, [*extra, *overrides], return_hydra_config=True)
+
+
+def _task(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def _unresolved(config: DictConfig) -> dict:
+    return OmegaConf.to_container(_task(config), resolve=False)
+
+
+def _unused_sampler(config: DictConfig, overrides: list[str]) -> list[str]:
+    """Return the overrides of a sampler that the model does not use."""
+    model = OmegaConf.to_container(config.model, resolve=False)
+    if any("${sampler." in str(value) for value in model.values()):
+        return []
+    return [line for line in overrides if re.match(r"sampler[.=]", line)]
+
+
+def _no_sampler(overrides: list[str]) -> str:
+    return f"{overrides[0]}: this model has no sampler, only model=vmf has one"
+
+
+def _values(overrides: list[str]) -> dict[str, str]:
+    """Return {key: value} of overrides of the form key=value, unquoted."""
+    pairs = [line.split("=", 1) for line in overrides if "=" in line]
+    return {key.lstrip("+~"): value.strip("'\"") for key, value in pairs}
+
+
+def _key(line: str) -> str:
+    return line.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def _flags(args: Namespace) -> list[str]:
+    """Return the flags to hand on to Hydra."""
+    pairs = (("--config-dir", args.config_dir), ("--config-name", args.config_name))
+    return [word for flag, value in pairs if value is not None for word in (flag, value)]
+
+
+def _unused(folder: Path) -> Path:
+    """Make and return `folder`, or `folder-1`, ...: two sweeps never share one."""
+    for number in itertools.count():
+        path = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def quoted(key: str, path: Path) -> str:
+    """Return the override key=path for any path."""
+    return f"{key}={_quote(str(path))}"
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error without line breaks."""
+    return " ".join(str(error).split())
+
+
+def sentence(error: Exception) -> str:
+    """Turn an error of Hydra or OmegaConf into one sentence with the nearest right word."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        expected = ", ".join(error.options)
+        return f"{group}={name}: expected one of {expected}{settings.hint(name, error.options)}"
+    text = str(error)
+    if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
+        key = found.group(1)
+        return f"{key}: no such key{settings.hint(key, (*settings.KEYS, *settings.GROUPS))}"
+    if "Ambiguous value for argument" in text:
+        line = text.split("'")[1]
+        return f"{line}: several values are a sweep, which needs --multirun (-m)"
+    return one_line(error)

@@ -1,0 +1,194 @@
+"""One run from objects to results: train, save, evaluate, draw."""
+
+import json
+import logging
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from svae import build, checkpoint, evaluate, plots
+from svae.data.splits import DataSet
+from svae.files import write_atomically
+from svae.run import FINISHED, RUNNING, RunFolder, public
+from svae.streams import stream
+from svae.tracking import Screen, WandbRun, write_metrics
+from svae.train import Epoch, train
+
+log = logging.getLogger("svae")
+
+
+@dataclass
+class Experiment:
+    """Everything a run needs, built and checked before the run folder is made."""
+
+    config: DictConfig
+    device: torch.device
+    data: DataSet
+    model: torch.nn.Module
+
+
+def prepare(config: DictConfig) -> Experiment:
+    """Build data and model.
+
+    Raises:
+        ValueError: when a value, a file or the device is not to be had.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = build.device(config)
+    data = build.data(config)
+    model = build.model(config, data.features, data.likelihood)
+    return Experiment(config, device, data.to(device), model.to(device))
+
+
+def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: bool) -> float:
+    """Train to the end, evaluate the best checkpoint; return the best value of the objective."""
+    screen = Screen()
+    wandb_run = None
+    exit_code, results, images = 1, None, []
+    optimizer = build.optimizer(experiment.config, experiment.model)
+    state = _last_state(experiment, optimizer, folder) if resumed else checkpoint.fresh()
+    try:
+        logger = experiment.config.logger
+        settings = {**public(logger), "name": logger.name or _name(experiment.config)}
+        wandb_run = WandbRun(folder.path, settings, public(experiment.config), group, state[1])
+        screen.note(f"run folder: {folder.path}")
+        last, seconds = _train(experiment, optimizer, folder, state, screen, wandb_run)
+        results = _evaluate_best(experiment, folder, screen)
+        results |= {"epochs": last.number, "best_epoch": last.best_epoch, "seconds": seconds}
+        results |= _circumstances(experiment, state[2])
+        folder.results(results)
+        images = _draw(experiment, folder)
+        folder.status(FINISHED, last.number)
+        screen.results(results, str(folder.path))
+        exit_code = 0
+        return last.best_value
+    finally:
+        if wandb_run is not None:
+            wandb_run.finish(results, images, exit_code)
+
+
+def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
+    """Evaluate the best checkpoint with the present settings and rewrite its numbers."""
+    screen = Screen()
+    results = _evaluate_best(experiment, folder, screen)
+    old = _read_results(folder.path)
+    folder.results({**old, **results, "versions": _versions()})
+    _draw(experiment, folder)
+    screen.results(results, str(folder.path))
+
+
+def _train(experiment, optimizer, folder, state, screen, wandb_run) -> tuple[Epoch, float]:
+    """Run the epochs that are left; each is safe on disk before anything else hears of it."""
+    last, history, restarts = state
+    settings = build.training(experiment.config)
+    model, data = experiment.model, experiment.data
+    _write_metrics(folder, history)
+    with screen.training(last.number, settings.max_epochs) as bar:
+        for epoch in train(model, optimizer, data, settings, last, restarts):
+            last = epoch
+            history.append({"epoch": last.number, **last.metrics})
+            _save_epoch(experiment, optimizer, folder, last, history, restarts)
+            bar.epoch(last.number, last.metrics)
+            wandb_run.log(history[-1])
+    if last.number < settings.max_epochs:
+        screen.note(
+            f"stopped after epoch {last.number}: {settings.objective} has not risen "
+            f"since epoch {last.best_epoch}"
+        )
+    return last, sum(row["seconds"] for row in history)
+
+
+def _save_epoch(experiment, optimizer, folder, last: Epoch, history, restarts: int) -> None:
+    """Write the checkpoints of an epoch, then what is derived from them."""
+    if last.improved:
+        best = {
+            "model": experiment.model.state_dict(),
+            "epoch": last.number,
+            "features": experiment.data.features,
+            "likelihood": experiment.data.likelihood,
+        }
+        checkpoint.save(folder.checkpoints / "best.pt", best)
+    state = checkpoint.training_state(experiment.model, optimizer, last, history, restarts)
+    checkpoint.save(folder.checkpoints / "last.pt", state)
+    _write_metrics(folder, history)
+    folder.status(RUNNING, last.number)
+
+
+def _write_metrics(folder: RunFolder, history: list[dict]) -> None:
+    if history:
+        write_metrics(folder.path / "metrics.csv", history)
+
+
+def _last_state(experiment, optimizer, folder: RunFolder):
+    path = folder.checkpoints / "last.pt"
+    if not path.exists():
+        return checkpoint.fresh()
+    state = checkpoint.load(path, experiment.device)
+    return checkpoint.restore(state, experiment.model, optimizer)
+
+
+def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:
+    """Return the test metrics of the best checkpoint and write its latents."""
+    config, model = experiment.config, experiment.model
+    state = checkpoint.load(folder.path / "checkpoints" / "best.pt", experiment.device)
+    checkpoint.restore_model(state, model)
+    generator = stream(experiment.device, config.seed, "evaluation")
+    results = evaluate.evaluate(
+        model,
+        experiment.data.test,
+        build.evaluation(config),
+        generator,
+        lambda pieces: screen.work("evaluating", pieces),
+    )
+    arrays = evaluate.latents(model, experiment.data.test, generator)
+    arrays = {name: values.numpy() for name, values in arrays.items()}
+    write_atomically(folder.path / "latents.npz", lambda file: np.savez(file, **arrays))
+    return results
+
+
+def _draw(experiment: Experiment, folder: RunFolder) -> list[Path]:
+    if not experiment.config.plots:
+        return []
+    generator = stream(experiment.device, experiment.config.seed, "plots")
+    figures = plots.figures(experiment.model, experiment.data, folder.path, generator)
+    return plots.write(figures, folder.path / "plots")
+
+
+def _name(config: DictConfig) -> str:
+    family = config.model._target_.rsplit(".", 1)[-1].removesuffix("Family")
+    return f"{family}-d{config.latent_dim}-s{config.seed}"
+
+
+def _circumstances(experiment: Experiment, restarts: int) -> dict:
+    device = experiment.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
+        "versions": _versions(),
+        "restarts": restarts,
+    }
+
+
+def _versions() -> dict[str, str]:
+    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(name)
+    except PackageNotFoundError:  # an uninstalled checkout
+        return "unknown"
+
+
+def _read_results(path: Path) -> dict:
+    file = path / "results.json"
+    return json.loads(file.read_text()) if file.exists() else {}

@@ -1,0 +1,179 @@
+"""Which values the keys of the configuration take, checked before anything heavy is imported."""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a key takes: a phrase for the error message, and the test of a value."""
+
+    expected: str
+    test: Callable[[Any], bool]
+    options: tuple[str, ...] = ()
+
+
+def _whole(least: int) -> Accepts:
+    return Accepts(f"a whole number from {least} up", lambda v: _is_int(v) and v >= least)
+
+
+def _real(phrase: str, test: Callable[[float], bool]) -> Accepts:
+    return Accepts(phrase, lambda v: _is_number(v) and math.isfinite(v) and test(v))
+
+
+def _one_of(*options: str) -> Accepts:
+    return Accepts(f"one of {', '.join(options)}", lambda v: v in options, options)
+
+
+def _or_null(accepts: Accepts) -> Accepts:
+    return Accepts(
+        f"{accepts.expected}, or null", lambda v: v is None or accepts.test(v), accepts.options
+    )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_TEXT = Accepts("text", lambda v: isinstance(v, str) and v != "")
+_SWITCH = Accepts("true or false", lambda v: isinstance(v, bool))
+_POSITIVE = _real("a number above 0", lambda v: v > 0)
+_NOT_NEGATIVE = _real("a number from 0 up", lambda v: v >= 0)
+_FRACTION = _real("a number between 0 and 1", lambda v: 0 < v < 1)
+_TEXTS = Accepts(
+    "a list of texts", lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)
+)
+_WIDTHS = Accepts(
+    "a list of whole numbers from 1 up",
+    lambda v: isinstance(v, list) and len(v) > 0 and all(_is_int(w) and w >= 1 for w in v),
+)
+_DEVICE = Accepts(
+    "auto, cpu, cuda or cuda:N",
+    lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", v) is not None,
+    ("auto", "cpu", "cuda", "cuda:0"),
+)
+
+KEYS: dict[str, Accepts] = {
+    "latent_dim": _whole(1),
+    "seed": _whole(0),
+    "device": _DEVICE,
+    "precision": _one_of("float32", "bf16"),
+    "threads": _or_null(_whole(1)),
+    "objective": _one_of("val/elbo", "val/reconstruction"),
+    "plots": _SWITCH,
+    "resume": _or_null(_TEXT),
+    "evaluate": _or_null(_TEXT),
+    "sampler.name": _one_of("rejection", "inversion"),
+    "sampler.gradient": _one_of("implicit", "corrected", "score", "pathwise"),
+    "sampler.baseline": _one_of("none", "mean", "leave_one_out"),
+    "trainer.max_epochs": _whole(1),
+    "trainer.batch_size": _whole(1),
+    "trainer.learning_rate": _POSITIVE,
+    "trainer.warmup_epochs": _whole(0),
+    "trainer.patience": _whole(1),
+    "trainer.kl_weight": _NOT_NEGATIVE,
+    "trainer.samples": _whole(1),
+    "evaluation.importance_samples": _whole(1),
+    "evaluation.batch_size": _whole(1),
+    "logger.mode": _one_of("auto", "online", "offline", "disabled"),
+    "logger.project": _TEXT,
+    "logger.entity": _or_null(_TEXT),
+    "logger.name": _or_null(_TEXT),
+    "logger.tags": _TEXTS,
+    "network.hidden": _WIDTHS,
+    "dataset.root": _or_null(_TEXT),
+    "dataset.file": _TEXT,
+    "dataset.likelihood": _one_of("auto", "bernoulli", "gaussian"),
+    "dataset.validation_fraction": _FRACTION,
+    "dataset.test_fraction": _FRACTION,
+}
+GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "experiment")
+# groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
+_BUILT = ("model.", "network.", "dataset.")
+
+
+def check(config: dict) -> None:
+    """Check every value of a resolved configuration, and the combinations that cannot work.
+
+    Raises:
+        ValueError: one sentence with the value, what was expected and the nearest option.
+    """
+    flat = flatten(config)
+    for key, value in flat.items():
+        _check_value(key, value)
+    if flat["sampler.name"] == "inversion" and flat["sampler.gradient"] in ("corrected", "score"):
+        raise ValueError(
+            f"sampler.gradient={flat['sampler.gradient']}: sampler=inversion rejects nothing and "
+            "has only implicit and pathwise, which agree there"
+        )
+    _check_baseline(flat)
+
+
+def _check_value(key: str, value: Any) -> None:
+    accepts = KEYS.get(key)
+    if accepts is None:
+        if key.startswith(_BUILT):
+            return
+        raise ValueError(f"{key}: no such key{hint(key, (*KEYS, *GROUPS))}")
+    if not accepts.test(value):
+        suggestion = hint(str(value), accepts.options)
+        raise ValueError(f"{key}={_shown(value)}: expected {accepts.expected}{suggestion}")
+
+
+def _check_baseline(flat: dict) -> None:
+    baseline, gradient = flat["sampler.baseline"], flat["sampler.gradient"]
+    if baseline != "none" and gradient not in ("corrected", "score"):
+        raise ValueError(
+            f"sampler.baseline={baseline}: sampler.gradient={gradient} has no score term that a "
+            "baseline could serve, expected none, or sampler.gradient=corrected or score"
+        )
+    if baseline == "leave_one_out" and flat["trainer.samples"] < 2:
+        raise ValueError(
+            f"sampler.baseline=leave_one_out: needs trainer.samples from 2 up, "
+            f"got {flat['trainer.samples']}"
+        )
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
+    """Return {"trainer.samples": 1, ...}: the leaves of nested mappings by their dotted keys."""
+    leaves = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            leaves |= flatten(value, f"{name}.")
+        else:
+            leaves[name] = value
+    return leaves
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that looks most like `word`, or None when none does."""
+    options = list(options)
+    last = {option.rsplit(".", 1)[-1]: option for option in reversed(options)}
+    found = difflib.get_close_matches(word, options, 1, 0.6)
+    return found[0] if found else last.get(next(iter(_close(word, last)), None))
+
+
+def _close(word: str, options: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(word.rsplit(".", 1)[-1], list(options), 1, 0.75)
+
+
+def hint(word: str, options: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the nearest option, or nothing."""
+    option = nearest(word, options)
+    return f"; did you mean {option}?" if option else ""
+
+
+def _shown(value: Any) -> str:
+    """Return the value as a person types it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return str(value)
