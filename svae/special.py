@@ -2,15 +2,15 @@
 
 Everything comes from one integral over w = cos(theta). With n = 2 order + 1 >= 1,
 
-    M(x) = E[e^{xw}] = Gamma(order + 1) (2/x)^order I_order(x),    w of density ~ (1 - w^2)^{n/2 - 1},
+    M(x) = E[e^{xw}] = Gamma(order + 1) (2/x)^order I_order(x)
 
-is the moment generating function of a coordinate of a uniform point on the unit sphere in R^{n+1}.
+for w of density ~ (1 - w^2)^{n/2 - 1}, a coordinate of a uniform point on the sphere in R^{n+1}.
 The derivatives of log M are cumulants of w under the density tilted by e^{xw}: its mean is the
 Bessel ratio A, its variance A'. They are sums of positive terms here, so that no digit is lost,
 neither next to x = 0 nor at x = 1e8.
 
-For w = tanh(y) the integrand e^{xw} (1 - w^2)^{n/2} dy has one peak, at tanh(y) = w0, of a curvature
-between n and 2n whatever x is:
+For w = tanh(y) the integrand e^{xw} (1 - w^2)^{n/2} dy has one peak, at tanh(y) = w0, of a
+curvature between n and 2n whatever x is:
 
     z = 2x/n,    s = sqrt(1 + z^2),    u = 1/(1 + s),    w0 = zu,    1 - w0^2 = 2u.
 
@@ -42,7 +42,7 @@ class BesselMoments(NamedTuple):
 def bessel_moments(order: float | Tensor, x: Tensor) -> BesselMoments:
     """Returns the Bessel ratio A(x) and its companions, at the cost of the ratio alone.
 
-    With A(x) = I_{order+1}(x) / I_order(x), log M(x) = log(Gamma(order + 1) (2/x)^order I_order(x)):
+    With A = I_{order+1}(x) / I_order(x) and M = Gamma(order + 1) (2/x)^order I_order(x):
 
     - log_normaliser = log M - x, slope A - 1
     - relative_entropy = x A - log M, slope x A'; x^2 / (4 order + 4) as x -> 0
@@ -103,8 +103,8 @@ def _nodes(n: float | Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns the nodes t and their weights dt, (..., nodes).
 
     t = y + (T/Y - 1) y^9 / Y^8 with |y| <= Y: even steps where the peak may be, long ones in the
-    tails e^{-n|t|}, which are cut at T, where they are e^{-38}. Y, the power and the number of nodes
-    were found by search: with them every moment is within 3e-13 for all n >= 1 and x >= 0.
+    tails e^{-n|t|}, which are cut at T, where they are e^{-38}. Y, the power and the count were
+    found by search: with them every moment is within 3e-13 for all n >= 1 and x >= 0.
     """
     count = 74 if isinstance(n, Tensor) else 30 + math.ceil(44 / math.sqrt(n))
     Y, T = 7 / (n + 1.5) ** 0.5, 38 / n * (1 + n / 19) ** 0.5

@@ -25,7 +25,7 @@ class DiagonalNormal(Distribution):
             loc is nan or scale is not positive.
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints = {
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
     }

@@ -4,12 +4,13 @@ import math
 
 import torch
 from torch import Size, Tensor
+from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 
 from svae.distributions.draw import Draw
 from svae.distributions.sphere import (
+    Placement,
     broadcast_parameters,
-    compose,
     finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
@@ -41,7 +42,7 @@ class PowerSpherical(Distribution):
     Reference: De Cao and Aziz 2020, "The Power Spherical distribution", arXiv 2006.04437, eq. 7-12.
     """
 
-    arg_constraints = {"loc": unit_sphere, "concentration": finite_nonnegative}  # noqa: RUF012
+    arg_constraints = {"loc": unit_sphere, "concentration": finite_nonnegative}
     support = unit_sphere
     has_rsample = True
 
@@ -59,31 +60,31 @@ class PowerSpherical(Distribution):
         new._validate_args = self._validate_args
         return new
 
+    @property
     def _beta(self) -> float:
         return (self.event_shape[0] - 1) / 2
-
-    def _shapes(self) -> tuple[Tensor, float]:
-        """Returns alpha, in float64, and beta."""
-        return self.concentration.double() + self._beta(), self._beta()
 
     def draw(
         self, shape: Size | tuple[int, ...] = (), generator: torch.Generator | None = None
     ) -> Draw:
         """Returns samples made from two gamma variables; all random numbers come from generator.
 
-        With G ~ Gamma(alpha) and H ~ Gamma(beta), w = (G - H)/(G + H), from which 1 - w and
-        sqrt(1 - w^2) follow without cancellation. The gradient in alpha goes through G alone, by
-        implicit differentiation (Figurnov, Mohamed and Mnih 2018, arXiv 1805.08498, eq. 5); torch's
-        approximation of it is within 3e-4, that of its Beta sampler only within 3e-3.
+        With G ~ Gamma(alpha), H ~ Gamma(beta): w = (G - H)/(G + H), and 1 - w = 2H/(G + H) does not
+        cancel. The gradient in kappa goes through G alone: (dw/dkappa)/(1 - w^2) = G'/(2G) with G'
+        the implicit gradient of a gamma variable (Figurnov, Mohamed and Mnih 2018, arXiv
+        1805.08498, eq. 5), which torch has within 3e-4; that of its Beta is off by up to 3e-3.
         """
-        alpha, beta = self._shapes()
-        alpha = alpha.expand(Size(shape) + self.batch_shape)
-        G = torch._standard_gamma(alpha, generator=generator)
-        H = torch._standard_gamma(torch.full_like(alpha, beta), generator=generator)
-        share = 2 / (G + H)
-        complement, sine = H * share, (G * H).sqrt() * share
-        dtype = self.loc.dtype
-        return Draw.direct(compose(self.loc, complement.to(dtype), sine.to(dtype), generator))
+        with torch.no_grad():
+            alpha = self.concentration.double() + self._beta
+            alpha = alpha.expand(Size(shape) + self.batch_shape)
+            G = torch._standard_gamma(alpha, generator=generator)
+            H = torch._standard_gamma(torch.full_like(alpha, self._beta), generator=generator)
+            slope = torch._standard_gamma_grad(alpha, G) / (G * 2.0)
+            share = 2.0 / (G + H)
+        value = Placement.apply(
+            self.loc, self.concentration, H * share, G * share, slope, generator
+        )
+        return Draw.direct(value)
 
     def rsample(self, sample_shape=()) -> Tensor:
         return self.draw(sample_shape).value
@@ -91,9 +92,9 @@ class PowerSpherical(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        alpha, beta = self._shapes()
-        log_area = 2 * beta * math.log(2) + beta * math.log(math.pi)
-        log_normaliser = log_area + torch.lgamma(alpha) - torch.lgamma(alpha + beta)
+        beta, alpha = self._beta, self.concentration.double() + self._beta
+        log_normaliser = torch.lgamma(alpha) - torch.lgamma(alpha + beta)
+        log_normaliser = log_normaliser + (2 * beta * math.log(2) + beta * math.log(math.pi))
         # (1 + mu.x)/2 = 1 - |x - mu|^2/4: mu.x rounds to 1 long before x - mu rounds to 0
         distance = (value - self.loc).square().sum(-1).clamp(max=4)
         power = torch.special.xlog1py(self.concentration, distance / -4)
@@ -103,19 +104,15 @@ class PowerSpherical(Distribution):
         return log_sphere_area(self.event_shape[0]) - self._relative_entropy()
 
     def _relative_entropy(self) -> Tensor:
-        """Returns the divergence from the uniform law, that of Beta(alpha, beta) from Beta(beta, beta)."""
-        alpha, beta = self._shapes()
-        kappa = alpha - beta
-        power = kappa * (torch.digamma(alpha) - torch.digamma(alpha + beta))
-        gain = torch.lgamma(alpha + beta) - torch.lgamma(alpha)
-        value = power + gain - (math.lgamma(2 * beta) - math.lgamma(beta))
+        """Returns the divergence from the uniform law."""
+        value = _RelativeEntropy.apply(self._beta, self.concentration.double())
         return value.to(self.concentration.dtype)
 
     @property
     def mean(self) -> Tensor:
         """(alpha - beta)/(alpha + beta) mu."""
         kappa = self.concentration.unsqueeze(-1)
-        return kappa / (kappa + 2 * self._beta()) * self.loc
+        return kappa / (kappa + 2 * self._beta) * self.loc
 
     @property
     def mode(self) -> Tensor:
@@ -125,11 +122,36 @@ class PowerSpherical(Distribution):
     @property
     def variance(self) -> Tensor:
         """Var(w) mu_i^2 + E[1 - w^2] (1 - mu_i^2)/(m - 1), the diagonal of the covariance."""
-        beta = self._beta()
+        beta = self._beta
         alpha = self.concentration.unsqueeze(-1) + beta
         across = 2 * alpha / ((alpha + beta) * (alpha + beta + 1))
         along = 2 * beta * across / (alpha + beta)
         return along * self.loc**2 + across * (1 - self.loc**2)
+
+
+class _RelativeEntropy(Function):
+    """The divergence of Beta(alpha, beta), alpha = beta + kappa, from Beta(beta, beta).
+
+    kappa (psi(alpha) - psi(alpha + beta)) + [log G(alpha + beta) - log G(alpha)]_0^kappa, of slope
+    kappa (psi'(alpha) - psi'(alpha + beta)) in kappa.
+    """
+
+    @staticmethod
+    def forward(ctx, beta, kappa):
+        alpha = kappa + beta
+        total = alpha + beta
+        ctx.save_for_backward(kappa)
+        ctx.beta = beta
+        power = kappa * (torch.digamma(alpha) - torch.digamma(total))
+        gain = torch.lgamma(total) - torch.lgamma(alpha)
+        return power + gain - (math.lgamma(2 * beta) - math.lgamma(beta))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (kappa,) = ctx.saved_tensors
+        alpha = kappa + ctx.beta
+        slope = torch.polygamma(1, alpha) - torch.polygamma(1, alpha + ctx.beta)
+        return None, grad * kappa * slope
 
 
 @register_kl(PowerSpherical, HypersphericalUniform)

@@ -4,6 +4,8 @@ import math
 
 import torch
 from torch import Size, Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 
@@ -68,27 +70,16 @@ def uniform_direction(
 ) -> Tensor:
     """Returns unit vectors, uniform on S^{m-1}, of shape (*shape, m) with the dtype of like."""
     g = torch.randn(*shape, m, dtype=like.dtype, device=like.device, generator=generator)
-    if m == 1:
-        # a float32 normal is exactly 0 once in 2^24, and 0/0 would end a training
-        return torch.ones_like(g).copysign(g)
-    return g / torch.linalg.vector_norm(g, dim=-1, keepdim=True)
+    return g.div_(torch.linalg.vector_norm(g, dim=-1, keepdim=True))
 
 
-def compose(
-    loc: Tensor,
-    complement: Tensor,
-    sine: Tensor,
-    generator: torch.Generator | None = None,
+def place(
+    loc: Tensor, complement: Tensor, sine: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """Returns x = w loc + sqrt(1 - w^2) v, v uniform among the unit vectors orthogonal to loc.
 
-    The angle comes as complement = 1 - w and sine = sqrt(1 - w^2), for neither can be had from a w
-    that was rounded next to 1. v is the reflection of (0, e), e uniform on S^{m-2}, along
-    loc + s e_1 with s the sign of loc_1:
-
-        v = (-s d, e - loc_{2:} d / (1 + |loc_1|)),     d = loc_{2:}.e
-
-    which divides by at least 1 wherever loc points: x stays on the sphere, also at loc = +-e_1.
+    v is a normal vector from which loc is projected out, twice: once leaves the sphere by 1e-3 in
+    float32 where the vector happens to lie along loc. Without gradient, see `pull_back`.
 
     Args:
         loc: unit vectors, (..., m).
@@ -96,10 +87,53 @@ def compose(
         sine: sqrt(1 - w^2) in [0, 1], same shape.
         generator: the source of the direction v.
     """
-    m = loc.shape[-1]
-    e = uniform_direction(complement.shape, m - 1, loc, generator)
-    first, others = loc[..., :1], loc[..., 1:]
-    d = (others * e).sum(-1, keepdim=True)
-    s = torch.ones_like(first).copysign(first)
-    v = torch.cat((-s * d, e - others * (d / (1 + first.abs()))), -1)
-    return loc - complement.unsqueeze(-1) * loc + sine.unsqueeze(-1) * v
+    m, w = loc.shape[-1], 1 - complement
+    if m == 2:
+        # on the circle little may be left to normalise, but there are just two directions
+        signed = sine.copysign(torch.empty_like(sine).normal_(generator=generator))
+        across = torch.stack((-loc[..., 1], loc[..., 0]), -1)
+        return w.unsqueeze(-1) * loc + signed.unsqueeze(-1) * across
+    like = {"dtype": loc.dtype, "device": loc.device}
+    g = torch.randn(*complement.shape, m, generator=generator, **like)
+    g.addcmul_(loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
+    scale = sine / torch.linalg.vector_norm(g, dim=-1)
+    rest = w - scale * torch.linalg.vecdot(g, loc)
+    return g.mul_(scale.unsqueeze(-1)).addcmul_(loc, rest.unsqueeze(-1))
+
+
+def pull_back(grad: Tensor, x: Tensor, loc: Tensor, complement: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient in loc, and that in w times 1 - w^2, of a loss of gradient grad in x.
+
+    On the sphere dx = (x.loc) dloc - (x.dloc) loc: x turns in the plane of loc and dloc, which is
+    the coupling that moves it least. In w, dx = (loc - w x) dw / (1 - w^2).
+    """
+    w = (1 - complement).unsqueeze(-1)
+    tangent = torch.addcmul(x, w, loc, value=-1)
+    along = torch.linalg.vecdot(grad, loc)
+    across = torch.linalg.vecdot(grad, tangent)
+    in_loc = torch.addcmul(w * grad, along.unsqueeze(-1), tangent, value=-1)
+    return in_loc, complement * (2 - complement) * along - w.squeeze(-1) * across
+
+
+class Placement(Function):
+    """Samples x at drawn heights w, differentiable in loc and in the concentration that w came by.
+
+    forward takes loc, concentration, then in float64 and in the shape of the samples 1 - w, 1 + w
+    and (dw/dconcentration) / (1 - w^2), then the generator of the directions.
+    """
+
+    @staticmethod
+    def forward(ctx, loc, concentration, below, above, slope, generator):
+        complement = below.to(loc.dtype)
+        x = place(loc, complement, torch.sqrt(below * above).to(loc.dtype), generator)
+        ctx.save_for_backward(x, loc, complement, slope)
+        ctx.shape = concentration.shape
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, loc, complement, slope = ctx.saved_tensors
+        in_loc, in_w = pull_back(grad, x, loc, complement)
+        in_concentration = (in_w * slope).to(grad.dtype).sum_to_size(ctx.shape)
+        return in_loc.sum_to_size(loc.shape), in_concentration, None, None, None, None

@@ -28,7 +28,7 @@ class HypersphericalUniform(Distribution):
         ValueError: if m is not an integer from 2 up.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints = {}
     support = unit_sphere
     has_rsample = True
 
