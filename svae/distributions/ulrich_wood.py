@@ -18,65 +18,57 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 FAILURE_PROBABILITY = 1e-12
 
 
 class Height(NamedTuple):
-    """The heights w of samples as 1 - w and 1 + w, and how many proposals each one took.
-
-    Neither can be had from a rounded w; the last of the `proposals` is the accepted one.
-    """
+    """The heights w of samples as 1 - w, and how many proposals each took, the last accepted."""
 
     below_top: Tensor
-    above_bottom: Tensor
     proposals: Tensor
 
 
-class Envelope(NamedTuple):
-    """The parameter x0 of the proposal, 1 - x0, and c = sqrt(4 kappa^2 + n^2)."""
+def envelope(m: int, concentration: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 1 - x0 and c, the parameters of the proposal.
 
-    x0: Tensor
-    complement: Tensor
-    c: Tensor
-
-
-def envelope(m: int, concentration: Tensor) -> Envelope:
-    """Return x0 = 2 kappa / (n + c), the root of kappa (1 - x0^2) = n x0, with n = m - 1.
-
-    0 at kappa = 0, 1 - n / (2 kappa) as kappa grows. The complement is
-    1 - x0 = n (n + c + 2 kappa) / ((n + c) (c + 2 kappa)), which does not cancel.
+    1 - x0 = 2n / (n + 2 kappa + c), c = sqrt(4 kappa^2 + n^2), n = m - 1: from 1 at kappa = 0 to
+    n / (2 kappa). x0 is the root of kappa (1 - x0^2) = n x0.
     """
-    n, twice = m - 1, 2 * concentration
+    n, twice = float(m - 1), 2 * concentration
     c = torch.sqrt(twice * twice + n * n)
-    return Envelope(twice / (n + c), n * (n + c + twice) / ((n + c) * (c + twice)), c)
+    return 2 * n / (twice + c + n), c
 
 
 def draw_until_accepted(
-    m: int, concentration: Tensor, shape: torch.Size, generator: torch.Generator | None = None
+    m: int, concentration: Tensor, shape: Size, generator: torch.Generator | None = None
 ) -> Height:
     """Draw heights of `shape`, the rejected ones alone again until all are accepted.
 
     `concentration` (float64) broadcasts to `shape`. Every round reads the device: for the CPU.
     """
-    x0, complement, _ = envelope(m, concentration)
-    flat_x0 = x0.expand(shape).reshape(-1)
-    z, proposals = torch.empty_like(flat_x0), torch.zeros_like(flat_x0, dtype=torch.int64)
-    pending = torch.arange(flat_x0.numel(), device=x0.device)
+    complement, _ = envelope(m, concentration)
+    complement = complement.expand(shape).reshape(-1)
+    z, proposals, accepted = _try(m, complement, _round(complement), generator)
+    pending = torch.nonzero(~accepted).squeeze(-1)
     while pending.numel() > 0:
-        # the last few elements try several at once: a call costs more than its arithmetic
-        count = min(max(4096 // pending.numel(), 1), 8)
-        z[pending], used, found = _first_accepted(m, flat_x0[pending], count, generator)
+        left = complement[pending]
+        z[pending], used, accepted = _try(m, left, _round(left), generator)
         proposals[pending] += used
-        pending = pending[~found]
-    return _height(x0, complement, z.view(shape), proposals.view(shape))
+        pending = pending[~accepted]
+    return Height(_image(complement, z).view(shape), proposals.view(shape))
+
+
+def _round(pending: Tensor) -> int:
+    """Return how many proposals to try at once: a call on few elements costs as much as on many."""
+    return min(max(4096 // max(pending.numel(), 1), 1), 8)
 
 
 def draw_fixed(
     m: int,
     concentration: Tensor,
-    shape: torch.Size,
+    shape: Size,
     generator: torch.Generator | None = None,
     count: int | None = None,
 ) -> Height:
@@ -84,13 +76,14 @@ def draw_fixed(
 
     `concentration` (float64) broadcasts to `shape`. Nothing is read from the device, so that a
     step can be captured in a CUDA graph. The default `count` is `sufficient_proposals(m)`. Where
-    none is accepted the first proposal stands and `proposals` is `count`: the law is off by at
-    most the probability of that, below 1e-12 in total variation by default.
+    none is accepted the last proposal stands and `proposals` is `count`: the law is off by at most
+    the probability of that, below 1e-12 in total variation by default.
     """
-    x0, complement, _ = envelope(m, concentration)
+    complement, _ = envelope(m, concentration)
+    complement = complement.expand(shape)
     count = sufficient_proposals(m) if count is None else count
-    z, proposals, _ = _first_accepted(m, x0.expand(shape), count, generator)
-    return _height(x0, complement, z, proposals)
+    z, proposals, _ = _try(m, complement, count, generator)
+    return Height(_image(complement, z), proposals)
 
 
 def sufficient_proposals(m: int) -> int:
@@ -104,35 +97,35 @@ def sufficient_proposals(m: int) -> int:
     return math.floor(math.log(FAILURE_PROBABILITY) / math.log(-math.expm1(log_rate))) + 1
 
 
-def _first_accepted(
-    m: int, x0: Tensor, count: int, generator: torch.Generator | None
+def _try(
+    m: int, complement: Tensor, count: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first accepted of `count` proposals z, how many were used, and if one was."""
-    n = m - 1
-    u = torch.rand((3, count, *x0.shape), dtype=x0.dtype, device=x0.device, generator=generator)
-    z = _symmetric_beta(m, u[0], u[1])
-    t = torch.reciprocal(1 + x0 * z)
-    accepted = 1 - t + torch.log(t) >= torch.log(u[2]) / n
-    # argmax gives the first of equals, and 0 where there is none
-    first = accepted.to(torch.uint8).argmax(0, keepdim=True)
-    found = accepted.gather(0, first)[0]
-    used = torch.where(found, first[0] + 1, count)
-    return z.gather(0, first)[0], used, found
+    """Return the first accepted of `count` z or the last, the number used, if accepted."""
+    n, shape = float(m - 1), (count, *complement.shape)
+    like = {"dtype": complement.dtype, "device": complement.device}
+    log_u, log_v = torch.rand((2, *shape), generator=generator, **like).log_().unbind(0)
+    z = _symmetric_beta(m, log_u, torch.rand(shape, generator=generator, **like))
+    p = z - complement * z + 1
+    accepted = torch.add(log_v, p.log() + p.reciprocal(), alpha=n) <= n
+
+    tries = torch.arange(count, device=complement.device).view(-1, *(1,) * complement.dim())
+    first = torch.where(accepted, tries, count).amin(0)
+    index = first.clamp_max(count - 1)
+    return z.gather(0, index.unsqueeze(0))[0], index + 1, first < count
 
 
-def _symmetric_beta(m: int, u1: Tensor, u2: Tensor) -> Tensor:
+def _symmetric_beta(m: int, log_u: Tensor, v: Tensor) -> Tensor:
     """Return z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) from two uniforms.
 
-    z = sqrt(1 - u1^(2 / (m - 2))) cos(pi u2), and cos(pi u2) for m = 2; Ulrich 1984, Devroye 1986
-    section IX.3.
+    z = sqrt(1 - u^(2 / (m - 2))) cos(pi v), and cos(pi v) at m = 2; Ulrich 1984, Devroye 1986
+    section IX.3. It overwrites its arguments.
     """
-    cosine = torch.cos(math.pi * u2)
+    cosine = v.mul_(math.pi).cos_()
     if m == 2:
         return cosine
-    return cosine * torch.sqrt(-torch.expm1(2 / (m - 2) * torch.log(u1)))
+    return cosine.mul_(log_u.mul_(2 / (m - 2)).expm1_().neg_().sqrt_())
 
 
-def _height(x0: Tensor, complement: Tensor, z: Tensor, proposals: Tensor) -> Height:
-    """Return 1 - w = (1 - x0) (1 - z) / p and 1 + w = (1 + x0) (1 + z) / p."""
-    p = 1 + x0 * z
-    return Height(complement * (1 - z) / p, (1 + x0) * (1 + z) / p, proposals)
+def _image(complement: Tensor, z: Tensor) -> Tensor:
+    """Return 1 - w = (1 - x0) (1 - z) / p."""
+    return complement * (1 - z) / (z - complement * z + 1)

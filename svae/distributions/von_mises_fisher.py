@@ -1,16 +1,20 @@
-"""The von Mises-Fisher distribution, its samplers, its gradient estimators and its divergences."""
+"""The von Mises-Fisher distribution, with its samplers and its divergences."""
 
 import torch
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
+from torch.distributions.utils import lazy_property
 
 from svae.distributions.draw import Draw
-from svae.distributions.implicit import implicit_slope
+from svae.distributions.estimators import (
+    GRADIENTS,
+    Reparameterised,
+    acceptance_score,
+    zero_with_slope,
+)
 from svae.distributions.inversion import draw_by_inversion
 from svae.distributions.sphere import (
     broadcast_parameters,
-    compose,
     finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
@@ -20,7 +24,6 @@ from svae.distributions.ulrich_wood import Height, draw_fixed, draw_until_accept
 from svae.distributions.uniform import HypersphericalUniform
 from svae.special import BesselMoments, bessel_moments
 
-GRADIENTS = ("implicit", "corrected", "score", "pathwise")
 SAMPLERS = ("rejection", "inversion")
 
 
@@ -30,14 +33,9 @@ class VonMisesFisher(Distribution):
     log p(x) = kappa (mu.x - 1) - [log M(kappa) - kappa] - log S, with S the area of the sphere and
     M(kappa) = Gamma(m/2) (2/kappa)^(m/2-1) I_{m/2-1}(kappa). kappa = 0 is the uniform distribution.
 
-    `gradient` is the estimator that samples carry in kappa; in mu a sample is turned with mu:
-
-    - implicit: dw/dkappa at a constant value of the distribution function of w = mu.x. Exact.
-    - corrected: dw/dkappa at a constant proposal, plus the score of its acceptance as `log_weight`
-      (Naesseth, Ruiz, Linderman and Blei 2017, eq. 8-10). Unbiased, noisy.
-    - score: the sample is a constant, `log_weight` carries the score in kappa and in mu
-      (Paisley, Blei and Jordan 2012; Mnih and Gregor 2014). Unbiased, noisier.
-    - pathwise: `corrected` without its score. Biased, by up to 48 %; what public code does.
+    `gradient` names the estimator of gradients in mu and kappa that samples come with, see
+    `estimators`: `implicit` is exact; `corrected` and `score` are unbiased, noisy, and need the
+    value of the objective; `pathwise` is biased, by up to 48 %, and what public code does.
 
     Args:
         loc: mu, unit vectors, (..., m), m from 2 up.
@@ -113,12 +111,10 @@ class VonMisesFisher(Distribution):
         new._validate_args = self._validate_args
         return new
 
+    @lazy_property
     def _moments(self) -> BesselMoments:
-        """Return what all closed forms are made of, in float64, computed once."""
-        if "_kept_moments" not in self.__dict__:
-            order = self.event_shape[0] / 2 - 1
-            self._kept_moments = bessel_moments(order, self.concentration.double())
-        return self._kept_moments
+        """What all closed forms are made of, in float64, computed once."""
+        return bessel_moments(self.event_shape[0] / 2 - 1, self.concentration.double())
 
     def _to_dtype(self, value: Tensor) -> Tensor:
         return value.to(self.concentration.dtype)
@@ -128,60 +124,45 @@ class VonMisesFisher(Distribution):
     ) -> Draw:
         """Return samples, the log weights that their gradient needs, and the proposals they took.
 
-        The gradient of E[f] is that of E[f(value) + stop_gradient(f - baseline) * log_weight].
-        log_weight is 0 in value; its slope is, with x0 and c those of the sampler's envelope,
-
-        - corrected: (x0 - A) - (kappa/c) (w - x0)^2 in kappa,
-        - score: w - A in kappa and kappa (x - w mu) in mu, the score of the law extended to mu of
-          any length as that of mu / |mu|,
-        - otherwise none, it does not require a gradient then.
-
-        All random numbers come from `generator`.
+        The gradient of E[f] is that of f(value) + stop_gradient(f - baseline) * log_weight. Where
+        the samples carry all of it, log_weight does not require a gradient. All random numbers
+        come from `generator`.
         """
         with torch.no_grad():
             height = self._height(Size(shape) + self.batch_shape, generator)
-        loc, concentration = self.loc, self.concentration
+        loc, concentration, mean_complement = self.loc, self.concentration, None
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
-        mean_complement = None
-        if self.gradient == "implicit" and concentration.requires_grad:
-            mean_complement = self._moments().complement.detach()
-        value = _Sample.apply(
-            loc, concentration, height.below_top, height.above_bottom, mean_complement, generator
+        elif self.gradient == "implicit" and concentration.requires_grad:
+            mean_complement = self._moments.complement.detach()
+        value = Reparameterised.apply(
+            loc, concentration, height.below_top, mean_complement, generator
         )
-        log_weight = self._log_weight(height, value)
+        log_weight = self._log_weight(height.below_top, value.detach())
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
     def _height(self, shape: Size, generator: torch.Generator | None) -> Height:
-        concentration = self.concentration.double()
+        kappa = self.concentration.double()
         if self.sampler == "inversion":
-            return draw_by_inversion(concentration, shape, generator)
+            return draw_by_inversion(kappa, shape, generator)
         m = self.event_shape[0]
-        fixed = concentration.device.type != "cpu" or torch.compiler.is_compiling()
-        if fixed or self.proposals is not None:
-            return draw_fixed(m, concentration, shape, generator, self.proposals)
-        return draw_until_accepted(m, concentration, shape, generator)
+        if self.proposals or kappa.device.type != "cpu" or torch.compiler.is_compiling():
+            return draw_fixed(m, kappa, shape, generator, self.proposals)
+        return draw_until_accepted(m, kappa, shape, generator)
 
-    def _log_weight(self, height: Height, value: Tensor) -> Tensor:
-        loc, concentration = self.loc, self.concentration
+    def _log_weight(self, below_top: Tensor, value: Tensor) -> Tensor:
+        if self.has_rsample:
+            return torch.zeros_like(value[..., 0])
+        kappa, mean_complement = self.concentration.detach(), self._moments.complement.detach()
         if self.gradient == "corrected":
-            score = self._acceptance_score(height)
-            return (concentration - concentration.detach()) * self._to_dtype(score)
-        if self.gradient == "score":
-            score = self._moments().complement.detach() - height.below_top
-            w = self._to_dtype(1 - height.below_top).unsqueeze(-1)
-            tangent = concentration.detach().unsqueeze(-1) * (value - w * loc.detach())
-            turn = ((loc - loc.detach()) * tangent).sum(-1)
-            return (concentration - concentration.detach()) * self._to_dtype(score) + turn
-        return torch.zeros_like(value[..., 0])
-
-    def _acceptance_score(self, height: Height) -> Tensor:
-        """Return the slope of the log density of an accepted proposal in kappa."""
-        concentration = self.concentration.detach().double()
-        hull = envelope(self.event_shape[0], concentration)
-        distance = hull.complement - height.below_top  # w - x0
-        mean_distance = self._moments().complement.detach() - hull.complement  # x0 - A
-        return mean_distance - concentration / hull.c * distance * distance
+            m = self.event_shape[0]
+            score = acceptance_score(m, kappa.double(), mean_complement, below_top)
+            return zero_with_slope(self.concentration, score)
+        # only the part of the score that turns mu: its length is not a parameter
+        w = self._to_dtype(1 - below_top).unsqueeze(-1)
+        turn = kappa.unsqueeze(-1) * (value - w * self.loc.detach())
+        in_kappa = zero_with_slope(self.concentration, mean_complement - below_top)
+        return in_kappa + zero_with_slope(self.loc, turn).sum(-1)
 
     def rsample(self, sample_shape=()) -> Tensor:
         """Return samples whose gradient is that of an expectation.
@@ -204,18 +185,16 @@ class VonMisesFisher(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         height = (self.loc.double() * value.double()).sum(-1)
-        log_normaliser = self._moments().log_normaliser + log_sphere_area(self.event_shape[0])
+        log_normaliser = self._moments.log_normaliser + log_sphere_area(self.event_shape[0])
         return self._to_dtype(self.concentration.double() * (height - 1) - log_normaliser)
 
     def entropy(self) -> Tensor:
-        return self._to_dtype(
-            log_sphere_area(self.event_shape[0]) - self._moments().relative_entropy
-        )
+        return self._to_dtype(log_sphere_area(self.event_shape[0]) - self._moments.relative_entropy)
 
     @property
     def mean(self) -> Tensor:
         """A(kappa) mu, A(kappa) = I_{m/2}(kappa) / I_{m/2-1}(kappa)."""
-        return self._to_dtype(self._moments().ratio).unsqueeze(-1) * self.loc
+        return self._to_dtype(self._moments.ratio).unsqueeze(-1) * self.loc
 
     @property
     def mode(self) -> Tensor:
@@ -225,7 +204,7 @@ class VonMisesFisher(Distribution):
     @property
     def variance(self) -> Tensor:
         """A' mu_i^2 + E[1 - w^2] (1 - mu_i^2) / (m - 1), the diagonal of the covariance."""
-        moments = self._moments()
+        moments = self._moments
         across = moments.complement * (1 + moments.ratio) - moments.variance
         across = self._to_dtype(across / (self.event_shape[0] - 1)).unsqueeze(-1)
         along = self._to_dtype(moments.variance).unsqueeze(-1)
@@ -240,60 +219,24 @@ class VonMisesFisher(Distribution):
         """
         if self.sampler == "inversion":
             return torch.ones_like(self.concentration)
-        m, moments = self.event_shape[0], self._moments()
-        x0, complement, _ = envelope(m, self.concentration.double())
+        m, moments = self.event_shape[0], self._moments
+        complement, _ = envelope(m, self.concentration.double())
         shift = self.concentration.double() * (complement - moments.complement)
-        width = torch.log(complement) + torch.log1p(x0)
+        width = torch.log(complement * (2 - complement))
         log_rate = shift - moments.relative_entropy - (m - 1) / 2 * width
         return self._to_dtype(torch.exp(log_rate))
 
 
-class _Sample(Function):
-    """x = w mu + sqrt(1 - w^2) v at given heights w, with its gradients in mu and kappa.
-
-    As mu turns, x turns with it in the plane of mu and dmu: dx = w dmu - (x.dmu) mu on the sphere,
-    the coupling that moves x least. In kappa, dx = (mu - w x) dw / (1 - w^2).
-    """
-
-    @staticmethod
-    def forward(ctx, loc, concentration, below_top, above_bottom, mean_complement, generator):
-        sine = torch.sqrt(below_top * above_bottom)
-        value = compose(loc, below_top.to(loc.dtype), sine.to(loc.dtype), generator)
-        ctx.save_for_backward(loc, concentration, below_top, above_bottom, mean_complement, value)
-        return value
-
-    @staticmethod
-    def backward(ctx, grad):
-        loc, concentration, below_top, above_bottom, mean_complement, value = ctx.saved_tensors
-        w = (1 - below_top).to(loc.dtype).unsqueeze(-1)
-        tangent = value - w * loc
-        radial = (grad * loc).sum(-1)
-        grad_loc = grad_concentration = None
-        if ctx.needs_input_grad[0]:
-            grad_loc = (w * grad - radial.unsqueeze(-1) * tangent).sum_to_size(loc.shape)
-        if ctx.needs_input_grad[1]:
-            m, kappa = loc.shape[-1], concentration.double()
-            if mean_complement is None:
-                slope = 1 / envelope(m, kappa).c
-            else:
-                slope = implicit_slope(m, kappa, mean_complement, below_top, above_bottom)
-            # dx/dkappa = (mu - w x) dw/dkappa / (1 - w^2), and mu - w x = (1 - w^2) mu - w tangent
-            across = (grad * tangent).sum(-1)
-            toward = below_top * above_bottom * radial - (1 - below_top) * across
-            grad_concentration = (toward * slope).to(loc.dtype).sum_to_size(concentration.shape)
-        return grad_loc, grad_concentration, None, None, None, None
-
-
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
-    return p._to_dtype(p._moments().relative_entropy).expand(joint_batch_shape(p, q))
+    return p._to_dtype(p._moments.relative_entropy).expand(joint_batch_shape(p, q))
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
 def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     """KL_p - KL_q - kappa_q (A_p - A_q) + kappa_q A_p (1 - mu_p.mu_q), KL_ to the uniform law."""
     shape = joint_batch_shape(p, q)
-    ours, theirs = p._moments(), q._moments()
+    ours, theirs = p._moments, q._moments
     kappa = q.concentration.double()
     apart = (p.loc.double() - q.loc.double()).square().sum(-1) / 2
     value = ours.relative_entropy - theirs.relative_entropy

@@ -1,0 +1,71 @@
+"""How the gradient of E[f(x)] in mu and kappa comes out of von Mises-Fisher samples x.
+
+implicit    dw/dkappa at a constant value of w's distribution function. Exact.
+pathwise    dw/dkappa = (1 - w^2) / c at a constant accepted proposal, c = sqrt(4 kappa^2 +
+            (m-1)^2). Biased, for the law of accepted proposals depends on kappa too.
+corrected   pathwise, and the score of that law: (x0 - A) - (kappa/c) (w - x0)^2. Unbiased, noisy.
+            Naesseth, Ruiz, Linderman and Blei 2017, eq. 8-10.
+score       the score of x itself, w - A in kappa and kappa (x - w mu) in mu; x is held constant.
+            Paisley, Blei and Jordan 2012; Mnih and Gregor 2014.
+
+A score s enters as a log weight, 0 in value and of slope s, to be multiplied by f - baseline.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from svae.distributions.implicit import implicit_slope
+from svae.distributions.sphere import place, pull_back
+from svae.distributions.ulrich_wood import envelope
+
+GRADIENTS = ("implicit", "corrected", "score", "pathwise")
+
+
+class Reparameterised(Function):
+    """x = w mu + sqrt(1 - w^2) v at drawn heights w, with its gradients in mu and kappa.
+
+    forward takes loc, concentration, 1 - w (float64, the shape of the samples), 1 - A (float64) for
+    the implicit gradient or None for the pathwise one, and the generator of v.
+    """
+
+    @staticmethod
+    def forward(ctx, loc, concentration, below_top, mean_complement, generator):
+        complement = below_top.to(loc.dtype)
+        sine = torch.sqrt(below_top * (2 - below_top)).to(loc.dtype)
+        x = place(loc, complement, sine, generator)
+        ctx.save_for_backward(x, loc, concentration, below_top, mean_complement)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, loc, concentration, below_top, mean_complement = ctx.saved_tensors
+        in_loc, in_w = pull_back(grad, x, loc, below_top.to(loc.dtype))
+        in_concentration = None
+        if ctx.needs_input_grad[1]:
+            m, kappa = loc.shape[-1], concentration.double()
+            if mean_complement is None:
+                slope = 1 / envelope(m, kappa)[1]
+            else:
+                slope = implicit_slope(m, kappa, mean_complement, below_top)
+            in_concentration = (in_w * slope).to(grad.dtype).sum_to_size(concentration.shape)
+        return in_loc.sum_to_size(loc.shape), in_concentration, None, None, None
+
+
+def acceptance_score(
+    m: int, concentration: Tensor, mean_complement: Tensor, below_top: Tensor
+) -> Tensor:
+    """Return (x0 - A) - (kappa/c) (w - x0)^2, the score in kappa of an accepted proposal.
+
+    From 1 - A and 1 - w, all in float64.
+    """
+    complement, c = envelope(m, concentration)
+    distance = complement - below_top
+    return mean_complement - complement - concentration / c * distance * distance
+
+
+def zero_with_slope(parameter: Tensor, slope: Tensor) -> Tensor:
+    """Return 0 in the shape of `slope`, with that gradient in `parameter`."""
+    return (parameter - parameter.detach()) * slope.to(parameter.dtype)
