@@ -51,7 +51,7 @@ def bessel_moments(order: float | Tensor, x: Tensor) -> BesselMoments:
     - variance = A' = 1 - A^2 - (2 order + 1) A / x; 1 / (2 order + 2) as x -> 0
 
     None of them is computed by a difference of large terms. They have two derivatives in x, the
-    variance has one. Float64 inside, in matrices of 32 to 76 columns per element of x.
+    variance has one. Float64 inside, in matrices of 31 to 74 columns per element of x.
 
     Args:
         order: a number, or a tensor that broadcasts with x; >= 0; has no gradient.
