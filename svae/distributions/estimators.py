@@ -11,7 +11,6 @@ score       the score of x itself, w - A in kappa and kappa (x - w mu) in mu; x 
 A score s enters as a log weight, 0 in value and of slope s, to be multiplied by f - baseline.
 """
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -26,30 +25,32 @@ GRADIENTS = ("implicit", "corrected", "score", "pathwise")
 class Reparameterised(Function):
     """x = w mu + sqrt(1 - w^2) v at drawn heights w, with its gradients in mu and kappa.
 
-    forward takes loc, concentration, 1 - w (float64, the shape of the samples), 1 - A (float64) for
-    the implicit gradient or None for the pathwise one, and the generator of v.
+    forward takes loc, concentration, 1 - w (float64, the shape of the samples), for the implicit
+    gradient a function that returns 1 - A (float64), else None, and the generator of v. 1 - A is
+    asked for in the backward pass: who only samples does not pay for it.
     """
 
     @staticmethod
     def forward(ctx, loc, concentration, below_top, mean_complement, generator):
         complement = below_top.to(loc.dtype)
-        sine = torch.sqrt(below_top * (2 - below_top)).to(loc.dtype)
+        sine = (2.0 - below_top).mul_(below_top).sqrt_().to(loc.dtype)
         x = place(loc, complement, sine, generator)
-        ctx.save_for_backward(x, loc, concentration, below_top, mean_complement)
+        ctx.save_for_backward(x, loc, concentration, below_top)
+        ctx.mean_complement = mean_complement
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, loc, concentration, below_top, mean_complement = ctx.saved_tensors
+        x, loc, concentration, below_top = ctx.saved_tensors
         in_loc, in_w = pull_back(grad, x, loc, below_top.to(loc.dtype))
         in_concentration = None
         if ctx.needs_input_grad[1]:
             m, kappa = loc.shape[-1], concentration.double()
-            if mean_complement is None:
-                slope = 1 / envelope(m, kappa)[1]
+            if ctx.mean_complement is None:
+                slope = 1.0 / envelope(m, kappa)[1]
             else:
-                slope = implicit_slope(m, kappa, mean_complement, below_top)
+                slope = implicit_slope(m, kappa, ctx.mean_complement(), below_top)
             in_concentration = (in_w * slope).to(grad.dtype).sum_to_size(concentration.shape)
         return in_loc.sum_to_size(loc.shape), in_concentration, None, None, None
 

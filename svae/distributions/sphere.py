@@ -42,6 +42,8 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor) -> tuple[Tensor, Te
         raise ValueError(
             f"loc and concentration need one dtype, got {loc.dtype} and {concentration.dtype}"
         )
+    if loc.shape[:-1] == concentration.shape:
+        return loc, concentration
     try:
         batch = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
     except RuntimeError as error:
@@ -62,6 +64,8 @@ def joint_batch_shape(p: Distribution, q: Distribution) -> Size:
         raise ValueError(
             f"a divergence needs one space, got R^{p.event_shape[0]} and R^{q.event_shape[0]}"
         )
+    if len(q.batch_shape) == 0:  # as a prior's: torch.broadcast_shapes is slower than a divergence
+        return p.batch_shape
     return torch.broadcast_shapes(p.batch_shape, q.batch_shape)
 
 
@@ -87,7 +91,7 @@ def place(
         sine: sqrt(1 - w^2) in [0, 1], same shape.
         generator: the source of the direction v.
     """
-    m, w = loc.shape[-1], 1 - complement
+    m, w = loc.shape[-1], 1.0 - complement
     if m == 2:
         # on the circle little may be left to normalise, but there are just two directions
         signed = sine.copysign(torch.empty_like(sine).normal_(generator=generator))
@@ -107,12 +111,12 @@ def pull_back(grad: Tensor, x: Tensor, loc: Tensor, complement: Tensor) -> tuple
     On the sphere dx = (x.loc) dloc - (x.dloc) loc: x turns in the plane of loc and dloc, which is
     the coupling that moves it least. In w, dx = (loc - w x) dw / (1 - w^2).
     """
-    w = (1 - complement).unsqueeze(-1)
+    w = (1.0 - complement).unsqueeze(-1)
     tangent = torch.addcmul(x, w, loc, value=-1)
     along = torch.linalg.vecdot(grad, loc)
     across = torch.linalg.vecdot(grad, tangent)
     in_loc = torch.addcmul(w * grad, along.unsqueeze(-1), tangent, value=-1)
-    return in_loc, complement * (2 - complement) * along - w.squeeze(-1) * across
+    return in_loc, complement * (2.0 - complement) * along - w.squeeze(-1) * across
 
 
 class Placement(Function):

@@ -36,9 +36,9 @@ def envelope(m: int, concentration: Tensor) -> tuple[Tensor, Tensor]:
     1 - x0 = 2n / (n + 2 kappa + c), c = sqrt(4 kappa^2 + n^2), n = m - 1: from 1 at kappa = 0 to
     n / (2 kappa). x0 is the root of kappa (1 - x0^2) = n x0.
     """
-    n, twice = float(m - 1), 2 * concentration
+    n, twice = float(m - 1), 2.0 * concentration
     c = torch.sqrt(twice * twice + n * n)
-    return 2 * n / (twice + c + n), c
+    return 2.0 * n / (twice + c + n), c
 
 
 def draw_until_accepted(
@@ -48,20 +48,18 @@ def draw_until_accepted(
 
     `concentration` (float64) broadcasts to `shape`. Every round reads the device: for the CPU.
     """
-    complement, _ = envelope(m, concentration)
-    complement = complement.expand(shape).reshape(-1)
-    z, proposals, accepted = _try(m, complement, _round(complement), generator)
-    pending = torch.nonzero(~accepted).squeeze(-1)
-    while pending.numel() > 0:
+    complement = envelope(m, concentration)[0].expand(shape).reshape(-1)
+    below_top, proposals, found = _try(m, complement, _at_once(complement), generator)
+    while not found.all():
+        pending = (~found).nonzero().squeeze(-1)
         left = complement[pending]
-        z[pending], used, accepted = _try(m, left, _round(left), generator)
+        below_top[pending], used, found[pending] = _try(m, left, _at_once(left), generator)
         proposals[pending] += used
-        pending = pending[~accepted]
-    return Height(_image(complement, z).view(shape), proposals.view(shape))
+    return Height(below_top.view(shape), proposals.view(shape))
 
 
-def _round(pending: Tensor) -> int:
-    """Return how many proposals to try at once: a call on few elements costs as much as on many."""
+def _at_once(pending: Tensor) -> int:
+    """Return how many proposals to try at once: a call costs as much for a few as for one."""
     return min(max(4096 // max(pending.numel(), 1), 1), 8)
 
 
@@ -76,14 +74,13 @@ def draw_fixed(
 
     `concentration` (float64) broadcasts to `shape`. Nothing is read from the device, so that a
     step can be captured in a CUDA graph. The default `count` is `sufficient_proposals(m)`. Where
-    none is accepted the last proposal stands and `proposals` is `count`: the law is off by at most
+    none is accepted the first proposal stands and `proposals` is `count`: the law is off by at most
     the probability of that, below 1e-12 in total variation by default.
     """
-    complement, _ = envelope(m, concentration)
-    complement = complement.expand(shape)
+    complement = envelope(m, concentration)[0].expand(shape)
     count = sufficient_proposals(m) if count is None else count
-    z, proposals, _ = _try(m, complement, count, generator)
-    return Height(_image(complement, z), proposals)
+    below_top, proposals, _ = _try(m, complement, count, generator)
+    return Height(below_top, proposals)
 
 
 def sufficient_proposals(m: int) -> int:
@@ -100,32 +97,39 @@ def sufficient_proposals(m: int) -> int:
 def _try(
     m: int, complement: Tensor, count: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first accepted of `count` z or the last, the number used, if accepted."""
-    n, shape = float(m - 1), (count, *complement.shape)
-    like = {"dtype": complement.dtype, "device": complement.device}
-    log_u, log_v = torch.rand((2, *shape), generator=generator, **like).log_().unbind(0)
-    z = _symmetric_beta(m, log_u, torch.rand(shape, generator=generator, **like))
-    p = z - complement * z + 1
-    accepted = torch.add(log_v, p.log() + p.reciprocal(), alpha=n) <= n
+    """Return 1 - w of the first accepted of `count` proposals, its number, and if there is one.
 
-    tries = torch.arange(count, device=complement.device).view(-1, *(1,) * complement.dim())
-    first = torch.where(accepted, tries, count).amin(0)
-    index = first.clamp_max(count - 1)
-    return z.gather(0, index.unsqueeze(0))[0], index + 1, first < count
-
-
-def _symmetric_beta(m: int, log_u: Tensor, v: Tensor) -> Tensor:
-    """Return z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) from two uniforms.
-
-    z = sqrt(1 - u^(2 / (m - 2))) cos(pi v), and cos(pi v) at m = 2; Ulrich 1984, Devroye 1986
-    section IX.3. It overwrites its arguments.
+    Where there is none, it is the first and its number is `count`.
     """
+    z = _symmetric_beta(m, (count, *complement.shape), complement, generator)
+    p = torch.addcmul(z, complement, z, value=-1).add_(1.0)  # 1 + x0 z
+    t = p.reciprocal()
+    below_top = torch.mul(t, complement).mul_(1.0 - z)
+    chance = p.log_().add_(t).sub_(1.0).mul_(1.0 - m).exp_()
+    accepted = _uniform(chance.shape, complement, generator) < chance
+    if count == 1:
+        return below_top[0], torch.ones_like(accepted[0], dtype=torch.int64), accepted[0]
+    # the maximum over truths is the first of them, by its index too
+    found, index = accepted.max(0, keepdim=True)
+    used = torch.where(found, index + 1, count)
+    return below_top.gather(0, index)[0], used[0], found[0]
+
+
+def _symmetric_beta(m: int, shape: Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) from one or two uniforms.
+
+    z = sqrt(1 - u^(2 / (m - 2))) cos(pi v), cos(pi v) at m = 2; Ulrich 1984, Devroye 1986 section
+    IX.3. At m = 3 it is uniform.
+    """
+    v = _uniform(shape, like, generator)
+    if m == 3:
+        return v.mul_(2.0).sub_(1.0)
     cosine = v.mul_(math.pi).cos_()
     if m == 2:
         return cosine
+    log_u = _uniform(shape, like, generator).log_()
     return cosine.mul_(log_u.mul_(2 / (m - 2)).expm1_().neg_().sqrt_())
 
 
-def _image(complement: Tensor, z: Tensor) -> Tensor:
-    """Return 1 - w = (1 - x0) (1 - z) / p."""
-    return complement * (1 - z) / (z - complement * z + 1)
+def _uniform(shape: Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)

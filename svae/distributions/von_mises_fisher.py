@@ -2,6 +2,7 @@
 
 import torch
 from torch import Size, Tensor
+from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 from torch.distributions.utils import lazy_property
 
@@ -112,9 +113,23 @@ class VonMisesFisher(Distribution):
         return new
 
     @lazy_property
+    def _values(self) -> BesselMoments:
+        """What all closed forms are made of, in float64, computed once and without gradient."""
+        return bessel_moments(self._order, self.concentration.detach().double())
+
+    def _mean_complement(self) -> Tensor:
+        return self._values.complement
+
+    @property
     def _moments(self) -> BesselMoments:
-        """What all closed forms are made of, in float64, computed once."""
-        return bessel_moments(self.event_shape[0] / 2 - 1, self.concentration.double())
+        """The same, differentiable."""
+        if not self.concentration.requires_grad:
+            return self._values
+        return bessel_moments(self._order, self.concentration.double())
+
+    @property
+    def _order(self) -> float:
+        return self.event_shape[0] / 2 - 1
 
     def _to_dtype(self, value: Tensor) -> Tensor:
         return value.to(self.concentration.dtype)
@@ -130,15 +145,14 @@ class VonMisesFisher(Distribution):
         """
         with torch.no_grad():
             height = self._height(Size(shape) + self.batch_shape, generator)
-        loc, concentration, mean_complement = self.loc, self.concentration, None
+        loc, concentration = self.loc, self.concentration
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
-        elif self.gradient == "implicit" and concentration.requires_grad:
-            mean_complement = self._moments.complement.detach()
+        mean_complement = self._mean_complement if self.gradient == "implicit" else None
         value = Reparameterised.apply(
             loc, concentration, height.below_top, mean_complement, generator
         )
-        log_weight = self._log_weight(height.below_top, value.detach())
+        log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
     def _height(self, shape: Size, generator: torch.Generator | None) -> Height:
@@ -152,15 +166,15 @@ class VonMisesFisher(Distribution):
 
     def _log_weight(self, below_top: Tensor, value: Tensor) -> Tensor:
         if self.has_rsample:
-            return torch.zeros_like(value[..., 0])
-        kappa, mean_complement = self.concentration.detach(), self._moments.complement.detach()
+            return value.new_zeros(below_top.shape)
+        kappa, mean_complement = self.concentration.detach(), self._values.complement
         if self.gradient == "corrected":
             m = self.event_shape[0]
             score = acceptance_score(m, kappa.double(), mean_complement, below_top)
             return zero_with_slope(self.concentration, score)
         # only the part of the score that turns mu: its length is not a parameter
         w = self._to_dtype(1 - below_top).unsqueeze(-1)
-        turn = kappa.unsqueeze(-1) * (value - w * self.loc.detach())
+        turn = kappa.unsqueeze(-1) * (value.detach() - w * self.loc.detach())
         in_kappa = zero_with_slope(self.concentration, mean_complement - below_top)
         return in_kappa + zero_with_slope(self.loc, turn).sum(-1)
 
@@ -227,9 +241,29 @@ class VonMisesFisher(Distribution):
         return self._to_dtype(torch.exp(log_rate))
 
 
+class _RelativeEntropy(Function):
+    """The divergence from the uniform law, already known, with its slope kappa A'."""
+
+    @staticmethod
+    def forward(ctx, concentration, order, value, variance):
+        ctx.order = order
+        ctx.save_for_backward(concentration, variance)
+        return value.to(concentration.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        concentration, variance = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            variance = bessel_moments(ctx.order, concentration.double()).variance
+        return (grad * variance * concentration).to(concentration.dtype), None, None, None
+
+
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
-    return p._to_dtype(p._moments.relative_entropy).expand(joint_batch_shape(p, q))
+    shape, values = joint_batch_shape(p, q), p._values
+    return _RelativeEntropy.apply(
+        p.concentration, p._order, values.relative_entropy, values.variance
+    ).expand(shape)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
