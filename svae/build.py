@@ -1,6 +1,7 @@
 """Words to objects: data, model and optimiser from a composed configuration."""
 
 import inspect
+import logging
 from pathlib import Path
 
 import torch
@@ -103,7 +104,11 @@ def _instantiate(node: DictConfig, name: str, **arguments):
 
 
 def _target(node: DictConfig, name: str):
+    logger = logging.getLogger("hydra.utils")  # it prints what is told below in one sentence
+    logger.disabled = True
     try:
         return get_object(node._target_)
     except (ImportError, ValueError):
         raise ValueError(f"{name}._target_={node._target_}: cannot be found") from None
+    finally:
+        logger.disabled = False

@@ -36,7 +36,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _dispatch(get_args_parser().parse_args())
+        parser = get_args_parser()
+        parser.prog = "svae-train"
+        code = _dispatch(parser.parse_intermixed_args())
     except Refused as refusal:
         code = _say(str(refusal), 2)
     except Failed as failure:
@@ -62,6 +64,8 @@ def _say(text: str, code: int) -> int:
 def _dispatch(args: Namespace) -> int:
     if args.experimental_rerun is not None:
         raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
+    if args.config_path is not None:
+        raise Refused("--config-path: not supported, add a folder of your own with --config-dir")
     if compose.is_question(args):
         _hydra(sys.argv[1:], _unreachable)
         return 0
@@ -101,8 +105,10 @@ def _single(config: DictConfig, plan: compose.Plan) -> float | None:
     try:
         prepared = experiment.prepare(config)
         folder = RunFolder.reopen(plan.folder) if plan.reopens else _claim(config, plan.folder)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise Refused(compose.one_line(error)) from error
+    except OSError as error:
+        raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
     with folder:
         if plan.evaluates:
             return _evaluate_again(prepared, folder)

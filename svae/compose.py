@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -79,8 +79,12 @@ def _start(args: Namespace) -> Plan:
             return Plan([*flags, *args.overrides], Path(config.hydra.run.dir).absolute())
     config = _check_sweep(args)
     folder = Path(config.hydra.sweep.dir).absolute()
-    if "hydra.sweep.dir" not in _values(args.overrides):
-        folder = _unused(folder)
+    try:
+        if "hydra.sweep.dir" not in _values(args.overrides):
+            folder = _unused(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
     return Plan([*flags, "--multirun", *args.overrides], folder, is_sweep=True)
 
 
@@ -180,7 +184,13 @@ def _compose(args: Namespace, overrides: list[str]) -> DictConfig:
         extra = [f"hydra.searchpath=[{_quote(f'file://{folder}')}]"]
     with hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3"):
         name = args.config_name or "config"
-        return hydra.compose(name, [*extra, *overrides], return_hydra_config=True)
+        try:
+            return hydra.compose(name, [*extra, *overrides], return_hydra_config=True)
+        except (ValueError, TypeError, AssertionError) as error:
+            if isinstance(error, HYDRA_ERRORS):
+                raise
+            # Hydra tells some wrong overrides, such as model=null, without its own error type
+            raise Refused(f"{' '.join(overrides)}: {one_line(error)}") from error
 
 
 def _task(config: DictConfig) -> DictConfig:
@@ -253,9 +263,11 @@ def sentence(error: Exception) -> str:
         expected = ", ".join(error.options)
         return f"{group}={name}: expected one of {expected}{settings.hint(name, error.options)}"
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read, expected key=value ({one_line(text)})"
     if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         key = found.group(1)
-        return f"{key}: no such key{settings.hint(key, (*settings.KEYS, *settings.GROUPS))}"
+        return f"{key}: no such key{settings.hint_of_key(key)}"
     if "Ambiguous value for argument" in text:
         line = text.split("'")[1]
         return f"{line}: several values are a sweep, which needs --multirun (-m)"

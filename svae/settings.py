@@ -96,8 +96,10 @@ KEYS: dict[str, Accepts] = {
     "dataset.test_fraction": _FRACTION,
 }
 GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "experiment")
+_NEEDED = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
 _BUILT = ("model.", "network.", "dataset.")
+_REQUIRED = {key for key in KEYS if not key.startswith(_BUILT)}
 
 
 def check(config: dict) -> None:
@@ -106,13 +108,17 @@ def check(config: dict) -> None:
     Raises:
         ValueError: one sentence with the value, what was expected and the nearest option.
     """
+    for group in _NEEDED:
+        if not isinstance(config.get(group), dict):
+            raise ValueError(f"{group}: expected keys under it, got {_shown(config.get(group))}")
     flat = flatten(config)
     for key, value in flat.items():
         _check_value(key, value)
-    if flat["sampler.name"] == "inversion" and flat["sampler.gradient"] in ("corrected", "score"):
+    if missing := sorted(_REQUIRED - flat.keys()):
+        raise ValueError(f"{missing[0]}: is missing, expected {KEYS[missing[0]].expected}")
+    if flat["sampler.name"] == "inversion" and flat["sampler.gradient"] == "corrected":
         raise ValueError(
-            f"sampler.gradient={flat['sampler.gradient']}: sampler=inversion rejects nothing and "
-            "has only implicit and pathwise, which agree there"
+            "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
         )
     _check_baseline(flat)
 
@@ -122,10 +128,15 @@ def _check_value(key: str, value: Any) -> None:
     if accepts is None:
         if key.startswith(_BUILT):
             return
-        raise ValueError(f"{key}: no such key{hint(key, (*KEYS, *GROUPS))}")
+        raise ValueError(f"{key}: no such key{hint_of_key(key)}")
     if not accepts.test(value):
         suggestion = hint(str(value), accepts.options)
         raise ValueError(f"{key}={_shown(value)}: expected {accepts.expected}{suggestion}")
+
+
+def hint_of_key(key: str) -> str:
+    """Return "; did you mean ...?" with the nearest key or group, or nothing."""
+    return hint(key, KEYS if "." in key else (*KEYS, *GROUPS))
 
 
 def _check_baseline(flat: dict) -> None:

@@ -164,7 +164,9 @@ class WandbRun:
             log.warning("W&B cannot be reached (%s): the run is logged offline", error)
             self._run = wandb.init(mode="offline", settings=settings, **arguments)
         self._run.define_metric("epoch")
-        self._run.define_metric("*", step_metric="epoch")
+        # not "*": the row of pictures would repeat the last epoch
+        for names in ("train/*", "val/*", "seconds"):
+            self._run.define_metric(names, step_metric="epoch")
 
     def _replay(self, history: list[dict]) -> None:
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
@@ -176,8 +178,8 @@ class WandbRun:
         import wandb
 
         self._run.summary.update(results)
-        for path in images:
-            self._run.log({f"plots/{path.stem}": wandb.Image(str(path))})
+        if images:
+            self._run.log({f"plots/{path.stem}": wandb.Image(str(path)) for path in images})
 
     def _guard(self, action, *arguments) -> None:
         """Do `action`; a failure ends the logging to W&B, never the training."""

@@ -42,9 +42,7 @@ class AutoEncoder(nn.Module):
 
     def posterior(self, observations: Tensor) -> Distribution:
         """Return q(z | x) for observations (..., D)."""
-        with self._autocast(observations):
-            features = self.encoder(observations)
-        return self.latent.posterior(features)
+        return self.latent.posterior(self._run(self.encoder, observations))
 
     def prior(self) -> Distribution:
         """Return p(z)."""
@@ -52,12 +50,13 @@ class AutoEncoder(nn.Module):
 
     def likelihood(self, latent: Tensor) -> Distribution:
         """Return p(x | z) for latent vectors (..., m)."""
-        with self._autocast(latent):
-            decoded = self.decoder(latent)
-        return self.likelihood_family(decoded.float())
+        return self.likelihood_family(self._run(self.decoder, latent))
 
-    def _autocast(self, like: Tensor):
-        return torch.autocast(like.device.type, torch.bfloat16, enabled=self.half)
+    def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        if not self.half:
+            return network(inputs)
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            return network(inputs).float()
 
 
 def _mlp(*widths: int) -> nn.Sequential:

@@ -28,7 +28,7 @@ class NormalFamily:
         self.parameters = 2 * latent_dim
 
     def posterior(self, features: Tensor) -> Distribution:
-        loc, scale = features.float().chunk(2, -1)
+        loc, scale = features.chunk(2, -1)
         return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
 
     def prior(self, like: Tensor) -> Distribution:
@@ -51,7 +51,6 @@ class _SphericalFamily:
         self.parameters = self.embedding + 1
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        features = features.float()
         loc = F.normalize(features[..., :-1], dim=-1)
         return loc, F.softplus(features[..., -1]) + 1
 

@@ -1,0 +1,152 @@
+"""What is typed wrong is refused in one sentence that names the value, before anything is made."""
+
+import shlex
+from argparse import Namespace
+
+import pytest
+from hydra._internal.utils import get_args_parser
+
+from svae import compose, settings
+
+REFUSED = [
+    ("model=vfm", "model=vfm: expected one of normal, power_spherical, vmf; did you mean vmf?"),
+    ("dataset=mnsit", "did you mean mnist?"),
+    ("experiment=none_such", "experiment=none_such: expected one of"),
+    ("hydra/launcher=foo", "hydra/launcher=foo: expected one of"),
+    ("latent_dimm=3", "latent_dimm: no such key; did you mean latent_dim?"),
+    ("latentdim=3", "did you mean latent_dim?"),
+    ("trainer.max_epoch=3", "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
+    ("max_epochs=3", "did you mean trainer.max_epochs?"),
+    ("+foo=3", "foo: no such key"),
+    ("+trainer.foo=3", "trainer.foo: no such key"),
+    ("~latent_dim", "latent_dim: is missing"),
+    ("~model", "model: expected keys under it"),
+    ("model=null", "model=null"),
+    ("trainer=3", "trainer=3"),
+    ("latent_dim=0", "latent_dim=0: expected a whole number from 1 up"),
+    ("latent_dim=-2", "latent_dim=-2"),
+    ("latent_dim=ten", "latent_dim=ten"),
+    ("latent_dim=2.5", "latent_dim=2.5"),
+    ("latent_dim=true", "latent_dim=true"),
+    ("latent_dim=null", "latent_dim=null"),
+    ("latent_dim=[2]", "latent_dim=[2]"),
+    ("latent_dim={a:1}", "latent_dim.a: no such key"),
+    ("latent_dim=2,5", "needs --multirun"),
+    ("latent_dim=[", "cannot be read"),
+    ("latent_dim", "cannot be read"),
+    ("latent_dim=${foo}", "foo"),
+    ("dataset.root=${oc.env:SVAE_NOT_SET}", "SVAE_NOT_SET"),
+    ("seed=-1", "seed=-1: expected a whole number from 0 up"),
+    ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:N"),
+    ("device=cuda:x", "device=cuda:x"),
+    ("precision=fp16", "precision=fp16: expected one of float32, bf16"),
+    ("threads=0", "threads=0"),
+    ("objective=val/auk", "objective=val/auk"),
+    ("plots=maybe", "plots=maybe: expected true or false"),
+    ("trainer.batch_size=-1", "trainer.batch_size=-1: expected a whole number from 1 up"),
+    ("trainer.learning_rate=0", "trainer.learning_rate=0: expected a number above 0"),
+    ("trainer.learning_rate=nan", "trainer.learning_rate=nan"),
+    ("trainer.learning_rate=inf", "trainer.learning_rate=inf"),
+    ("trainer.warmup_epochs=-1", "trainer.warmup_epochs=-1"),
+    ("trainer.patience=0", "trainer.patience=0"),
+    ("trainer.kl_weight=-1", "trainer.kl_weight=-1"),
+    ("trainer.samples=0", "trainer.samples=0"),
+    ("evaluation.importance_samples=0", "evaluation.importance_samples=0"),
+    ("evaluation=null", "evaluation: expected keys under it"),
+    ("logger.mode=onlin", "did you mean online?"),
+    ("logger.tags=a", "logger.tags=a: expected a list of texts"),
+    ("logger=foo", "logger=foo: expected one of wandb"),
+    ("network.hidden=[]", "network.hidden=[]: expected a list"),
+    ("network.hidden=[256,0]", "network.hidden=[256, 0]"),
+    ("sampler=magic", "sampler=magic: expected one of inversion, rejection"),
+    ("sampler.gradient=magic", "sampler.gradient=magic: expected one of implicit"),
+    ("sampler.baseline=mean", "no score term"),
+    ("sampler.gradient=score sampler.baseline=leave_one_out", "needs trainer.samples from 2 up"),
+    ("sampler=inversion latent_dim=2 sampler.gradient=corrected", "rejects nothing"),
+    ("model=normal sampler.gradient=score", "this model has no sampler"),
+    ("model=power_spherical sampler=inversion", "this model has no sampler"),
+    ("dataset=array", "dataset.file: needs a value"),
+    ("dataset=array dataset.file=x dataset.likelihood=poison", "dataset.likelihood=poison"),
+    ("dataset=array dataset.file=x dataset.test_fraction=1", "dataset.test_fraction=1"),
+    ("resume=/nowhere", "resume=/nowhere: expected a run folder"),
+    ("evaluate=/nowhere", "evaluate=/nowhere: expected a run folder"),
+    ("resume=/a evaluate=/b", "give one of the two"),
+    ("-m resume=/a", "without --multirun"),
+    ("-m model=vfm,normal", "model=vfm: expected one of"),
+    ("-m latent_dim=2,0", "latent_dim=0: expected a whole number"),
+    ("-m model=normal,power_spherical sampler.gradient=score", "this model has no sampler"),
+    ("-m seed=0,1 hydra.sweep.dir=/proc/x", "/proc/x: cannot be written"),
+    ("--config-dir /nowhere", "--config-dir /nowhere: expected a folder"),
+    ("hydra.foo=1", "hydra.foo: no such key"),
+]
+
+
+def _parse(line: str) -> Namespace:
+    return get_args_parser().parse_intermixed_args(shlex.split(line))
+
+
+def _refusal(line: str) -> str:
+    try:
+        compose.plan(_parse(line))
+    except compose.Refused as refusal:
+        return str(refusal)
+    except compose.HYDRA_ERRORS as error:
+        return compose.sentence(error)
+    return ""
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_refused(line, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = _refusal(line)
+    assert words in text
+    assert "\n" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "model=normal latent_dim=40 seed=0",
+        "sampler=inversion latent_dim=2",
+        "sampler.gradient=corrected sampler.baseline=mean",
+        "experiment=table1 trainer.max_epochs=5",
+        "logger.tags=[a,b] threads=2 device=cuda:1",
+        "network.hidden=[64]",
+        "trainer.learning_rate=1 trainer.kl_weight=0",
+    ],
+)
+def test_accepted(line):
+    assert _refusal(line) == ""
+
+
+def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (compose.plan(_parse("-m seed=0,1")) for _ in range(2))
+    assert first.is_sweep
+    assert first.folder != second.folder
+    assert first.folder.parent.parent == tmp_path / "outputs" / "multirun"
+
+
+def test_a_sampler_override_is_noted_once_for_models_without_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    compose.plan(_parse("-m model=normal,power_spherical,vmf sampler.gradient=corrected seed=0,1"))
+    assert capsys.readouterr().out.count("sampler.gradient=corrected: has no effect") == 1
+
+
+def test_groups_of_a_persons_own(tmp_path):
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: 7\n")
+    line = f"--config-dir {tmp_path} trainer=short"
+    assert _refusal(line) == ""
+    assert _refusal("trainer=short").startswith("trainer=short: expected one of minibatch")
+    (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: many\n")
+    assert _refusal(line) == "trainer.max_epochs=many: expected a whole number from 1 up"
+
+
+def test_every_key_of_the_configuration_is_described():
+    config = compose._checked(_parse(""), [], strict=True)
+    leaves = settings.flatten(compose._unresolved(config))
+    built = {"model.sampler", "model.gradient"}
+    assert {k for k in leaves if not k.endswith("_target_")} - built <= settings.KEYS.keys()

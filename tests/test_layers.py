@@ -1,0 +1,84 @@
+"""The flow goes one way: which module may import which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "svae"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# outside package -> the rooms that may import it
+ONLY_IN = {
+    "hydra": {"cli", "compose", "build"},
+    "omegaconf": {"cli", "compose", "build", "run", "experiment"},
+    "wandb": {"tracking"},
+    "rich": {"tracking"},
+    "matplotlib": {"plots"},
+    "scipy": set(),
+}
+# room -> the rooms of svae that it may import, besides its own
+MAY_IMPORT = {
+    "special": set(),
+    "distributions": {"special"},
+    "models": {"distributions"},
+    "data": set(),
+    "streams": set(),
+    "files": set(),
+    "objectives": set(),
+    "train": {"objectives", "data", "streams"},
+    "evaluate": {"objectives", "data"},
+    "checkpoint": {"train", "files"},
+    "run": {"files"},
+    "plots": {"data"},
+    "tracking": {"files"},
+    "settings": set(),
+    "compose": {"settings", "run"},
+}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_outside_packages_stay_in_their_rooms(path):
+    for name in _imports(path):
+        allowed = ONLY_IN.get(name.split(".")[0])
+        assert allowed is None or _room(path) in allowed, name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_import_only_what_lies_below(path):
+    allowed = MAY_IMPORT.get(_room(path))
+    if allowed is None:
+        return
+    for name in _imports(path):
+        parts = name.split(".")
+        if parts[0] == "svae" and len(parts) > 1:
+            assert parts[1] in allowed | {_room(path)}, name
+
+
+@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"], ["latent_dim=0"]])
+def test_questions_and_refusals_import_nothing_heavy(question, environment):
+    heavy = ("torch", "wandb", "matplotlib", "sklearn", "numpy")
+    code = (
+        "import sys, svae.cli\n"
+        "try:\n    svae.cli.main()\n"
+        f"finally:\n    print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *question]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.stderr.strip().endswith("[]")

@@ -1,0 +1,132 @@
+"""Objectives against quadrature on models whose latent space is a line or a circle."""
+
+import math
+
+import pytest
+import torch
+
+from svae.data.splits import Split
+from svae.evaluate import Settings, evaluate
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
+from svae.objectives import _baseline, elbo, log_mean_exp, log_weights
+
+FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
+
+
+def _one_dimensional(family, **options):
+    """A model with d = 1, its observations, and log p(x) of each by quadrature over the latent."""
+    torch.manual_seed(3)
+    model = AutoEncoder(6, family(1, **options), hidden=(16,)).double()
+    for parameter in model.parameters():
+        parameter.data *= 2.5
+    # a broad posterior: the importance weights of a narrow one need not have a variance
+    model.encoder[-1].weight.data[-1] *= 0.1
+    model.encoder[-1].bias.data[-1] = 2 if family is NormalFamily else -2
+    x = (torch.rand(8, 6) > 0.5).double()
+    return model, x, _log_likelihood_by_quadrature(model, x)
+
+
+@torch.no_grad()
+def _log_likelihood_by_quadrature(model, x):
+    if model.latent.embedding == 2:
+        angle = torch.arange(20_000, dtype=torch.float64) * (2 * math.pi / 20_000)
+        z = torch.stack([angle.cos(), angle.sin()], -1)
+        log_measure = torch.full((len(z),), -math.log(len(z)), dtype=torch.float64)
+    else:
+        z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)[:, None]
+        log_measure = -(z[:, 0] ** 2) / 2 - 0.5 * math.log(2 * math.pi) + math.log(18 / 20_000)
+    return (model.likelihood(z[:, None]).log_prob(x) + log_measure[:, None]).logsumexp(0)
+
+
+@pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
+def test_importance_weights_average_to_the_likelihood(family):
+    model, x, exact = _one_dimensional(family)
+    weights, _, _ = log_weights(model, x, 200_000, torch.Generator().manual_seed(0))
+    ratio = (weights - exact).exp()
+    z = (ratio.mean(0) - 1) / (ratio.std(0) / math.sqrt(len(ratio)))
+    assert z.abs().max() < 5
+    assert (log_mean_exp(weights) - exact).abs().max() < 0.02
+
+
+def test_importance_weights_without_a_variance_average_to_the_likelihood_too():
+    # the density of the Power Spherical is zero opposite its mode: a z-score has no meaning
+    model, x, exact = _one_dimensional(PowerSphericalFamily)
+    weights, _, _ = log_weights(model, x, 400_000, torch.Generator().manual_seed(0))
+    assert (log_mean_exp(weights) - exact).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_evaluation_agrees_with_the_likelihood_and_the_bound_lies_below(family):
+    model, x, exact = _one_dimensional(family)
+    settings = Settings(importance_samples=100_000, batch_size=19_999)
+    result = evaluate(model, Split(x), settings, torch.Generator().manual_seed(0))
+    assert result["test/log_likelihood"] == pytest.approx(float(exact.mean()), abs=0.03)
+    assert result["test/elbo"] < float(exact.mean())
+    assert result["test/elbo"] == pytest.approx(
+        result["test/reconstruction"] - result["test/kl"], abs=1e-9
+    )
+    bound = elbo(model, x, 20_000, generator=torch.Generator().manual_seed(1))
+    assert result["test/elbo"] == pytest.approx(bound.value.mean().item(), abs=0.1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 10_000])
+def test_evaluation_covers_every_observation_and_sample_in_pieces(batch_size):
+    model, x, exact = _one_dimensional(VonMisesFisherFamily)
+    settings = Settings(importance_samples=50, batch_size=batch_size)
+    result = evaluate(model, Split(x[:3]), settings, torch.Generator().manual_seed(0))
+    assert result["test/log_likelihood"] == pytest.approx(float(exact[:3].mean()), abs=0.6)
+    assert 0.65 < result["test/acceptance_rate"] <= 1
+
+
+def _encoder_gradient(model, x, baseline, seed, samples):
+    model.zero_grad()
+    generator = torch.Generator().manual_seed(seed)
+    elbo(model, x, samples, baseline, generator).loss().backward()
+    return torch.cat([p.grad.flatten() for p in model.encoder.parameters()])
+
+
+def _gradients(gradient, baseline="none", repeats=60, samples=2000):
+    model, x, _ = _one_dimensional(VonMisesFisherFamily, gradient=gradient)
+    draws = [_encoder_gradient(model, x[:2], baseline, seed, samples) for seed in range(repeats)]
+    return torch.stack(draws)
+
+
+def _largest_z(a, b):
+    error = ((a.var(0) + b.var(0)) / len(a)).sqrt()
+    return float(((a.mean(0) - b.mean(0)) / error.clamp(min=1e-9)).abs().max())
+
+
+@pytest.mark.parametrize("gradient", ["corrected", "score"])
+@pytest.mark.parametrize("baseline", ["none", "mean", "leave_one_out"])
+def test_score_terms_leave_the_gradient_unbiased(gradient, baseline):
+    reference = _gradients("implicit")
+    assert _largest_z(reference, _gradients(gradient, baseline)) < 5
+
+
+def test_the_pathwise_gradient_alone_is_rejected():
+    assert _largest_z(_gradients("implicit"), _gradients("pathwise")) > 10
+
+
+def test_a_baseline_reduces_the_variance_of_the_score_gradient():
+    plain = _gradients("score", "none", 30, 200).var(0).sum()
+    better = _gradients("score", "leave_one_out", 30, 200).var(0).sum()
+    assert better < 0.7 * plain
+
+
+@pytest.mark.parametrize(("name", "dim"), [("mean", 1), ("leave_one_out", 0)])
+def test_baselines_leave_the_own_value_out(name, dim):
+    values = torch.randn(4, 5, dtype=torch.float64)
+    changed = values.clone()
+    changed[2, 3] += 100
+    difference = _baseline(changed, name) - _baseline(values, name)
+    assert abs(float(difference[2, 3])) < 1e-9
+    assert int((difference.abs() > 1).sum()) == values.shape[dim] - 1
+
+
+def test_the_loss_weighs_the_kl_and_the_reported_bound_does_not():
+    model, x, _ = _one_dimensional(NormalFamily)
+    bound = elbo(model, x, generator=torch.Generator().manual_seed(0))
+    expected = -(bound.reconstruction - 0.25 * bound.kl).mean()
+    torch.testing.assert_close(bound.loss(0.25), expected)
+    torch.testing.assert_close(bound.value, bound.reconstruction - bound.kl)

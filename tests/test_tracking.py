@@ -1,0 +1,86 @@
+"""Tracking: every epoch once, everywhere; W&B never in the way."""
+
+import csv
+
+import pytest
+
+from svae import tracking
+from svae.tracking import WandbRun, write_metrics
+from tests.wandb_file import read_records
+
+SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
+HISTORY = [{"epoch": e, "val/elbo": -10.0 / e, "seconds": 1.0} for e in (1, 2, 3)]
+
+
+def test_metrics_have_a_row_per_epoch_and_the_time_last(tmp_path):
+    write_metrics(tmp_path / "metrics.csv", [HISTORY[0], {**HISTORY[1], "train/new": 5.0}])
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["epoch", "val/elbo", "train/new", "seconds"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[0]["train/new"] == ""
+
+
+def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
+    first = WandbRun(tmp_path, SETTINGS, {"latent_dim": 3}, "group", [])
+    first.log(HISTORY[0])
+    first.log(HISTORY[1])
+    first.finish(None, [], 1)
+    # the third epoch was saved, but the process died before W&B heard of it
+    second = WandbRun(tmp_path, SETTINGS, {"latent_dim": 3}, "group", HISTORY)
+    second.log({"epoch": 4, "val/elbo": -1.0})
+    second.finish({"test/elbo": -2.0}, [], 0)
+    records = read_records(tmp_path)
+    assert records.epochs == [1, 2, 3, 4]
+    assert records.config["latent_dim"] == 3
+    assert records.group == "group"
+    assert records.tags == ["t"]
+    assert records.summary["test/elbo"] == -2.0
+    steps = {"train/*": "epoch", "val/*": "epoch", "seconds": "epoch"}
+    assert records.metrics == {"epoch": None, **steps}
+
+
+@pytest.mark.parametrize(
+    ("environment", "asked", "mode"),
+    [
+        ({}, "auto", "offline"),
+        ({"WANDB_API_KEY": "x" * 40}, "auto", "online"),
+        ({"WANDB_MODE": "disabled"}, "auto", "disabled"),
+        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, "auto", "offline"),
+        ({"WANDB_API_KEY": "x" * 40}, "offline", "offline"),
+    ],
+)
+def test_the_mode_asks_nobody(monkeypatch, tmp_path, environment, asked, mode):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert tracking._mode(asked) == mode
+
+
+def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    assert tracking._has_key()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://example.org")
+    assert not tracking._has_key()
+
+
+def test_a_broken_wandb_never_stops_the_run(monkeypatch, tmp_path):
+    import wandb
+
+    def broken(*args, **kwargs):
+        raise OSError("no space")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    run = WandbRun(tmp_path, SETTINGS, {}, None, HISTORY)
+    run.log(HISTORY[0])
+    run.finish({"a": 1}, [], 0)
+
+
+def test_disabled_writes_nothing(tmp_path):
+    run = WandbRun(tmp_path, {**SETTINGS, "mode": "disabled"}, {}, None, HISTORY)
+    run.log(HISTORY[0])
+    run.finish({}, [], 0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,148 @@
+"""The loop: warm-up, early stopping, exact continuation, divergence."""
+
+import copy
+
+import pytest
+import torch
+
+from svae import checkpoint, train
+from svae.data.splits import DataSet, Split
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.streams import stream
+
+
+def _settings(**changes):
+    base = {
+        "max_epochs": 4,
+        "batch_size": 16,
+        "learning_rate": 1e-2,
+        "warmup_epochs": 2,
+        "patience": 3,
+        "kl_weight": 1.0,
+        "samples": 1,
+    }
+    return train.Settings(**(base | changes))
+
+
+def _setup(family=VonMisesFisherFamily, values=None):
+    torch.manual_seed(0)
+    values = torch.rand(120, 10) if values is None else values
+    data = DataSet(
+        Split(values[:80], binary=True),
+        Split(values[80:100], binary=True),
+        Split(values[100:], binary=True),
+        "bernoulli",
+    )
+    model = AutoEncoder(10, family(2), hidden=(8,))
+    return model, torch.optim.Adam(model.parameters(), lr=1e-2, fused=True), data
+
+
+def _without_time(epochs):
+    return [{k: v for k, v in e.metrics.items() if k != "seconds"} for e in epochs]
+
+
+def test_the_warm_up_is_linear():
+    weights = [_settings(warmup_epochs=4, kl_weight=2.0).kl_weight_at(e) for e in range(1, 7)]
+    assert weights == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert _settings(warmup_epochs=0).kl_weight_at(1) == 1.0
+
+
+def test_training_raises_the_bound():
+    prototypes = (torch.rand(3, 10) > 0.5).float()
+    model, optimizer, data = _setup(values=prototypes[torch.arange(120) % 3])
+    epochs = list(train.train(model, optimizer, data, _settings(max_epochs=30, patience=30)))
+    assert epochs[-1].metrics["val/elbo"] > epochs[0].metrics["val/elbo"] + 1
+    assert all(0.65 < e.metrics["train/acceptance_rate"] <= 1 for e in epochs)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_continued_run_equals_one_without_a_break(tmp_path, stop):
+    model, optimizer, data = _setup()
+    whole = list(train.train(model, optimizer, data, _settings()))
+
+    again, second, data = _setup()
+    first = []
+    for epoch in train.train(again, second, data, _settings()):
+        first.append(epoch)
+        if epoch.number == stop:
+            break
+    state = checkpoint.training_state(again, second, epoch, [], 0)
+    checkpoint.save(tmp_path / "last.pt", state)
+
+    fresh, third, data = _setup()
+    for parameter in fresh.parameters():
+        parameter.data.zero_()
+    last, _, _ = checkpoint.restore(checkpoint.load(tmp_path / "last.pt"), fresh, third)
+    rest = list(train.train(fresh, third, data, _settings(), last))
+    assert _without_time(first + rest) == _without_time(whole)
+    for a, b in zip(model.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_patience_counts_after_the_warm_up(monkeypatch):
+    model, optimizer, data = _setup()
+    values = iter([5.0, 4.0, 3.0, 2.0, 6.0, 1.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr(train, "_validate", lambda *_: {"val/elbo": next(values)})
+    settings = _settings(max_epochs=9, warmup_epochs=3, patience=2)
+    epochs = list(train.train(model, optimizer, data, settings))
+    # the best of the warm-up is epoch 1, but waiting starts at epoch 3; epoch 5 is better
+    assert [e.number for e in epochs if e.improved] == [1, 5]
+    assert epochs[-1].number == 7
+    assert list(train.train(model, optimizer, data, settings, epochs[-1])) == []
+
+
+def test_divergence_names_the_quantity_and_the_epoch():
+    model, optimizer, data = _setup(NormalFamily)
+    model.decoder[0].weight.data.fill_(float("nan"))
+    with pytest.raises(train.Diverged, match=r"train/.* is nan in epoch 1"):
+        list(train.train(model, optimizer, data, _settings()))
+
+
+def test_streams_differ_by_every_word_and_repeat():
+    def first(*words):
+        return torch.rand(1, generator=stream("cpu", *words)).item()
+
+    names = [(0,), (1,), (0, "train", 1, 0), (0, "train", 1, 1), (0, "train", 11, 0), (0, "a", 1)]
+    assert len({first(*name) for name in names}) == len(names)
+    assert first(0, "train", 1, 0) == first(0, "train", 1, 0)
+
+
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"a": torch.ones(3)})
+
+    def broken(content, stream):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(path, {"a": torch.zeros(3)})
+    assert torch.equal(checkpoint.load(path)["a"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class _Evil:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
+    torch.save({"model": _Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        checkpoint.load(tmp_path / "evil.pt")
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path):
+    model, optimizer, _ = _setup()
+    state = checkpoint.training_state(model, optimizer, train.START, [], 0)
+    other, _, _ = _setup(NormalFamily)
+    with pytest.raises(ValueError, match="does not fit"):
+        checkpoint.restore_model(copy.deepcopy(state), other)
+    (tmp_path / "x.pt").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        checkpoint.load(tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "y.pt")
