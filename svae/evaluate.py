@@ -15,7 +15,7 @@ class Settings:
     """The keys of `evaluation`: samples per observation, and how many are decoded at once."""
 
     importance_samples: int = 500
-    batch_size: int = 8192
+    batch_size: int = 4096
 
 
 def evaluate(
