@@ -108,7 +108,7 @@ def test_samples_follow_the_law_around_mu_and_across_it(m, kappa, dtype):
 @pytest.mark.parametrize("kappa", [0, 1e-3, 1, 10.5, 11, 15, 50, 1e3, 1e6])
 def test_many_samples_follow_the_law(m, kappa, dtype):
     torch.manual_seed(1)
-    check_law(law(m, kappa, dtype), 200_000)
+    check_law(law(m, kappa, dtype), 200_000 if dtype == torch.float64 else 60_000)
 
 
 @pytest.mark.slow
