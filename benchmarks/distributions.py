@@ -1,6 +1,6 @@
 """Time and accuracy of the distributions against public peers, printed as one table of ratios.
 
-    OMP_NUM_THREADS=1 python benchmarks/distributions.py
+    OMP_NUM_THREADS=1 python -m benchmarks.distributions
 
 Peers are the packages power-spherical, scipy and mpmath; rows of those not installed are left out,
 and so are those of a GPU where there is none. Ours and the peer's calls alternate, and medians are
