@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# one torch thread in each of the test processes, which run side by side
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).parent.parent
 QUICK = (
     "trainer.max_epochs=2",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# one worker: two builds at once would write into the same folder
+pytestmark = pytest.mark.xdist_group("packaging")
 ROOT = Path(__file__).parent.parent
 LINE = ("trainer.max_epochs=1", "evaluation.importance_samples=2", "logger.mode=disabled")
 
