@@ -139,14 +139,14 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     state = checkpoint.load(folder.path / "checkpoints" / "best.pt", experiment.device)
     checkpoint.restore_model(state, model)
     generator = stream(experiment.device, config.seed, "evaluation")
-    results = evaluate.evaluate(
-        model,
-        experiment.data.test,
-        build.evaluation(config),
-        generator,
-        lambda pieces: screen.work("evaluating", pieces),
-    )
-    arrays = evaluate.latents(model, experiment.data.test, generator)
+    arguments = (build.evaluation(config), generator, lambda p: screen.work("evaluating", p))
+    data, arrays = experiment.data, {}
+    if data.is_graph:
+        results = evaluate.evaluate_links(model, data, *arguments)
+        arrays = evaluate.scores(model, data.test)
+    else:
+        results = evaluate.evaluate(model, data.test, *arguments)
+    arrays |= evaluate.latents(model, data.test, generator)
     arrays = {name: values.numpy() for name, values in arrays.items()}
     write_atomically(folder.path / "latents.npz", lambda file: np.savez(file, **arrays))
     return results
@@ -172,11 +172,12 @@ def _circumstances(experiment: Experiment, restarts: int) -> dict:
         "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
         "versions": _versions(),
         "restarts": restarts,
+        **({"split": experiment.data.fingerprint} if experiment.data.fingerprint else {}),
     }
 
 
 def _versions() -> dict[str, str]:
-    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
+    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb", "torch-geometric")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

@@ -1,8 +1,9 @@
 """Latent families: what an encoder returns -> posterior, and the prior; one class per family.
 
 A family has no parameters of its own. It says how many numbers per observation it needs
-(`parameters`), how long a latent vector is (`embedding`), turns the encoder's output into the
-posterior, and names what is worth logging about a posterior (`summary`).
+(`parameters`), how many numbers a latent vector has (`embedding`), whether its length is one
+(`has_unit_length`), turns the encoder's output into the posterior, and names what is worth logging
+about a posterior (`summary`).
 """
 
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ class NormalFamily:
 
     mu = linear, sigma = softplus(linear); Kingma and Welling 2014, section 3.
     """
+
+    has_unit_length = False
 
     def __init__(self, latent_dim: int):
         self.embedding = latent_dim
@@ -44,6 +47,8 @@ class _SphericalFamily:
 
     mu = linear / |linear|, kappa = softplus(linear) + 1; Davidson et al. 2018, section 5.
     """
+
+    has_unit_length = True
 
     def __init__(self, latent_dim: int):
         # the one place where the dimension d of the manifold becomes the ambient dimension m
