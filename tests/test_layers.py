@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "evaluate": {"objectives", "data"},
     "checkpoint": {"train", "files"},
     "run": {"files"},
-    "plots": {"data"},
+    "plots": {"data", "ranking"},
     "tracking": {"files"},
     "settings": set(),
     "compose": {"settings", "run"},

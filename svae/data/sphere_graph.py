@@ -52,7 +52,7 @@ def closest_pairs(positions: np.ndarray, count: int) -> np.ndarray:
     square = 4 * count / pairs
     while True:
         radius = min(2.0, square**0.5)
-        near = search.radius_neighbors_graph(radius, mode="distance").tocoo()
+        near = search.radius_neighbors_graph(radius=radius, mode="distance").tocoo()
         once = near.row < near.col
         if once.sum() >= count or radius == 2:
             break

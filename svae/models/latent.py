@@ -6,6 +6,7 @@ A family has no parameters of its own. It says how many numbers per observation 
 about a posterior (`summary`).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
@@ -56,7 +57,7 @@ class _SphericalFamily:
         self.parameters = self.embedding + 1
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        loc = F.normalize(features[..., :-1], dim=-1)
+        loc = _direction(features[..., :-1])
         return loc, F.softplus(features[..., -1]) + 1
 
     def prior(self, like: Tensor) -> Distribution:
@@ -66,6 +67,14 @@ class _SphericalFamily:
 
     def summary(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"concentration_mean": posterior.concentration}
+
+
+def _direction(vectors: Tensor) -> Tensor:
+    """Return v / |v|, and e1 for v = 0: what a node gets that has no features and no neighbours."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    first = F.one_hot(torch.zeros((), dtype=torch.int64), vectors.shape[-1]).to(vectors)
+    # the divisor is kept above 0 where it is not used, or the gradient would be nan there
+    return torch.where(length > 0, vectors / length.clamp(min=1e-30), first)
 
 
 class VonMisesFisherFamily(_SphericalFamily):
