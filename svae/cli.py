@@ -26,15 +26,19 @@ class Failed(Exception):
     """A run that had begun has failed; its folder says why."""
 
 
-class Terminated(BaseException):
-    """SIGTERM came: a scheduler wants the machine back."""
+class Interrupted(BaseException):
+    """Somebody wants the program to stop: Ctrl-C (130) or SIGTERM (143)."""
+
+    def __init__(self, code: int, text: str):
+        self.code, self.text = code, text
 
 
 def main() -> None:
     """Run the command line; exits 0, 1 (a run failed), 2 (refused), 130 (Ctrl-C) or 143."""
     # makes Hydra raise its errors, which are told in one sentence below
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         parser = get_args_parser()
         parser.prog = "svae-train"
@@ -43,17 +47,15 @@ def main() -> None:
         code = _say(str(refusal), 2)
     except Failed as failure:
         code = _say(str(failure), 1)
-    except KeyboardInterrupt:
-        code = _say("interrupted", 130)
-    except Terminated:
-        code = _say("terminated", 143)
+    except Interrupted as interrupted:
+        code = _say(interrupted.text, interrupted.code)
     except compose.HYDRA_ERRORS as error:
         code = _say(compose.sentence(error), 2)
     sys.exit(code)
 
 
-def _terminate(signum, frame) -> None:
-    raise Terminated
+def _interrupt(number: int, frame) -> None:
+    raise Interrupted(128 + number, "interrupted" if number == signal.SIGINT else "terminated")
 
 
 def _say(text: str, code: int) -> int:
@@ -132,10 +134,10 @@ def _guarded(folder: RunFolder, work) -> float:
     """Do `work`; whatever ends it early is written down in the run folder first."""
     try:
         return work()
-    except (KeyboardInterrupt, Terminated):
+    except Interrupted as interrupted:
         folder.status(INTERRUPTED)
-        print(f"continue with: svae-train resume={folder.path}", file=sys.stderr)
-        raise
+        text = f"{interrupted.text}; continue with: svae-train resume={folder.path}"
+        raise Interrupted(interrupted.code, text) from None
     except Exception as error:
         text = f"{type(error).__name__}: {compose.one_line(error)}"
         log.exception("the run failed")

@@ -19,7 +19,7 @@ class Settings:
     """
 
     importance_samples: int = 500
-    batch_size: int = 8192
+    batch_size: int = 4096
     samples: int = 10
 
 

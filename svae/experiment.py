@@ -96,11 +96,11 @@ def _train(experiment, optimizer, folder, state, screen, wandb_run) -> tuple[Epo
             _save_epoch(experiment, optimizer, folder, last, history, restarts)
             bar.epoch(last.number, last.metrics)
             wandb_run.log(history[-1])
-    if last.number < settings.max_epochs:
-        screen.note(
-            f"stopped after epoch {last.number}: {settings.objective} has not risen "
-            f"since epoch {last.best_epoch}"
-        )
+    early = "stopped early after " if last.number < settings.max_epochs else ""
+    screen.note(
+        f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.2f} "
+        f"in epoch {last.best_epoch}"
+    )
     return last, sum(row["seconds"] for row in history)
 
 

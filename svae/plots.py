@@ -72,6 +72,8 @@ def curves(metrics: Path) -> "Figure":
     with metrics.open() as file:
         rows = list(csv.DictReader(file))
     shown = [(name, label) for name, label in _CURVES if f"val/{name}" in rows[0]]
+    if all(float(row["train/acceptance_rate"]) == 1 for row in rows):
+        shown = [curve for curve in shown if curve[0] != "acceptance_rate"]
     figure = _figure(4 * len(shown), 3.2)
     for axes, (name, label) in zip(figure.subplots(1, len(shown)), shown, strict=True):
         for split, colour in (("train", COLOURS[0]), ("val", COLOURS[5])):

@@ -155,7 +155,9 @@ def test_groups_of_a_persons_own(tmp_path):
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: 7\n")
     line = f"--config-dir {tmp_path} trainer=short"
     assert _refusal(line) == ""
-    assert _refusal("trainer=short").startswith("trainer=short: expected one of full_graph, minibatch")
+    assert _refusal("trainer=short").startswith(
+        "trainer=short: expected one of full_graph, minibatch"
+    )
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: many\n")
     assert _refusal(line) == "trainer.max_epochs=many: expected a whole number from 1 up"
 

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 
-class UnitSphere(constraints.Constraint):
+class _UnitSphere(constraints.Constraint):
     """Vectors of length 1, up to a hundred roundings of their dtype."""
 
     event_dim = 1
@@ -19,7 +19,7 @@ class UnitSphere(constraints.Constraint):
         return (norm - 1).abs() <= 100 * torch.finfo(value.dtype).eps
 
 
-unit_sphere = UnitSphere()
+unit_sphere = _UnitSphere()
 # inf is refused: the limit is a point mass, without density or entropy
 finite_nonnegative = constraints.half_open_interval(0.0, math.inf)
 

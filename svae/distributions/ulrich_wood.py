@@ -106,7 +106,8 @@ def _try(
     t = p.reciprocal()
     below_top = torch.mul(t, complement).mul_(1.0 - z)
     chance = p.log_().add_(t).sub_(1.0).mul_(1.0 - m).exp_()
-    accepted = _uniform(chance.shape, complement, generator) < chance
+    # not "<": where the concentration is nan the loop must end, and the sample be nan
+    accepted = (_uniform(chance.shape, complement, generator) >= chance).logical_not_()
     if count == 1:
         return below_top[0], torch.ones_like(accepted[0], dtype=torch.int64), accepted[0]
     # the maximum over truths is the first of them, by its index too

@@ -148,7 +148,11 @@ class VonMisesFisher(Distribution):
         loc, concentration = self.loc, self.concentration
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
-        mean_complement = self._mean_complement if self.gradient == "implicit" else None
+        mean_complement = None
+        if self.gradient == "implicit" or self.sampler == "inversion":
+            mean_complement = self._mean_complement
+        if mean_complement and torch.compiler.is_compiling():
+            mean_complement()  # a backward pass that is traced may not keep values for later
         value = Reparameterised.apply(
             loc, concentration, height.below_top, mean_complement, generator
         )
