@@ -37,8 +37,10 @@ def main() -> None:
     """Run the command line; exits 0, 1 (a run failed), 2 (refused), 130 (Ctrl-C) or 143."""
     # makes Hydra raise its errors, which are told in one sentence below
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # a shell that starts a job in the background has it ignore Ctrl-C: that stays so
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         parser = get_args_parser()
         parser.prog = "svae-train"
