@@ -1,6 +1,6 @@
 """Time and accuracy of the distributions against public peers, printed as one table of ratios.
 
-    OMP_NUM_THREADS=1 python benchmarks/distributions.py
+    OMP_NUM_THREADS=1 python -m benchmarks.distributions
 
 Peers are the packages power-spherical, scipy and mpmath; rows of those not installed are left out,
 and so are those of a GPU where there is none. Ours and the peer's calls alternate, and medians are
@@ -39,18 +39,24 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def medians(calls: list[Callable], repetitions: int, synchronise: Callable = lambda: None):
-    """Return the median time of each call in microseconds; the calls take turns."""
+def medians(calls: list[Callable], repetitions: int, clock: Callable = time.process_time):
+    """Return the median time of each call in microseconds; the calls take turns.
+
+    The default is the processor's time, which other programs on the machine do not lengthen.
+    """
     times = [[] for _ in calls]
-    for repetition, (call, kept) in itertools.product(
-        range(repetitions + 3), zip(calls, times, strict=True)
-    ):
-        start = time.perf_counter()
-        call()
-        synchronise()
-        if repetition >= 3:
-            kept.append(1e6 * (time.perf_counter() - start))
+    for repetition in range(repetitions + 3):
+        for call, kept in zip(calls, times, strict=True):
+            start = clock()
+            call()
+            if repetition >= 3:
+                kept.append(1e6 * (clock() - start))
     return [statistics.median(kept) for kept in times]
+
+
+def device_clock() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def parameters(m: int, kappa: float, *batch: int, requires_grad: bool = False, device: str = "cpu"):
@@ -191,7 +197,7 @@ def on_cuda() -> Iterator[Row]:
 
     compiled = torch.compile(forward, fullgraph=True)
     calls = [run, graph.replay, lambda: compiled(loc, concentration).backward()]
-    eager, replayed, fused = medians(calls, 100, torch.cuda.synchronize)
+    eager, replayed, fused = medians(calls, 100, device_clock)
     yield Row("us, step on CUDA without a synchronisation, batch 64, m=11", eager)
     yield Row("us, the same step replayed from a CUDA graph; theirs eager", replayed, eager)
     yield Row("us, the same step under torch.compile(fullgraph=True); theirs eager", fused, eager)

@@ -51,6 +51,10 @@ def main() -> None:
         code = _say(str(failure), 1)
     except Interrupted as interrupted:
         code = _say(interrupted.text, interrupted.code)
+    except BrokenPipeError:
+        # the reader of a help text, such as `head`, has gone; nor may the flush at exit complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except compose.HYDRA_ERRORS as error:
         code = _say(compose.sentence(error), 2)
     sys.exit(code)

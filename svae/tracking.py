@@ -40,7 +40,14 @@ class Screen:
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
         log.info(text)
-        self.console.print(text, markup=False)
+        self.show(text)
+
+    def show(self, what) -> None:
+        """Print a line or a table; a reader that has gone away is no reason to stop a run."""
+        try:
+            self.console.print(what, markup=False)
+        except SystemExit:
+            log.info("the output is read no more")  # rich is quiet from here on
 
     @contextmanager
     def training(self, done: int, total: int) -> Iterator["Bar"]:
@@ -52,7 +59,7 @@ class Screen:
     def work(self, name: str, pieces: list) -> Iterable:
         """Yield `pieces` and show how many are done."""
         if not self.console.is_terminal:
-            self.console.print(f"{name} ...")
+            self.show(f"{name} ...")
             yield from pieces
             return
         with self._progress() as progress:
@@ -70,7 +77,7 @@ class Screen:
             if isinstance(value, dict):
                 continue
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-        self.console.print(table)
+        self.show(table)
 
     def _progress(self) -> Progress:
         return Progress(
@@ -98,7 +105,7 @@ class Bar:
         log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
         self._progress.update(self._task, completed=number, line=line)
         if not self._screen.console.is_terminal:
-            self._screen.console.print(f"epoch {number}/{self._total}  {line}  {seconds}")
+            self._screen.show(f"epoch {number}/{self._total}  {line}  {seconds}")
 
 
 def write_metrics(path: Path, history: list[dict[str, float]]) -> None:

@@ -321,3 +321,14 @@ def test_refused_in_one_sentence(svae_train, tmp_path, arguments, words):
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_stops_nothing(svae_train, tmp_path, environment):
+    assert svae_train("hydra.run.dir=r", "logger.mode=disabled", "--cfg", "job").returncode == 0
+    arguments = " ".join([f"dataset.file={os.environ['TINY']}", "dataset=array", *QUICK])
+    line = f"{sys.executable} -m svae {arguments} hydra.run.dir=r logger.mode=disabled | head -n 1"
+    options = {"cwd": tmp_path, "env": environment, "text": True, "shell": True}
+    done = subprocess.run(line, capture_output=True, check=False, **options)
+    assert done.stdout == f"run folder: {tmp_path / 'r'}\n"
+    assert done.stderr == ""
+    assert _status(tmp_path / "r")["state"] == "finished"

@@ -19,7 +19,27 @@ from torch import Tensor
 # With these every slope is within 1e-7 of mpmath's, on the CPU within 1e-8.
 CUT = 20.0
 GAUSS_NODES, FEJER_NODES = 16, 24
-GAUSS = torch.from_numpy(np.stack(np.polynomial.legendre.leggauss(GAUSS_NODES)))
+
+
+def gauss(count: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of Gauss and Legendre's rule on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+
+
+def fejer(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of Fejer's first rule on [0, 1], computed on the device.
+
+    Trefethen 2008, "Is Gauss quadrature better than Clenshaw-Curtis?".
+    """
+    options = {"dtype": torch.float64, "device": device}
+    angle = torch.linspace(0.5, count - 0.5, count, **options) * (math.pi / count)
+    order = torch.linspace(2.0, count, count // 2, **options)
+    series = torch.cos(angle.unsqueeze(-1) * order) @ (1.0 / (order * order - 1.0))
+    return torch.sin(angle / 2.0).square(), (1.0 - 2.0 * series) / count
+
+
+GAUSS = gauss(GAUSS_NODES)
 
 
 def implicit_slope(
@@ -41,10 +61,11 @@ def implicit_slope(
     e = 2.0 - o
     above_mean = o - mean_complement  # A - w
     stretch = _stretch(m, concentration, above_mean, o, e)
-    nodes, weights = _rule(stretch)
+    # a table would have to be copied to another device, which no captured step can do
+    nodes, weights = GAUSS if o.device.type == "cpu" else fejer(FEJER_NODES, o.device)
 
     # with t the angle of w and t + d that of u: sin(d/2), (1 - cos d)/2 and sin(d)/2
-    half = torch.mul(stretch.unsqueeze(-1), nodes).sin_()
+    half = torch.mul((0.5 * stretch).unsqueeze(-1), nodes).sin_()
     versed = half * half
     sine_d = (1.0 - versed).sqrt_().mul_(half)
     sine, cosine = torch.sqrt(o * e), 1.0 - o
@@ -54,26 +75,6 @@ def implicit_slope(
     density.addcmul_((-2.0 * concentration).unsqueeze(-1), fall).exp_()
     distance = fall.mul_(2.0).add_(above_mean.unsqueeze(-1))  # A - u
     return (distance.mul_(density) @ weights).mul_(stretch).div_(sine)
-
-
-def _rule(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes on [0, 1/2] and weights that add up to 1.
-
-    Those of Gauss and Legendre on the CPU; elsewhere a table would have to be copied there, and
-    those of Fejer's first rule are computed instead (Trefethen 2008, "Is Gauss quadrature better
-    than Clenshaw-Curtis?").
-    """
-    points, weights = GAUSS.unbind(0) if like.device.type == "cpu" else fejer(FEJER_NODES, like)
-    return (points + 1.0) / 4.0, weights / 2.0
-
-
-def fejer(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes and weights on [-1, 1] of Fejer's first rule, in the dtype and place of like."""
-    options = {"dtype": like.dtype, "device": like.device}
-    angle = torch.linspace(0.5, count - 0.5, count, **options) * (math.pi / count)
-    order = torch.linspace(2.0, count, count // 2, **options)
-    series = torch.cos(angle.unsqueeze(-1) * order) @ (1.0 / (order * order - 1.0))
-    return torch.cos(angle), (1.0 - 2.0 * series) * (2.0 / count)
 
 
 def _stretch(m: int, concentration: Tensor, above_mean: Tensor, o: Tensor, e: Tensor) -> Tensor:

@@ -143,8 +143,7 @@ class VonMisesFisher(Distribution):
         the samples carry all of it, log_weight does not require a gradient. All random numbers
         come from `generator`.
         """
-        with torch.no_grad():
-            height = self._height(Size(shape) + self.batch_shape, generator)
+        height = self._height(Size(shape) + self.batch_shape, generator)
         loc, concentration = self.loc, self.concentration
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
@@ -160,7 +159,7 @@ class VonMisesFisher(Distribution):
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
     def _height(self, shape: Size, generator: torch.Generator | None) -> Height:
-        kappa = self.concentration.double()
+        kappa = self.concentration.detach().double()
         if self.sampler == "inversion":
             return draw_by_inversion(kappa, shape, generator)
         m = self.event_shape[0]
@@ -265,9 +264,10 @@ class _RelativeEntropy(Function):
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
     shape, values = joint_batch_shape(p, q), p._values
-    return _RelativeEntropy.apply(
+    value = _RelativeEntropy.apply(
         p.concentration, p._order, values.relative_entropy, values.variance
-    ).expand(shape)
+    )
+    return value if shape == p.batch_shape else value.expand(shape)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
