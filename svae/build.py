@@ -13,7 +13,7 @@ from torch import nn
 from svae import checkpoint, evaluate, train
 from svae.data.splits import DataSet
 from svae.run import saved_config
-from svae.streams import stream
+from svae.streams import seeded
 
 
 def device(config: DictConfig) -> torch.device:
@@ -49,8 +49,7 @@ def model(config: DictConfig, features: int, likelihood: str) -> nn.Module:
     """
     latent = _instantiate(config.model, "model", latent_dim=config.latent_dim)
     arguments = {"features": features, "latent": latent, "likelihood": likelihood}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream("cpu", config.seed, "parameters").initial_seed())
+    with seeded("cpu", config.seed, "parameters"):
         half = config.precision == "bf16"
         return _instantiate(config.network, "network", **arguments, half=half)
 
@@ -72,8 +71,10 @@ def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
 
 def training(config: DictConfig) -> train.Settings:
     """Return the training settings."""
+    keys = OmegaConf.to_container(config.trainer, resolve=True)
+    keys.pop("negatives", None)  # is the data set's
     return train.Settings(
-        **OmegaConf.to_container(config.trainer, resolve=True),
+        **keys,
         baseline=config.sampler.baseline,
         objective=config.objective,
         seed=config.seed,

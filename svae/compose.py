@@ -268,6 +268,8 @@ def sentence(error: Exception) -> str:
     if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         key = found.group(1)
         return f"{key}: no such key{settings.hint_of_key(key)}"
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return f"{error.full_key}: needs {found.group(1)}, which the chosen groups do not have"
     if "Ambiguous value for argument" in text:
         line = text.split("'")[1]
         return f"{line}: several values are a sweep, which needs --multirun (-m)"

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from svae.data.splits import Split
-from svae.objectives import log_weights
+from svae.data.splits import DataSet, Split
+from svae.objectives import link_loss, link_scores, log_weights
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of `evaluation`: samples per observation, and how many are decoded at once."""
+    """The keys of `evaluation`.
+
+    Of vectors: importance samples per observation, and how many are decoded at once; of a graph:
+    posterior samples that its ELBO is averaged over.
+    """
 
     importance_samples: int = 500
     batch_size: int = 4096
+    samples: int = 10
 
 
 def evaluate(
@@ -70,6 +75,40 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
 def _pieces(total: int, size: int) -> Iterator[int]:
     for start in range(0, total, size):
         yield min(size, total - start)
+
+
+@torch.no_grad()
+def evaluate_links(
+    model,
+    data: DataSet,
+    settings: Settings,
+    generator: torch.Generator,
+    progress: Callable[[list], Iterable] = iter,
+) -> dict[str, float]:
+    """Return ELBO, loss (see `LinkLoss`), AUC and average precision of validation and test.
+
+    The pairs are scored once, by posterior means; ELBO and loss are averages over
+    `settings.samples` draws.
+    """
+    model.eval()
+    columns = {}
+    for name, _ in progress([(n, k) for n in ("val", "test") for k in range(settings.samples)]):
+        split = data.validation if name == "val" else data.test
+        (graph,) = split.batches(generator=generator)
+        for key, values in link_loss(model, graph, generator=generator).columns.items():
+            columns.setdefault(f"{name}/{key}", []).append(values.double().mean())
+    metrics = {name: torch.stack(values).mean().item() for name, values in columns.items()}
+    for name in ("val", "test"):
+        metrics[f"{name}/acceptance_rate"] = 1 / metrics.pop(f"{name}/proposals")
+    return metrics
+
+
+@torch.no_grad()
+def scores(model, graph) -> dict[str, Tensor]:
+    """Return the held-out pairs' `scores` (P,) and `is_edge` (P,), on the CPU."""
+    model.eval()
+    values, is_edge = link_scores(model, model.posterior(graph), graph)
+    return {"scores": values.cpu(), "is_edge": is_edge.cpu()}
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import platform
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +22,8 @@ from svae.tracking import Screen, WandbRun, write_metrics
 from svae.train import Epoch, train
 
 log = logging.getLogger("svae")
+
+_SAVE_EVERY = 1.0  # seconds
 
 
 @dataclass
@@ -84,35 +88,54 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
 
 
 def _train(experiment, optimizer, folder, state, screen, wandb_run) -> tuple[Epoch, float]:
-    """Run the epochs that are left; each is safe on disk before anything else hears of it."""
+    """Run the epochs that are left; each is safe on disk before W&B hears of it.
+
+    Epochs of a few milliseconds, as of a graph, are saved together: a break costs a second at most.
+    """
     last, history, restarts = state
     settings = build.training(experiment.config)
     model, data = experiment.model, experiment.data
+    best, logged, saved = None, len(history), -math.inf
     _write_metrics(folder, history)
+
+    def save() -> None:
+        _save_epochs(experiment, optimizer, folder, best, last, history, restarts)
+        for row in history[logged:]:
+            wandb_run.log(row)
+
     with screen.training(last.number, settings.max_epochs) as bar:
         for epoch in train(model, optimizer, data, settings, last, restarts):
             last = epoch
             history.append({"epoch": last.number, **last.metrics})
-            _save_epoch(experiment, optimizer, folder, last, history, restarts)
+            best = _best(experiment, last) if last.improved else best
+            if time.monotonic() - saved >= _SAVE_EVERY:
+                save()
+                best, logged, saved = None, len(history), time.monotonic()
             bar.epoch(last.number, last.metrics)
-            wandb_run.log(history[-1])
+    if logged < len(history):
+        save()
     early = "stopped early after " if last.number < settings.max_epochs else ""
     screen.note(
-        f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.2f} "
+        f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.5g} "
         f"in epoch {last.best_epoch}"
     )
     return last, sum(row["seconds"] for row in history)
 
 
-def _save_epoch(experiment, optimizer, folder, last: Epoch, history, restarts: int) -> None:
-    """Write the checkpoints of an epoch, then what is derived from them."""
-    if last.improved:
-        best = {
-            "model": experiment.model.state_dict(),
-            "epoch": last.number,
-            "features": experiment.data.features,
-            "likelihood": experiment.data.likelihood,
-        }
+def _best(experiment: Experiment, last: Epoch) -> dict:
+    """Return a copy of what best.pt holds."""
+    state = experiment.model.state_dict()
+    return {
+        "model": {name: value.clone() for name, value in state.items()},
+        "epoch": last.number,
+        "features": experiment.data.features,
+        "likelihood": experiment.data.likelihood,
+    }
+
+
+def _save_epochs(experiment, optimizer, folder, best, last: Epoch, history, restarts) -> None:
+    """Write the checkpoints of the last epoch and of a new best, then what is derived from them."""
+    if best is not None:
         checkpoint.save(folder.checkpoints / "best.pt", best)
     state = checkpoint.training_state(experiment.model, optimizer, last, history, restarts)
     checkpoint.save(folder.checkpoints / "last.pt", state)
@@ -139,14 +162,14 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     state = checkpoint.load(folder.path / "checkpoints" / "best.pt", experiment.device)
     checkpoint.restore_model(state, model)
     generator = stream(experiment.device, config.seed, "evaluation")
-    results = evaluate.evaluate(
-        model,
-        experiment.data.test,
-        build.evaluation(config),
-        generator,
-        lambda pieces: screen.work("evaluating", pieces),
-    )
-    arrays = evaluate.latents(model, experiment.data.test, generator)
+    arguments = (build.evaluation(config), generator, lambda p: screen.work("evaluating", p))
+    data, arrays = experiment.data, {}
+    if data.is_graph:
+        results = evaluate.evaluate_links(model, data, *arguments)
+        arrays = evaluate.scores(model, data.test)
+    else:
+        results = evaluate.evaluate(model, data.test, *arguments)
+    arrays |= evaluate.latents(model, data.test, generator)
     arrays = {name: values.numpy() for name, values in arrays.items()}
     write_atomically(folder.path / "latents.npz", lambda file: np.savez(file, **arrays))
     return results
@@ -172,11 +195,12 @@ def _circumstances(experiment: Experiment, restarts: int) -> dict:
         "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
         "versions": _versions(),
         "restarts": restarts,
+        **({"split": experiment.data.fingerprint} if experiment.data.fingerprint else {}),
     }
 
 
 def _versions() -> dict[str, str]:
-    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
+    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb", "torch-geometric")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

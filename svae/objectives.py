@@ -1,11 +1,14 @@
 """What is optimised and what is reported: pure functions of a model and a batch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Distribution, kl_divergence
+
+from svae.ranking import auc, average_precision
 
 BASELINES = ("none", "mean", "leave_one_out")
 
@@ -29,11 +32,22 @@ class Elbo:
     def value(self) -> Tensor:
         return self.reconstruction - self.kl
 
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """What an epoch averages over its observations, by name."""
+        return {
+            "elbo": self.value,
+            "reconstruction": self.reconstruction,
+            "kl": self.kl,
+            "proposals": self.proposals.flatten(),
+            **self.summary,
+        }
+
     def detach(self) -> "Elbo":
         """Return the same without the graph, so that an epoch's terms can be kept."""
-        summary = {name: value.detach() for name, value in self.summary.items()}
-        values = (self.reconstruction, self.kl, self.proposals, self.surrogate)
-        return Elbo(*(value.detach() for value in values), summary)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        summary = {name: value.detach() for name, value in values.pop("summary").items()}
+        return type(self)(**{k: v.detach() for k, v in values.items()}, summary=summary)
 
     def loss(self, kl_weight: float = 1.0) -> Tensor:
         """Return what to minimise: the batch mean of -(reconstruction - kl_weight * KL)."""
@@ -56,17 +70,90 @@ def elbo(
     posterior = model.posterior(observations)
     draw = posterior.draw((samples,), generator)
     log_likelihood = model.likelihood(draw.value).log_prob(observations)
-    surrogate = log_likelihood.new_zeros(log_likelihood.shape[1:])
-    if draw.log_weight.requires_grad:
-        centred = log_likelihood.detach() - _baseline(log_likelihood.detach(), baseline)
-        surrogate = (centred * draw.log_weight).mean(0)
     return Elbo(
         reconstruction=log_likelihood.mean(0),
         kl=kl_divergence(posterior, model.prior()),
         proposals=draw.proposals,
-        surrogate=surrogate,
+        surrogate=_surrogate(log_likelihood, draw.log_weight, baseline),
         summary=model.latent.summary(posterior),
     )
+
+
+@dataclass(frozen=True)
+class LinkLoss(Elbo):
+    """Kipf and Welling's loss of link prediction, beside the ELBO of the graph it is about.
+
+    All in nats per node: `reconstruction` log p(A|z) / N and `balanced`, the same with edges
+    weighted like non-edges, are (1,), `kl` is (N,). The loss is no bound on anything: that of the
+    variational graph auto-encoder, (-balanced + KL) / N.
+    """
+
+    balanced: Tensor
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        return {**super().columns, "loss": self.loss()[None]}
+
+    def loss(self, kl_weight: float = 1.0) -> Tensor:
+        """Return -(balanced - kl_weight * KL) / N, a number per pair of nodes."""
+        bound = self.balanced + self.surrogate - kl_weight * self.kl.mean()
+        return -bound.mean() / len(self.kl)
+
+
+def link_loss(
+    model,
+    graph,
+    samples: int = 1,
+    baseline: str = "none",
+    generator: torch.Generator | None = None,
+) -> LinkLoss:
+    """Estimate loss and ELBO of a graph with `samples` draws of all its latent vectors.
+
+    The graph is one observation: where the sampler's gradient needs the value of the objective,
+    that is the balanced log-likelihood of the whole graph. The summary holds how well the held-out
+    pairs are ranked, where the graph has some.
+    """
+    posterior = model.posterior(graph)
+    draw = posterior.draw((samples,), generator)
+    sums = model.likelihood(draw.value).sums(graph)
+    balanced = sums.balanced[:, None] / len(graph)
+    log_weight = draw.log_weight.sum(-1, keepdim=True)
+    return LinkLoss(
+        reconstruction=sums.log_prob.mean(0, keepdim=True) / len(graph),
+        kl=kl_divergence(posterior, model.prior()),
+        proposals=draw.proposals,
+        surrogate=_surrogate(balanced, log_weight, baseline),
+        summary={**model.latent.summary(posterior), **_ranking(model, posterior, graph)},
+        balanced=balanced.mean(0),
+    )
+
+
+def link_scores(model, posterior: Distribution, graph) -> tuple[Tensor, Tensor]:
+    """Return the logits (P,) of the held-out pairs at the posterior means, and which are edges."""
+    scores = model.likelihood(posterior.mean[None]).logits(graph.pairs)[0]
+    return scores, torch.arange(len(scores), device=scores.device) < len(scores) // 2
+
+
+@torch.no_grad()
+def _ranking(model, posterior: Distribution, graph) -> dict[str, Tensor]:
+    if graph.pairs is None:
+        return {}
+    scores, is_edge = link_scores(model, posterior, graph)
+    precision = average_precision(scores, is_edge)
+    return {"auc": auc(scores, is_edge)[None], "average_precision": precision[None]}
+
+
+def objective(likelihood: str) -> Callable[..., Elbo]:
+    """Return what is optimised under a likelihood: the ELBO, or the loss of link prediction."""
+    return link_loss if likelihood == "edges" else elbo
+
+
+def _surrogate(values: Tensor, log_weight: Tensor, baseline: str) -> Tensor:
+    """Return stop_gradient(f - baseline) * log_weight, averaged over samples: (batch,)."""
+    if not log_weight.requires_grad:
+        return values.new_zeros(values.shape[1:])
+    centred = values.detach() - _baseline(values.detach(), baseline)
+    return (centred * log_weight).mean(0)
 
 
 def _baseline(values: Tensor, name: str) -> Tensor:

@@ -67,7 +67,7 @@ KEYS: dict[str, Accepts] = {
     "device": _DEVICE,
     "precision": _one_of("float32", "bf16"),
     "threads": _or_null(_whole(1)),
-    "objective": _one_of("val/elbo", "val/reconstruction"),
+    "objective": _one_of("val/elbo", "val/reconstruction", "val/auc", "val/average_precision"),
     "plots": _SWITCH,
     "resume": _or_null(_TEXT),
     "evaluate": _or_null(_TEXT),
@@ -81,25 +81,49 @@ KEYS: dict[str, Accepts] = {
     "trainer.patience": _whole(1),
     "trainer.kl_weight": _NOT_NEGATIVE,
     "trainer.samples": _whole(1),
+    "trainer.negatives": _one_of("all", "sampled"),
     "evaluation.importance_samples": _whole(1),
     "evaluation.batch_size": _whole(1),
+    "evaluation.samples": _whole(1),
     "logger.mode": _one_of("auto", "online", "offline", "disabled"),
     "logger.project": _TEXT,
     "logger.entity": _or_null(_TEXT),
     "logger.name": _or_null(_TEXT),
     "logger.tags": _TEXTS,
     "network.hidden": _WIDTHS,
+    "network.dropout": _real("a number from 0 to below 1", lambda v: 0 <= v < 1),
     "dataset.root": _or_null(_TEXT),
     "dataset.file": _TEXT,
     "dataset.likelihood": _one_of("auto", "bernoulli", "gaussian"),
     "dataset.validation_fraction": _FRACTION,
     "dataset.test_fraction": _FRACTION,
+    "dataset.name": _TEXT,
+    "dataset.split_seed": _whole(0),
+    "dataset.seed": _whole(0),
+    "dataset.negatives": _one_of("all", "sampled"),
+    "dataset.nodes": _whole(2),
+    "dataset.edges": _whole(1),
+    "dataset.features": _whole(1),
+    "dataset.noise": _NOT_NEGATIVE,
 }
-GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "experiment")
+GROUPS = (
+    "model",
+    "sampler",
+    "network",
+    "trainer",
+    "dataset",
+    "evaluation",
+    "logger",
+    "experiment",
+)
 _NEEDED = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
 _BUILT = ("model.", "network.", "dataset.")
 _REQUIRED = {key for key in KEYS if not key.startswith(_BUILT)}
+# what only a data set of vectors, or only a graph, has a use for
+_OF_VECTORS = {"trainer.batch_size", "evaluation.importance_samples", "evaluation.batch_size"}
+_OF_GRAPHS = {"trainer.negatives", "evaluation.samples"}
+_OBJECTIVES_OF_GRAPHS = ("val/auc", "val/average_precision")
 
 
 def check(config: dict) -> None:
@@ -114,8 +138,7 @@ def check(config: dict) -> None:
     flat = flatten(config)
     for key, value in flat.items():
         _check_value(key, value)
-    if missing := sorted(_REQUIRED - flat.keys()):
-        raise ValueError(f"{missing[0]}: is missing, expected {KEYS[missing[0]].expected}")
+    _check_kind(flat)
     if flat["sampler.name"] == "inversion" and flat["sampler.gradient"] == "corrected":
         raise ValueError(
             "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
@@ -135,8 +158,33 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def hint_of_key(key: str) -> str:
-    """Return "; did you mean ...?" with the nearest key or group, or nothing."""
+    """Return what helps after "no such key": the nearest key or group, or nothing."""
+    if key in KEYS:
+        return " for this dataset, network, trainer and evaluation"
     return hint(key, KEYS if "." in key else (*KEYS, *GROUPS))
+
+
+def _check_kind(flat: dict) -> None:
+    """Check that the keys are all there, and those of vectors or those of graphs."""
+    of_vectors, of_graphs = (sorted(keys & flat.keys()) for keys in (_OF_VECTORS, _OF_GRAPHS))
+    if of_vectors and of_graphs:
+        raise ValueError(
+            f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
+            "evaluation belong together, and dataset=NAME alone chooses them"
+        )
+    unused = _OF_VECTORS if of_graphs else _OF_GRAPHS
+    if missing := sorted(_REQUIRED - unused - flat.keys()):
+        raise ValueError(f"{missing[0]}: is missing, expected {KEYS[missing[0]].expected}")
+    if flat["objective"] in _OBJECTIVES_OF_GRAPHS and not of_graphs:
+        raise ValueError(
+            f"objective={flat['objective']}: only graphs have links to rank, expected val/elbo or "
+            "val/reconstruction"
+        )
+    if flat["sampler.baseline"] == "mean" and of_graphs:
+        raise ValueError(
+            "sampler.baseline=mean: averages over other observations and a graph is one, expected "
+            "none or leave_one_out"
+        )
 
 
 def _check_baseline(flat: dict) -> None:

@@ -1,6 +1,8 @@
 """Random streams named by what they are for, so that no run depends on where it was interrupted."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,3 +16,16 @@ def stream(device: torch.device | str, seed: int, *names: str | int) -> torch.Ge
     text = "/".join(str(word) for word in (seed, *names)).encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
     return torch.Generator(device).manual_seed(number)
+
+
+@contextmanager
+def seeded(device: torch.device | str, seed: int, *names: str | int) -> Iterator[None]:
+    """Let torch's own random numbers, such as dropout's, come from the stream (seed, *names).
+
+    Afterwards torch's generators are as they were.
+    """
+    device = torch.device(device)
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type=device.type):
+        torch.manual_seed(stream("cpu", seed, *names).initial_seed())
+        yield

@@ -25,6 +25,7 @@ _SHOWN = (
     ("train", "train/elbo", ".2f"),
     ("val", "val/elbo", ".2f"),
     ("KL", "val/kl", ".2f"),
+    ("AUC", "val/auc", ".4f"),
     ("acceptance", "train/acceptance_rate", ".3f"),
     ("kappa", "train/concentration_mean", ".1f"),
 )

@@ -8,21 +8,24 @@ from dataclasses import dataclass
 import torch
 
 from svae.data.splits import DataSet
-from svae.objectives import Elbo, elbo
-from svae.streams import stream
+from svae.objectives import Elbo, objective
+from svae.streams import seeded, stream
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the keys of `trainer`, with the seed, the baseline and the objective."""
+    """How to train; the keys of `trainer`, with the seed, the baseline and the objective.
+
+    A graph is one observation and has no batch size.
+    """
 
     max_epochs: int
-    batch_size: int
     learning_rate: float
     warmup_epochs: int
     patience: int
     kl_weight: float
     samples: int
+    batch_size: int | None = None
     baseline: str = "none"
     objective: str = "val/elbo"
     seed: int = 0
@@ -99,13 +102,15 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
     model.train()
     generator = stream(data.device, settings.seed, "train", *names)
     kl_weight = settings.kl_weight_at(names[0])
+    measure = objective(data.likelihood)
     terms = []
-    for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
-        bound = elbo(model, batch, settings.samples, settings.baseline, generator)
-        optimizer.zero_grad(set_to_none=True)
-        bound.loss(kl_weight).backward()
-        optimizer.step()
-        terms.append(bound.detach())
+    with seeded(data.device, settings.seed, "dropout", *names):
+        for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
+            bound = measure(model, batch, settings.samples, settings.baseline, generator)
+            optimizer.zero_grad(set_to_none=True)
+            bound.loss(kl_weight).backward()
+            optimizer.step()
+            terms.append(bound.detach())
     return summarise(terms, "train")
 
 
@@ -113,22 +118,16 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
 def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, float]:
     model.eval()
     generator = stream(data.device, settings.seed, "validation", *names)
+    measure = objective(data.likelihood)
     batches = data.validation.batches(1000, generator)
-    return summarise([elbo(model, batch, generator=generator) for batch in batches], "val")
+    return summarise([measure(model, batch, generator=generator) for batch in batches], "val")
 
 
 def summarise(terms: Iterable[Elbo], split: str) -> dict[str, float]:
     """Return means over all observations by their metric names; reads the device once."""
-    terms = list(terms)
-    columns = {
-        "elbo": [term.value for term in terms],
-        "reconstruction": [term.reconstruction for term in terms],
-        "kl": [term.kl for term in terms],
-        "proposals": [term.proposals.flatten() for term in terms],
-        **{name: [term.summary[name] for term in terms] for name in terms[0].summary},
-    }
-    means = torch.stack([torch.cat(values).double().mean() for values in columns.values()])
-    metrics = dict(zip(columns, means.tolist(), strict=True))
+    columns = [term.columns for term in terms]
+    means = [torch.cat([c[name] for c in columns]).double().mean() for name in columns[0]]
+    metrics = dict(zip(columns[0], torch.stack(means).tolist(), strict=True))
     metrics["acceptance_rate"] = 1 / metrics.pop("proposals")
     return {f"{split}/{name}": value for name, value in metrics.items()}
 

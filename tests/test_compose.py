@@ -52,7 +52,18 @@ REFUSED = [
     ("trainer.kl_weight=-1", "trainer.kl_weight=-1"),
     ("trainer.samples=0", "trainer.samples=0"),
     ("evaluation.importance_samples=0", "evaluation.importance_samples=0"),
-    ("evaluation=null", "evaluation: expected keys under it"),
+    ("evaluation=null", "evaluation=null"),
+    ("dataset=core", "dataset=core: expected one of"),
+    ("dataset=core", "did you mean cora?"),
+    ("dataset=cora trainer=minibatch", "dataset.negatives: needs trainer.negatives"),
+    ("dataset=cora trainer.batch_size=5", "trainer.batch_size: no such key for this dataset"),
+    ("dataset=cora evaluation.importance_samples=5", "importance_samples: no such key for this"),
+    ("dataset=cora trainer.negatives=some", "trainer.negatives=some: expected one of all, sampled"),
+    ("dataset=cora network.dropout=1", "network.dropout=1: expected a number from 0 to below 1"),
+    ("dataset=cora experiment=table1", "evaluation.samples is for graphs and"),
+    ("dataset=cora sampler.gradient=score sampler.baseline=mean", "a graph is one"),
+    ("trainer=full_graph", "trainer.negatives is for graphs and evaluation.batch_size for vectors"),
+    ("objective=val/auc", "objective=val/auc: only graphs have links to rank"),
     ("logger.mode=onlin", "did you mean online?"),
     ("logger.tags=a", "logger.tags=a: expected a list of texts"),
     ("logger=foo", "logger=foo: expected one of wandb"),
@@ -115,6 +126,10 @@ def test_refused(line, words, tmp_path, monkeypatch):
         "logger.tags=[a,b] threads=2 device=cuda:1",
         "network.hidden=[64]",
         "trainer.learning_rate=1 trainer.kl_weight=0",
+        "dataset=cora",
+        "dataset=citeseer model=normal trainer.negatives=sampled objective=val/elbo",
+        "dataset=pubmed sampler.gradient=score sampler.baseline=leave_one_out trainer.samples=2",
+        "dataset=sphere_graph dataset.nodes=50 network.hidden=[32,16] network.dropout=0.5",
     ],
 )
 def test_accepted(line):
@@ -140,7 +155,9 @@ def test_groups_of_a_persons_own(tmp_path):
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: 7\n")
     line = f"--config-dir {tmp_path} trainer=short"
     assert _refusal(line) == ""
-    assert _refusal("trainer=short").startswith("trainer=short: expected one of minibatch")
+    assert _refusal("trainer=short").startswith(
+        "trainer=short: expected one of full_graph, minibatch"
+    )
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: many\n")
     assert _refusal(line) == "trainer.max_epochs=many: expected a whole number from 1 up"
 

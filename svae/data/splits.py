@@ -53,7 +53,8 @@ class Split:
 class DataSet:
     """Training, validation and test split, and the likelihood that fits the observations.
 
-    `image_shape` is (height, width) where a row can be shown as a picture.
+    `image_shape` is (height, width) where a row can be shown as a picture; `fingerprint` tells one
+    random split from another.
     """
 
     train: Split
@@ -61,6 +62,11 @@ class DataSet:
     test: Split
     likelihood: str
     image_shape: tuple[int, int] | None = None
+    fingerprint: str | None = None
+
+    @property
+    def is_graph(self) -> bool:
+        return self.likelihood == "edges"
 
     @property
     def features(self) -> int:

@@ -34,6 +34,11 @@ class AutoEncoder(nn.Module):
         half: bool = False,
     ):
         super().__init__()
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(
+                f"network: the dense auto-encoder has no likelihood {likelihood}, expected "
+                f"{' or '.join(LIKELIHOODS)} (network=gcn is the network for graphs)"
+            )
         self.latent = latent
         self.half = half
         self.encoder = _mlp(features, *hidden, latent.parameters)

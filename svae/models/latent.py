@@ -1,10 +1,12 @@
 """Latent families: what an encoder returns -> posterior, and the prior; one class per family.
 
 A family has no parameters of its own. It says how many numbers per observation it needs
-(`parameters`), how long a latent vector is (`embedding`), turns the encoder's output into the
-posterior, and names what is worth logging about a posterior (`summary`).
+(`parameters`), how many numbers a latent vector has (`embedding`), whether its length is one
+(`has_unit_length`), turns the encoder's output into the posterior, and names what is worth logging
+about a posterior (`summary`).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
@@ -22,6 +24,8 @@ class NormalFamily:
 
     mu = linear, sigma = softplus(linear); Kingma and Welling 2014, section 3.
     """
+
+    has_unit_length = False
 
     def __init__(self, latent_dim: int):
         self.embedding = latent_dim
@@ -45,13 +49,15 @@ class _SphericalFamily:
     mu = linear / |linear|, kappa = softplus(linear) + 1; Davidson et al. 2018, section 5.
     """
 
+    has_unit_length = True
+
     def __init__(self, latent_dim: int):
         # the one place where the dimension d of the manifold becomes the ambient dimension m
         self.embedding = latent_dim + 1
         self.parameters = self.embedding + 1
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        loc = F.normalize(features[..., :-1], dim=-1)
+        loc = _direction(features[..., :-1])
         return loc, F.softplus(features[..., -1]) + 1
 
     def prior(self, like: Tensor) -> Distribution:
@@ -61,6 +67,14 @@ class _SphericalFamily:
 
     def summary(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"concentration_mean": posterior.concentration}
+
+
+def _direction(vectors: Tensor) -> Tensor:
+    """Return v / |v|, and e1 for v = 0: what a node gets that has no features and no neighbours."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    first = F.one_hot(torch.zeros((), dtype=torch.int64), vectors.shape[-1]).to(vectors)
+    # the divisor is kept above 0 where it is not used, or the gradient would be nan there
+    return torch.where(length > 0, vectors / length.clamp(min=1e-30), first)
 
 
 class VonMisesFisherFamily(_SphericalFamily):

@@ -1,0 +1,172 @@
+"""Undirected graphs, split into edges to train on and held-out pairs of nodes to predict."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from svae.data.splits import DataSet
+
+# by which part of the edges validation and test are counted: 5 % and 10 %
+_VALIDATION, _TEST = 20, 10
+
+
+@dataclass(frozen=True)
+class GraphSplit:
+    """A graph of N nodes as one purpose sees it: itself the only batch.
+
+    `values` (N, F) are the features, float32, dense or sparse CSR. `adjacency` (N, N), sparse CSR,
+    is what an encoder passes messages along: the training edges with self-loops, normalised.
+    `edges` (2, E), each once with i < j, are the edges whose likelihood is measured: those of
+    training, with those of validation, or all. `pairs` (2, 2P) are the held-out edges and after
+    them as many non-edges. `labels` (N,) are classes of the nodes. Where `is_sampled`, each batch
+    brings `sampled` (2, E), pairs drawn uniformly, that stand for all N^2.
+    """
+
+    values: Tensor
+    adjacency: Tensor
+    edges: Tensor
+    pairs: Tensor | None = None
+    labels: Tensor | None = None
+    is_sampled: bool = False
+    sampled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device) -> "GraphSplit":
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
+
+    def batches(
+        self,
+        batch_size: int | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        shuffle: bool = False,
+    ) -> Iterator["GraphSplit"]:
+        """Yield the graph once, with freshly sampled pairs where it asks for them."""
+        if not self.is_sampled:
+            yield self
+            return
+        shape, device = self.edges.shape, self.edges.device
+        i, j = torch.empty(shape, dtype=torch.int64, device=device).random_(generator=generator)
+        i, j = i % len(self), j % (len(self) - 1)
+        yield replace(self, sampled=torch.stack([i, j + (j >= i)]))
+
+
+def split_links(
+    values: Tensor,
+    edges: np.ndarray,
+    labels: Tensor | None = None,
+    *,
+    seed: int = 0,
+    negatives: str = "all",
+) -> DataSet:
+    """Split a graph's edges 85/5/10 at random into training, validation and test.
+
+    Validation takes floor(E/20) of the E edges, test floor(E/10), each with as many non-edges, all
+    distinct: no pair of nodes is in two splits, in either direction, and none is a self-loop. What
+    is not in the training edges is unknown to the encoder.
+
+    Args:
+        values: (N, F), features of the nodes, dense or sparse CSR.
+        edges: (2, M) node numbers in any order and direction; repetitions and self-loops are
+            dropped.
+        labels: (N,), classes of the nodes.
+        seed: of the split.
+        negatives: "all", the loss is over all pairs of nodes, or "sampled", over as many as edges.
+
+    Raises:
+        ValueError: when there are too few edges or non-edges.
+    """
+    nodes = len(values)
+    codes = unique_edges(edges, nodes)
+    random = np.random.default_rng(seed)
+    validation, test = len(codes) // _VALIDATION, len(codes) // _TEST
+    if not validation:
+        raise ValueError(f"a graph of {len(codes)} edges: expected at least {_VALIDATION} to split")
+    parts = np.split(random.permutation(codes), [validation, validation + test])
+    others = _non_edges(codes, nodes, validation + test, random)
+    held_out = (others[:validation], others[validation:])
+    return _data_set(values, labels, nodes, parts, held_out, negatives == "sampled")
+
+
+def unique_edges(edges: np.ndarray, nodes: int) -> np.ndarray:
+    """Return the codes i N + j, i < j, of the distinct edges of a (2, M) array, in order.
+
+    Raises:
+        ValueError: for a node that does not exist.
+    """
+    low, high = edges.min(0), edges.max(0)
+    if edges.size and (low.min() < 0 or high.max() >= nodes):
+        raise ValueError(f"an edge to node {high.max()}: the graph has {nodes} nodes")
+    keep = low != high
+    return np.unique(low[keep].astype(np.int64) * nodes + high[keep])
+
+
+def _non_edges(codes: np.ndarray, nodes: int, count: int, random) -> np.ndarray:
+    """Return the codes of `count` distinct pairs i < j outside the sorted `codes`, at random."""
+    available = nodes * (nodes - 1) // 2 - len(codes)
+    if available < count:
+        raise ValueError(
+            f"a graph of {nodes} nodes and {len(codes)} edges: expected at least {count} pairs "
+            f"without an edge to hold out, found {available}"
+        )
+    found = np.empty(0, np.int64)
+    while len(found) < count:
+        pairs = random.integers(nodes, size=(2, 2 * count))
+        fresh = pairs.min(0) * nodes + pairs.max(0)
+        fresh = fresh[(pairs[0] != pairs[1]) & ~np.isin(fresh, codes)]
+        found = np.concatenate([found, fresh])
+        found = found[np.sort(np.unique(found, return_index=True)[1])]  # the first of each, in turn
+    return found[:count]
+
+
+def _data_set(values, labels, nodes, parts, held_out, is_sampled) -> DataSet:
+    """Put the codes of the splits together: of edges by validation, test and training."""
+    validation, test, train = parts
+    train_edges = _pairs(train, nodes)
+    whole = GraphSplit(
+        values, normalised(train_edges, nodes), train_edges, None, labels, is_sampled
+    )
+    seen = np.concatenate([train, validation])
+    splits = {
+        "validation": (seen, np.concatenate([validation, held_out[0]])),
+        "test": (np.concatenate([seen, test]), np.concatenate([test, held_out[1]])),
+    }
+    held = {
+        name: replace(whole, edges=_pairs(edges, nodes), pairs=_pairs(pairs, nodes))
+        for name, (edges, pairs) in splits.items()
+    }
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in (*parts, *held_out)))
+    return DataSet(train=whole, **held, likelihood="edges", fingerprint=digest.hexdigest())
+
+
+def _pairs(codes: np.ndarray, nodes: int) -> Tensor:
+    return torch.from_numpy(np.stack(np.divmod(codes, nodes)))
+
+
+def normalised(edges: Tensor, nodes: int) -> Tensor:
+    """Return D^-1/2 (A + I) D^-1/2 as sparse CSR, D the degrees of A + I.
+
+    Kipf and Welling 2017, "Semi-supervised classification with graph convolutional networks",
+    eq. 2.
+    """
+    loops = torch.arange(nodes).expand(2, -1)
+    index = torch.cat([edges, edges.flip(0), loops], 1)
+    root = torch.bincount(index[0], minlength=nodes).float().rsqrt()
+    weights = root[index[0]] * root[index[1]]
+    return sparse(torch.sparse_coo_tensor(index, weights, (nodes, nodes), check_invariants=False))
+
+
+def sparse(matrix: Tensor) -> Tensor:
+    """Return a dense or COO matrix as sparse CSR."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        return matrix.to_sparse_csr()
