@@ -97,7 +97,7 @@ def _instantiate(node: DictConfig, name: str, **arguments):
             f"expected {', '.join(sorted(accepted)) or 'none'}"
         )
     try:
-        return instantiate(node, **arguments, _convert_="all")
+        return instantiate(node, **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | TypeError):
             raise ValueError(str(error.__cause__)) from error

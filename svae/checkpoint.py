@@ -27,7 +27,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a readable checkpoint ({reason})") from None
 
 

@@ -3,6 +3,7 @@
 Nothing heavy is imported here: help, completion and refusals answer at once.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from svae import compose
 from svae.compose import CONF, Refused
@@ -112,6 +113,8 @@ def _single(config: DictConfig, plan: compose.Plan) -> float | None:
 
     try:
         prepared = experiment.prepare(config)
+        if plan.reopens:
+            experiment.check_checkpoints(plan.folder)
         folder = RunFolder.reopen(plan.folder) if plan.reopens else _claim(config, plan.folder)
     except ValueError as error:
         raise Refused(compose.one_line(error)) from error
@@ -124,7 +127,9 @@ def _single(config: DictConfig, plan: compose.Plan) -> float | None:
 
 
 def _claim(config: DictConfig, wanted: Path) -> RunFolder:
-    return RunFolder.claim(wanted, config, list(HydraConfig.get().overrides.task))
+    # unresolved: what was typed, without the secrets that it may point to
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return RunFolder.claim(wanted, config, overrides)
 
 
 def _evaluate_again(prepared, folder: RunFolder) -> None:
@@ -141,36 +146,37 @@ def _guarded(folder: RunFolder, work) -> float:
     try:
         return work()
     except Interrupted as interrupted:
-        folder.status(INTERRUPTED)
+        with contextlib.suppress(OSError):
+            folder.status(INTERRUPTED)
         text = f"{interrupted.text}; continue with: svae-train resume={folder.path}"
         raise Interrupted(interrupted.code, text) from None
     except Exception as error:
         text = f"{type(error).__name__}: {compose.one_line(error)}"
         log.exception("the run failed")
-        folder.status(FAILED, error=text)
+        with contextlib.suppress(OSError):  # a full disk or a vanished folder: it is told below
+            folder.status(FAILED, error=text)
         raise Failed(f"{text} (traceback in {folder.path / 'svae-train.log'})") from error
 
 
 def _sweep(args: Namespace, plan: compose.Plan) -> int:
     arguments = [*plan.arguments, compose.quoted("hydra.sweep.dir", plan.folder)]
-    _hydra(arguments, _sweep_job)
-    failed = [
-        (path.parent, status)
-        for path in sorted(plan.folder.glob("*/status.json"))
-        if (status := read_status(path.parent))["state"] == FAILED
-    ]
+    folders = []
+    _hydra(arguments, lambda config: _sweep_job(config, folders))
+    statuses = [(path, read_status(path)) for path in folders]
+    failed = [(path, status) for path, status in statuses if status["state"] == FAILED]
     for path, status in failed:
         _say(f"{path} failed: {status['error']}", 1)
     return 1 if failed else 0
 
 
-def _sweep_job(config: DictConfig) -> float:
+def _sweep_job(config: DictConfig, folders: list[Path]) -> float:
     """Run one job of a sweep; it never raises, since that would end the whole sweep."""
     from svae import experiment
 
     wanted = Path(HydraConfig.get().runtime.output_dir)
     group = wanted.parent.name
     with _claim(config, wanted) as folder:
+        folders.append(folder.path)
         try:
             return _guarded(
                 folder,

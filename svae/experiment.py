@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from svae import build, checkpoint, evaluate, plots
 from svae.data.splits import DataSet
 from svae.files import write_atomically
-from svae.run import FINISHED, RUNNING, RunFolder, public
+from svae.run import FINISHED, RUNNING, RunFolder, public, read_status
 from svae.streams import stream
 from svae.tracking import Screen, WandbRun, write_metrics
 from svae.train import Epoch, train
@@ -53,13 +53,17 @@ def prepare(config: DictConfig) -> Experiment:
 def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: bool) -> float:
     """Train to the end, evaluate the best checkpoint; return the best value of the objective."""
     screen = Screen()
+    folder.status(RUNNING)
     wandb_run = None
     exit_code, results, images = 1, None, []
     optimizer = build.optimizer(experiment.config, experiment.model)
     state = _last_state(experiment, optimizer, folder) if resumed else checkpoint.fresh()
     try:
         logger = experiment.config.logger
-        settings = {**public(logger), "name": logger.name or _name(experiment.config)}
+        settings = {
+            **OmegaConf.to_container(logger, resolve=True),
+            "name": logger.name or _name(experiment.config),
+        }
         wandb_run = WandbRun(folder.path, settings, public(experiment.config), group, state[1])
         screen.note(f"run folder: {folder.path}")
         last, seconds = _train(experiment, optimizer, folder, state, screen, wandb_run)
@@ -75,6 +79,17 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
     finally:
         if wandb_run is not None:
             wandb_run.finish(results, images, exit_code)
+
+
+def check_checkpoints(path: Path) -> None:
+    """Check that a run that had made epochs still has them.
+
+    Raises:
+        ValueError: when its last checkpoint is missing; to begin again would overwrite the best.
+    """
+    epoch = read_status(path)["epoch"]
+    if epoch > 0 and not (path / "checkpoints" / "last.pt").is_file():
+        raise ValueError(f"{path}: checkpoints/last.pt of epoch {epoch} is missing")
 
 
 def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:

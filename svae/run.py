@@ -12,6 +12,7 @@ from omegaconf.resolvers import oc
 from svae.files import write_json, write_text
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+_OWN = ("svae.data.", "svae.models.", "torch.optim.")
 STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
 
 
@@ -91,7 +92,9 @@ def read_status(path: Path) -> dict:
     try:
         status = json.loads((path / "status.json").read_text())
     except (OSError, ValueError):
-        raise ValueError(f"{path}: expected a run folder, found no status.json in it") from None
+        raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
+    if not isinstance(status, dict) or not {"state", "epoch"} <= status.keys():
+        raise ValueError(f"{path / 'status.json'}: expected a state and an epoch, got {status}")
     if status["state"] == RUNNING and not _is_held(path):
         status["state"] = INTERRUPTED
     return status
@@ -121,7 +124,21 @@ def saved_config(path: Path) -> DictConfig:
     file = path / "config.yaml"
     if not file.is_file():
         raise ValueError(f"{path}: expected a run folder, found no config.yaml in it")
-    return OmegaConf.load(file)
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{file}: expected a configuration")
+    _refuse_foreign_targets(OmegaConf.to_container(config, resolve=False), file)
+    return config
+
+
+def _refuse_foreign_targets(node, file: Path) -> None:
+    """Refuse a record that could run code of others, such as `_target_: os.system`."""
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in children:
+        if key == "_target_" and not str(value).startswith(_OWN):
+            raise ValueError(f"{file}: _target_ {value} is not allowed in a run folder")
+        if isinstance(value, dict | list):
+            _refuse_foreign_targets(value, file)
 
 
 def public(config: DictConfig) -> dict:

@@ -66,7 +66,9 @@ KEYS: dict[str, Accepts] = {
     "seed": _whole(0),
     "device": _DEVICE,
     "precision": _one_of("float32", "bf16"),
-    "threads": _or_null(_whole(1)),
+    "threads": _or_null(
+        Accepts("a whole number from 1 to 1024", lambda v: _is_int(v) and 1 <= v <= 1024)
+    ),
     "objective": _one_of("val/elbo", "val/reconstruction", "val/auc", "val/average_precision"),
     "plots": _SWITCH,
     "resume": _or_null(_TEXT),

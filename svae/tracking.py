@@ -142,7 +142,6 @@ class WandbRun:
             "job_type": "train",
             "config": config,
             "dir": str(folder),
-            "id": _run_id(folder),
             "resume": "allow",
         }
         self._guard(self._open, mode, arguments, folder)
@@ -162,6 +161,7 @@ class WandbRun:
         import wandb
 
         settings = wandb.Settings(silent=True, console="off", init_timeout=20)
+        arguments = {**arguments, "id": _run_id(folder)}
         if mode == "offline":
             _remove_offline_files(folder, arguments["id"])
         try:
@@ -170,6 +170,7 @@ class WandbRun:
             if mode == "offline":
                 raise
             log.warning("W&B cannot be reached (%s): the run is logged offline", error)
+            wandb.teardown()  # the service still holds the run that could not begin
             self._run = wandb.init(mode="offline", settings=settings, **arguments)
         self._run.define_metric("epoch")
         # not "*": the row of pictures would repeat the last epoch
@@ -212,11 +213,11 @@ def _mode(asked: str) -> str:
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
+        host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
         return netrc.netrc(file).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
 

@@ -332,3 +332,34 @@ def test_a_reader_that_goes_away_stops_nothing(svae_train, tmp_path, environment
     assert done.stdout == f"run folder: {tmp_path / 'r'}\n"
     assert done.stderr == ""
     assert _status(tmp_path / "r")["state"] == "finished"
+
+
+def test_what_was_typed_is_saved_without_its_secret(svae_train, tiny, tmp_path, environment):
+    environment |= {"SECRET": "hunter2", "FILE": str(tiny)}
+    line = ("hydra.run.dir=r", "logger.mode=disabled", "plots=false")
+    done = svae_train(*line, "dataset.file=${oc.env:FILE}", "logger.entity=${oc.env:SECRET}")
+    assert done.returncode == 0, done.stderr
+    for file in (tmp_path / "r").rglob("*"):
+        assert not file.is_file() or b"hunter2" not in file.read_bytes(), file
+    done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_foreign_record_runs_nothing_and_a_lost_checkpoint_is_told(svae_train, tmp_path):
+    assert svae_train("hydra.run.dir=r", "logger.mode=disabled", "plots=false").returncode == 0
+    folder = tmp_path / "r"
+    config = (folder / "config.yaml").read_text()
+    evil = "sampler: {_target_: os.mkdir, path: evil}"
+    (folder / "config.yaml").write_text(config.replace("sampler: ${sampler.name}", evil))
+    with pytest.raises(ValueError, match=r"os\.mkdir is not allowed"):
+        svae.load(folder)
+    done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
+    assert done.returncode == 2
+    assert "os.mkdir is not allowed" in done.stderr
+    assert not (tmp_path / "evil").exists()
+
+    (folder / "config.yaml").write_text(config)
+    (folder / "checkpoints" / "last.pt").unlink()
+    done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
+    assert done.returncode == 2
+    assert "checkpoints/last.pt of epoch 2 is missing" in done.stderr
