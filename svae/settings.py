@@ -55,6 +55,11 @@ _WIDTHS = Accepts(
     "a list of whole numbers from 1 up",
     lambda v: isinstance(v, list) and len(v) > 0 and all(_is_int(w) and w >= 1 for w in v),
 )
+_CONCENTRATION = Accepts(
+    "a number above 1, or m (the ambient dimension, latent_dim + 1)",
+    lambda v: v == "m" or (_is_number(v) and 1 < v < math.inf),
+    ("m",),
+)
 _DEVICE = Accepts(
     "auto, cpu, cuda or cuda:N",
     lambda v: isinstance(v, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", v) is not None,
@@ -73,6 +78,8 @@ KEYS: dict[str, Accepts] = {
     "plots": _SWITCH,
     "resume": _or_null(_TEXT),
     "evaluate": _or_null(_TEXT),
+    "model.initial_concentration": _CONCENTRATION,
+    "model.isotropic": _SWITCH,
     "sampler.name": _one_of("rejection", "inversion"),
     "sampler.gradient": _one_of("implicit", "corrected", "score", "pathwise"),
     "sampler.baseline": _one_of("none", "mean", "leave_one_out"),
@@ -162,7 +169,7 @@ def _check_value(key: str, value: Any) -> None:
 def hint_of_key(key: str) -> str:
     """Return what helps after "no such key": the nearest key or group, or nothing."""
     if key in KEYS:
-        return " for this dataset, network, trainer and evaluation"
+        return " for this model, dataset, network, trainer and evaluation"
     return hint(key, KEYS if "." in key else (*KEYS, *GROUPS))
 
 

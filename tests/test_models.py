@@ -1,7 +1,10 @@
 """Models: components that return distributions, with shapes that make the ELBO one line."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Bernoulli, Independent, kl_divergence
 
 from svae.models.dense import AutoEncoder
@@ -41,6 +44,45 @@ def test_spherical_posteriors_lie_on_the_sphere_of_the_latent_dimension(family):
     posterior = _model(family, 6).posterior(torch.rand(50, 20) * 100)
     assert (posterior.loc.norm(dim=-1) - 1).abs().max() < 5e-7
     assert posterior.concentration.min() >= 1
+
+
+@pytest.mark.parametrize("family", FAMILIES[1:])
+@pytest.mark.parametrize(
+    ("initial", "expected"),
+    [(1 + math.log(2), 1 + math.log(2)), (30.5, 30.5), (1000, 1000), ("m", 21)],
+)
+def test_the_concentration_starts_where_it_is_told_to(family, initial, expected):
+    latent = family(20, initial_concentration=initial)
+    features = torch.zeros(3, latent.parameters)
+    concentration = latent.posterior(features).concentration
+    torch.testing.assert_close(concentration, torch.full((3,), float(expected)))
+
+
+def test_the_published_concentration_is_the_default():
+    latent, features = VonMisesFisherFamily(4), torch.randn(50, 6) * 10
+    expected = F.softplus(features[:, -1]) + 1
+    torch.testing.assert_close(latent.posterior(features).concentration, expected)
+
+
+@pytest.mark.parametrize("initial", [1, 0.5, -3.0, math.nan, math.inf, "n"])
+def test_other_initial_concentrations_are_refused(initial):
+    with pytest.raises(ValueError, match=f"a number above 1 or m, got {initial}"):
+        VonMisesFisherFamily(4, initial_concentration=initial)
+
+
+def test_an_isotropic_normal_has_one_deviation():
+    latent = NormalFamily(5, isotropic=True)
+    features = torch.randn(7, latent.parameters, requires_grad=True)
+    posterior = latent.posterior(features)
+    assert latent.parameters == 6
+    assert posterior.event_shape == (5,)
+    assert torch.equal(posterior.scale, F.softplus(features[:, -1:]).expand(7, 5))
+    # the same as a diagonal one whose deviations happen to agree
+    twin = NormalFamily(5).posterior(features[:, [0, 1, 2, 3, 4, 5, 5, 5, 5, 5]])
+    kl, expected = (kl_divergence(q, latent.prior(features)) for q in (posterior, twin))
+    torch.testing.assert_close(kl, expected)
+    (ours,), (theirs,) = (torch.autograd.grad(k.sum(), features) for k in (kl, expected))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_pixels_agree_with_torch():

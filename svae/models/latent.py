@@ -6,6 +6,8 @@ A family has no parameters of its own. It says how many numbers per observation 
 about a posterior (`summary`).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,21 +20,24 @@ from svae.distributions import (
     VonMisesFisher,
 )
 
+PUBLISHED = 1 + math.log(2)  # softplus(0) + 1, the initial concentration of Davidson et al. 2018
+
 
 class NormalFamily:
-    """Diagonal Gaussian posterior and standard Gaussian prior on R^d.
+    """Gaussian posterior with independent dimensions and standard Gaussian prior on R^d.
 
-    mu = linear, sigma = softplus(linear); Kingma and Welling 2014, section 3.
+    mu = linear, sigma = softplus(linear); Kingma and Welling 2014, section 3. If `isotropic`, one
+    sigma serves all dimensions, as one kappa does on the sphere; else each has its own.
     """
 
     has_unit_length = False
 
-    def __init__(self, latent_dim: int):
+    def __init__(self, latent_dim: int, isotropic: bool = False):
         self.embedding = latent_dim
-        self.parameters = 2 * latent_dim
+        self.parameters = latent_dim + (1 if isotropic else latent_dim)
 
     def posterior(self, features: Tensor) -> Distribution:
-        loc, scale = features.chunk(2, -1)
+        loc, scale = features[..., : self.embedding], features[..., self.embedding :]
         return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
 
     def prior(self, like: Tensor) -> Distribution:
@@ -46,19 +51,29 @@ class NormalFamily:
 class _SphericalFamily:
     """A posterior (mu, kappa) on the sphere S^d in R^(d+1) and the uniform prior.
 
-    mu = linear / |linear|, kappa = softplus(linear) + 1; Davidson et al. 2018, section 5.
+    mu = linear / |linear|, kappa = softplus(linear + s) + 1; Davidson et al. 2018, section 5, have
+    s = 0. The shift s gives `initial_concentration` where the linear map gives 0, as it does about
+    before training: a number above 1, or "m", the ambient dimension d + 1.
+
+    Raises:
+        ValueError: for another initial concentration.
     """
 
     has_unit_length = True
 
-    def __init__(self, latent_dim: int):
+    def __init__(self, latent_dim: int, initial_concentration: float | str = PUBLISHED):
         # the one place where the dimension d of the manifold becomes the ambient dimension m
         self.embedding = latent_dim + 1
         self.parameters = self.embedding + 1
+        start = self.embedding if initial_concentration == "m" else initial_concentration
+        if isinstance(start, str) or not 1 < start < math.inf:
+            raise ValueError(f"initial_concentration: expected a number above 1 or m, got {start}")
+        # the inverse of softplus, log(exp(y) - 1), without the overflow
+        self.shift = (start - 1) + math.log(-math.expm1(1 - start))
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
         loc = _direction(features[..., :-1])
-        return loc, F.softplus(features[..., -1]) + 1
+        return loc, F.softplus(features[..., -1] + self.shift) + 1
 
     def prior(self, like: Tensor) -> Distribution:
         return HypersphericalUniform(
@@ -80,8 +95,14 @@ def _direction(vectors: Tensor) -> Tensor:
 class VonMisesFisherFamily(_SphericalFamily):
     """von Mises-Fisher posterior with one of the samplers and gradient estimators."""
 
-    def __init__(self, latent_dim: int, sampler: str = "rejection", gradient: str = "implicit"):
-        super().__init__(latent_dim)
+    def __init__(
+        self,
+        latent_dim: int,
+        sampler: str = "rejection",
+        gradient: str = "implicit",
+        initial_concentration: float | str = PUBLISHED,
+    ):
+        super().__init__(latent_dim, initial_concentration)
         self.options = {"sampler": sampler, "gradient": gradient}
         if sampler == "inversion" and latent_dim != 2:
             raise ValueError(f"sampler=inversion: exists for latent_dim=2 only, got {latent_dim}")
