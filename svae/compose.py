@@ -131,12 +131,13 @@ def _check_sweep(args: Namespace) -> DictConfig:
     params = base.hydra.sweeper.get("params") or {}
     lines = [f"{key}={value}" for key, value in params.items()]
     swept = [*OverridesParser.create().parse_overrides(lines), *parsed]
-    choices = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        for o in swept
-        if o.is_sweep_override() and o.is_discrete_sweep()
-    ]
-    jobs = [[*fixed, *job] for job in _combinations(choices)]
+    choices = {}
+    for o in swept:
+        key = o.get_key_element()
+        choices.pop(key, None)  # what is typed replaces what a preset sweeps
+        if o.is_sweep_override() and o.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in o.sweep_string_iterator()]
+    jobs = [[*fixed, *job] for job in _combinations(list(choices.values()))]
     unused = [_unused_sampler(_checked(args, job, strict=False), job) for job in jobs]
     if all(unused):
         raise Refused(_no_sampler(unused[0]))

@@ -41,6 +41,11 @@ REFUSED = [
     ("device=cuda:x", "device=cuda:x"),
     ("precision=fp16", "precision=fp16: expected one of float32, bf16"),
     ("threads=0", "threads=0"),
+    ("model.initial_concentration=1", "model.initial_concentration=1: expected a number above 1"),
+    ("model.initial_concentration=n", "model.initial_concentration=n: expected a number above 1"),
+    ("model.isotropic=true", "model.isotropic: no such key for this model"),
+    ("model=normal model.isotropic=1", "model.isotropic=1: expected true or false"),
+    ("model=normal model.initial_concentration=m", "no such key for this model"),
     ("objective=val/auk", "objective=val/auk"),
     ("plots=maybe", "plots=maybe: expected true or false"),
     ("trainer.batch_size=-1", "trainer.batch_size=-1: expected a whole number from 1 up"),
@@ -56,7 +61,10 @@ REFUSED = [
     ("dataset=core", "dataset=core: expected one of"),
     ("dataset=core", "did you mean cora?"),
     ("dataset=cora trainer=minibatch", "dataset.negatives: needs trainer.negatives"),
-    ("dataset=cora trainer.batch_size=5", "trainer.batch_size: no such key for this dataset"),
+    (
+        "dataset=cora trainer.batch_size=5",
+        "trainer.batch_size: no such key for this model, dataset",
+    ),
     ("dataset=cora evaluation.importance_samples=5", "importance_samples: no such key for this"),
     ("dataset=cora trainer.negatives=some", "trainer.negatives=some: expected one of all, sampled"),
     ("dataset=cora network.dropout=1", "network.dropout=1: expected a number from 0 to below 1"),
@@ -124,6 +132,9 @@ def test_refused(line, words, tmp_path, monkeypatch):
         "sampler.gradient=corrected sampler.baseline=mean",
         "experiment=table1 trainer.max_epochs=5",
         "logger.tags=[a,b] threads=2 device=cuda:1",
+        "model.initial_concentration=m",
+        "model=power_spherical model.initial_concentration=2",
+        "model=normal model.isotropic=true",
         "network.hidden=[64]",
         "trainer.learning_rate=1 trainer.kl_weight=0",
         "dataset=cora",
@@ -142,6 +153,26 @@ def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     assert first.is_sweep
     assert first.folder != second.folder
     assert first.folder.parent.parent == tmp_path / "outputs" / "multirun"
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("experiment=table1 seed=3", 10),
+        ("experiment=table1 seed=3 latent_dim=2,7 model=vmf", 2),
+        ("experiment=isotropic seed=0,1", 6),
+        ("experiment=vanishing_surface seed=0", 12),
+    ],
+)
+def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
+    jobs, checked = [], compose._checked
+    monkeypatch.setattr(compose, "_checked", lambda *a, **k: jobs.append(a[1]) or checked(*a, **k))
+    compose._check_sweep(_parse(f"-m {line}"))
+    assert len({tuple(sorted(job)) for job in jobs}) == len(jobs) == count
+    keys = [override.split("=")[0] for override in jobs[0]]
+    assert len(set(keys)) == len(keys)
+    for typed in line.split():
+        assert "," in typed or all(typed in job for job in jobs)
 
 
 def test_a_sampler_override_is_noted_once_for_models_without_one(tmp_path, monkeypatch, capsys):
