@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from svae.data.splits import DataSet
+from svae.guard import Diverged, Guard
 from svae.objectives import Elbo, objective
 from svae.streams import seeded, stream
 
@@ -52,10 +53,6 @@ class Epoch:
 START = Epoch(0, {}, 0, -math.inf)
 
 
-class Diverged(RuntimeError):
-    """A loss or metric is not finite any more; says in which epoch and which quantity."""
-
-
 def train(
     model,
     optimizer: torch.optim.Optimizer,
@@ -71,7 +68,7 @@ def train(
     objective on the validation split has not risen for `patience` epochs after the warm-up.
 
     Raises:
-        Diverged: when a training or validation quantity is not finite.
+        Diverged: when a training or validation quantity is not finite (see `svae.guard`).
     """
     while last.number < settings.max_epochs and not _exhausted(last, settings):
         started = time.perf_counter()
@@ -103,14 +100,17 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
     generator = stream(data.device, settings.seed, "train", *names)
     kl_weight = settings.kl_weight_at(names[0])
     measure = objective(data.likelihood)
-    terms = []
+    terms, guard = [], Guard(model)
     with seeded(data.device, settings.seed, "dropout", *names):
         for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
             bound = measure(model, batch, settings.samples, settings.baseline, generator)
             optimizer.zero_grad(set_to_none=True)
-            bound.loss(kl_weight).backward()
+            loss = bound.loss(kl_weight)
+            loss.backward()
+            guard.note(loss, bound.summary)
             optimizer.step()
             terms.append(bound.detach())
+    guard.check(names[0])
     return summarise(terms, "train")
 
 

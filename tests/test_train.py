@@ -95,7 +95,7 @@ def test_patience_counts_after_the_warm_up(monkeypatch):
 def test_divergence_names_the_quantity_and_the_epoch():
     model, optimizer, data = _setup(NormalFamily)
     model.decoder[0].weight.data.fill_(float("nan"))
-    with pytest.raises(train.Diverged, match=r"train/.* is nan in epoch 1"):
+    with pytest.raises(train.Diverged, match=r"train/loss is nan in epoch 1, step 1 of 5"):
         list(train.train(model, optimizer, data, _settings()))
 
 

@@ -88,8 +88,9 @@ def _direction(vectors: Tensor) -> Tensor:
     """Return v / |v|, and e1 for v = 0: what a node gets that has no features and no neighbours."""
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     first = F.one_hot(torch.zeros((), dtype=torch.int64), vectors.shape[-1]).to(vectors)
-    # the divisor is kept above 0 where it is not used, or the gradient would be nan there
-    return torch.where(length > 0, vectors / length.clamp(min=1e-30), first)
+    # the divisor is kept above 0 where it is not used, or the gradient would be nan there;
+    # not "length > 0": a vector of nan stays one, so that the guard sees it
+    return torch.where(length == 0, first, vectors / length.clamp(min=1e-30))
 
 
 class VonMisesFisherFamily(_SphericalFamily):

@@ -1,0 +1,71 @@
+"""The numerical guard: which step first gave a loss or a gradient that is not finite."""
+
+import torch
+from torch import Tensor, nn
+
+# float32 knows mu.x within 6e-8: beyond, kappa mu.x is off by whole nats
+LARGEST_CONCENTRATION = 1e8
+
+
+class Diverged(RuntimeError):
+    """A quantity is not finite any more; says which, in which epoch and step."""
+
+
+class Guard:
+    """Keeps loss and gradients of every step of an epoch on the device; `check` reads them once."""
+
+    def __init__(self, model: nn.Module):
+        self._parameters = dict(model.named_parameters())
+        self._noted: list[Tensor] = []
+        self._concentrations: list[Tensor] = []
+        self._steps = 0
+
+    def note(self, loss: Tensor, summary: dict[str, Tensor]) -> None:
+        """Keep what a step gave, after its backward pass; `summary` is that of its posteriors."""
+        self._steps += 1
+        # a sum is finite unless a term is not, and is cheaper than a norm
+        gradients = (p.grad.sum() for p in self._parameters.values() if p.grad is not None)
+        self._noted += [loss.detach(), *gradients]
+        if "concentration_mean" in summary:
+            self._concentrations.append(summary["concentration_mean"].detach())
+
+    def check(self, epoch: int) -> None:
+        """Look at every step of `epoch`.
+
+        Raises:
+            Diverged: names the first step whose loss or gradient is not finite (or too large for
+                Adam, which squares it), and the range of the concentration there; or a
+                concentration that float32 cannot express.
+        """
+        noted = torch.stack(self._noted).view(self._steps, -1)
+        bad = noted.square().isfinite().logical_not().nonzero().tolist()
+        if bad:
+            step, column = bad[0]
+            raise Diverged(
+                f"{self._names()[column]} is {noted[step, column].item():.4g} in epoch {epoch}, "
+                f"step {step + 1} of {self._steps}{self._range(step)}"
+            )
+        if self._concentrations and (largest := _range(self._concentrations)[1]) > (
+            LARGEST_CONCENTRATION
+        ):
+            raise Diverged(
+                f"the concentration is {largest:.4g} in epoch {epoch}: above "
+                f"{LARGEST_CONCENTRATION:.0e} float32 cannot tell directions apart"
+            )
+
+    def _names(self) -> list[str]:
+        used = [name for name, p in self._parameters.items() if p.grad is not None]
+        return ["train/loss", *(f"the gradient of {name}" for name in used)]
+
+    def _range(self, step: int) -> str:
+        """Tell the concentrations of the step, or of the one before where they are not finite."""
+        for at in (step, step - 1):
+            if 0 <= at < len(self._concentrations):
+                low, high = _range([self._concentrations[at]])
+                if low <= high:  # false for nan
+                    return f" (concentration {low:.4g} to {high:.4g} in step {at + 1})"
+        return ""
+
+
+def _range(parts: list[Tensor]) -> tuple[float, float]:
+    return tuple(torch.stack(torch.cat(parts).aminmax()).tolist())
