@@ -156,6 +156,8 @@ def _start_and_signal(tiny, tmp_path, environment, number):
     arguments = [f"dataset.file={tiny}", "dataset=array", *QUICK, "trainer.max_epochs=4"]
     command = [sys.executable, "-c", _SLOW, *arguments, "hydra.run.dir=broken"]
     options = {"cwd": tmp_path, "env": environment, "text": True, "stderr": subprocess.PIPE}
+    # tests that run in the background of a script would hand on that Ctrl-C is ignored
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, **options) as process:
         status = tmp_path / "broken" / "status.json"
         deadline = time.monotonic() + 120
