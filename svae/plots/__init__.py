@@ -1,0 +1,44 @@
+"""Pictures of a run: tensors in, matplotlib figures out."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from svae.data.splits import DataSet
+from svae.plots.decoded import reconstructions, samples
+from svae.plots.latent import latent_space
+from svae.plots.training import curves, link_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def figures(
+    model, data: DataSet, folder: Path, generator: torch.Generator
+) -> dict[str, Callable[[], "Figure"]]:
+    """Return what can be drawn of a run, by name; each figure is made when it is called for."""
+    drawings = {
+        "curves": partial(curves, folder / "metrics.csv"),
+        "latent": partial(latent_space, folder / "latents.npz"),
+    }
+    if data.is_graph:
+        drawings["links"] = partial(link_curves, folder / "latents.npz")
+    if data.image_shape:
+        drawings |= {
+            "reconstructions": partial(reconstructions, model, data, generator),
+            "samples": partial(samples, model, data.image_shape, generator),
+        }
+    return drawings
+
+
+def write(drawings: dict[str, Callable[[], "Figure"]], folder: Path) -> list[Path]:
+    """Draw every figure into `folder` as PNG; return the paths."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, draw in drawings.items():
+        paths.append(folder / f"{name}.png")
+        draw().savefig(paths[-1], dpi=150)
+    return paths
