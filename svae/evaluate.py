@@ -1,5 +1,6 @@
 """Final numbers over a whole split, in bounded memory."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -105,15 +106,15 @@ def evaluate_links(
 
 @torch.no_grad()
 def scores(model, graph) -> dict[str, Tensor]:
-    """Return the held-out pairs' `scores` (P,) and `is_edge` (P,), on the CPU."""
+    """Return the held-out pairs' `scores` (P,) and `is_edge` (P,)."""
     model.eval()
     values, is_edge = link_scores(model, model.posterior(graph), graph)
-    return {"scores": values.cpu(), "is_edge": is_edge.cpu()}
+    return {"scores": values, "is_edge": is_edge}
 
 
 @torch.no_grad()
 def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return the parameters of the posterior of every observation, and the labels, on the CPU.
+    """Return the parameters of the posterior of every observation, and the labels.
 
     `loc` (N, m) is the posterior mean (on the sphere: its direction), with it `concentration` (N,)
     or `scale` (N, d); `labels` (N,) where the split has them.
@@ -121,7 +122,25 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     model.eval()
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
     names = [name for name in ("loc", "concentration", "scale") if hasattr(posteriors[0], name)]
-    arrays = {name: torch.cat([getattr(q, name) for q in posteriors]).cpu() for name in names}
+    arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
     if split.labels is not None:
-        arrays["labels"] = split.labels.cpu()
+        arrays["labels"] = split.labels
     return arrays
+
+
+def usage(kl: float, loc: Tensor, *, has_axes: bool) -> dict[str, float | str]:
+    """Return `collapse`, how the latent space fails to be used, and how many axes are active.
+
+    `kl` is the mean KL in nats and `loc` (N, m) the posterior means of a split. The KL bounds what
+    a latent vector tells about its observation (Hoffman and Johnson 2016): below log 2, one bit,
+    `collapse` is "posterior". Where the latent space has axes, as the Gaussian's, those along which
+    the means vary by more than 0.01 are active (Burda, Grosse and Salakhutdinov 2016); when fewer
+    than half are, `collapse` is "dimensions". Else it is "none".
+    """
+    metrics = {"collapse": "posterior" if kl < math.log(2) else "none"}
+    if not has_axes:
+        return metrics
+    active = int((loc.double().var(0) > 0.01).sum())
+    if metrics["collapse"] == "none" and active < loc.shape[-1] / 2:
+        metrics["collapse"] = "dimensions"
+    return {**metrics, "test/active_dimensions": active}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, checkpoint, evaluate, plots
+from svae import build, checkpoint, evaluate, neighbours, plots
 from svae.data.splits import DataSet
 from svae.files import write_atomically
 from svae.run import FINISHED, RUNNING, RunFolder, public, read_status
@@ -178,16 +178,34 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     checkpoint.restore_model(state, model)
     generator = stream(experiment.device, config.seed, "evaluation")
     arguments = (build.evaluation(config), generator, lambda p: screen.work("evaluating", p))
-    data, arrays = experiment.data, {}
+    data, on_sphere = experiment.data, model.latent.has_unit_length
     if data.is_graph:
         results = evaluate.evaluate_links(model, data, *arguments)
-        arrays = evaluate.scores(model, data.test)
     else:
         results = evaluate.evaluate(model, data.test, *arguments)
-    arrays |= evaluate.latents(model, data.test, generator)
-    arrays = {name: values.numpy() for name, values in arrays.items()}
+    latents = evaluate.latents(model, data.test, generator)
+    results |= evaluate.usage(results["test/kl"], latents["loc"], has_axes=not on_sphere)
+    _tell_collapse(results, screen)
+    if data.is_graph:
+        latents |= evaluate.scores(model, data.test)
+    elif data.is_labelled:
+        known = evaluate.latents(model, data.train, generator)
+        labelled = stream(experiment.device, config.seed, "labelled")
+        results |= neighbours.separation(known, latents, labelled, geodesic=on_sphere)
+    arrays = {name: values.cpu().numpy() for name, values in latents.items()}
     write_atomically(folder.path / "latents.npz", lambda file: np.savez(file, **arrays))
     return results
+
+
+def _tell_collapse(results: dict, screen: Screen) -> None:
+    if results["collapse"] == "posterior":
+        screen.note(
+            f"posterior collapse: a KL of {results['test/kl']:.3f} nats is less than one bit, the "
+            "latent vectors tell hardly anything about the observations"
+        )
+    if results["collapse"] == "dimensions":
+        active = results["test/active_dimensions"]
+        screen.note(f"collapsed dimensions: fewer than half are active ({active})")
 
 
 def _draw(experiment: Experiment, folder: RunFolder) -> list[Path]:

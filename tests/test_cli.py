@@ -76,6 +76,8 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert results["test/log_likelihood"] > results["test/elbo"]
     assert (results["epochs"], results["best_epoch"], results["restarts"]) == (2, 2, 0)
     assert "test/concentration_mean" in results or model == "normal"
+    assert results["test/knn_accuracy_100"] > 0.5
+    assert 0 <= results["test/nmi"] <= 1
     assert results["versions"]["torch"] == torch.__version__
 
     with np.load(folder / "latents.npz") as latents:
@@ -128,6 +130,17 @@ def test_every_option_trains(svae_train, tmp_path, arguments):
     assert rows[1]["val/elbo"] > rows[0]["val/elbo"]
     assert not (folder / "plots").exists()
     assert not (folder / "wandb").exists()
+
+
+def test_a_collapse_is_named(svae_train, tmp_path):
+    weigh = ("trainer.kl_weight=1000", "trainer.warmup_epochs=0", "trainer.learning_rate=0.01")
+    done = svae_train(*weigh, "model=normal", "logger.mode=disabled", "plots=false")
+    assert done.returncode == 0, done.stderr
+    results = _results(_only_run(tmp_path))
+    assert results["collapse"] == "posterior"
+    assert results["test/active_dimensions"] == 0
+    assert "posterior collapse: a KL of" in done.stdout
+    assert "posterior collapse: a KL of" in (_only_run(tmp_path) / "svae-train.log").read_text()
 
 
 def test_real_vectors_have_a_gaussian_likelihood(svae_train, tmp_path):

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "streams": set(),
     "files": set(),
     "ranking": set(),
+    "neighbours": set(),
     "objectives": {"ranking"},
     "guard": set(),
     "train": {"objectives", "data", "guard", "streams"},

@@ -69,6 +69,11 @@ class DataSet:
         return self.likelihood == "edges"
 
     @property
+    def is_labelled(self) -> bool:
+        """Whether training and test observations have labels."""
+        return self.train.labels is not None and self.test.labels is not None
+
+    @property
     def features(self) -> int:
         return self.train.values.shape[-1]
 
