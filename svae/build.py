@@ -12,7 +12,7 @@ from torch import nn
 
 from svae import checkpoint, evaluate, train
 from svae.data.splits import DataSet
-from svae.run import saved_config
+from svae.record import saved_config
 from svae.streams import seeded
 
 
@@ -58,9 +58,11 @@ def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictCo
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     folder = Path(run_folder).expanduser()
     config = saved_config(folder)
-    state = checkpoint.load(folder / "checkpoints" / "best.pt", device)
+    path = folder / "checkpoints" / "best.pt"
+    state = checkpoint.load(path, device)
+    checkpoint.check_best(state, path)
     network = model(config, state["features"], state["likelihood"])
-    checkpoint.restore_model(state, network)
+    checkpoint.restore_model(state, network, path)
     return network.to(device).eval(), config
 
 

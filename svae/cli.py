@@ -6,19 +6,23 @@ Nothing heavy is imported here: help, completion and refusals answer at once.
 import contextlib
 import logging
 import os
-import signal
+import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TextIO
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from svae import compose
-from svae.compose import CONF, Refused
+from svae import compose, signals
+from svae.compose import Refused
+from svae.failures import advise, explain
+from svae.record import CONF
 from svae.run import FAILED, INTERRUPTED, RunFolder, read_status
+from svae.signals import Interrupted
 
 log = logging.getLogger("svae")
 
@@ -27,21 +31,15 @@ class Failed(Exception):
     """A run that had begun has failed; its folder says why."""
 
 
-class Interrupted(BaseException):
-    """Somebody wants the program to stop: Ctrl-C (130) or SIGTERM (143)."""
-
-    def __init__(self, code: int, text: str):
-        self.code, self.text = code, text
-
-
 def main() -> None:
-    """Run the command line; exits 0, 1 (a run failed), 2 (refused), 130 (Ctrl-C) or 143."""
+    """Run the command line and exit.
+
+    The code is 0, 1 (a run failed), 2 (refused), 129 (the terminal was closed), 130 (Ctrl-C) or 143
+    (SIGTERM).
+    """
     # makes Hydra raise its errors, which are told in one sentence below
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # a shell that starts a job in the background has it ignore Ctrl-C: that stays so
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    signals.install()
     try:
         parser = get_args_parser()
         parser.prog = "svae-train"
@@ -52,21 +50,26 @@ def main() -> None:
         code = _say(str(failure), 1)
     except Interrupted as interrupted:
         code = _say(interrupted.text, interrupted.code)
-    except BrokenPipeError:
-        # the reader of a help text, such as `head`, has gone; nor may the flush at exit complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of a help text, such as `head`, has gone
         code = 0
     except compose.HYDRA_ERRORS as error:
         code = _say(compose.sentence(error), 2)
+    _let_go(sys.stdout)
+    _let_go(sys.stderr)
     sys.exit(code)
 
 
-def _interrupt(number: int, frame) -> None:
-    raise Interrupted(128 + number, "interrupted" if number == signal.SIGINT else "terminated")
+def _let_go(stream: TextIO) -> None:
+    """Flush a stream; the flush at exit must not complain of a reader that has gone."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(text: str, code: int) -> int:
-    print(f"svae-train: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that was closed
+        print(f"svae-train: {text}", file=sys.stderr)
     return code
 
 
@@ -113,8 +116,6 @@ def _single(config: DictConfig, plan: compose.Plan) -> float | None:
 
     try:
         prepared = experiment.prepare(config)
-        if plan.reopens:
-            experiment.check_checkpoints(plan.folder)
         folder = RunFolder.reopen(plan.folder) if plan.reopens else _claim(config, plan.folder)
     except ValueError as error:
         raise Refused(compose.one_line(error)) from error
@@ -123,7 +124,9 @@ def _single(config: DictConfig, plan: compose.Plan) -> float | None:
     with folder:
         if plan.evaluates:
             return _evaluate_again(prepared, folder)
-        return _guarded(folder, lambda: experiment.run(prepared, folder, None, plan.reopens))
+        return _guarded(
+            folder, lambda: experiment.run(prepared, folder, None, plan.reopens), plan.flags
+        )
 
 
 def _claim(config: DictConfig, wanted: Path) -> RunFolder:
@@ -138,24 +141,34 @@ def _evaluate_again(prepared, folder: RunFolder) -> None:
     try:
         experiment.evaluate_again(prepared, folder)
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise Refused(compose.one_line(error)) from error
+    except Exception as error:
+        log.exception("the evaluation failed")
+        raise Failed(explain(error)) from error
 
 
-def _guarded(folder: RunFolder, work) -> float:
+def _guarded(folder: RunFolder, work, flags: tuple[str, ...] = ()) -> float:
     """Do `work`; whatever ends it early is written down in the run folder first."""
+    from svae.checkpoint import Unusable
+
+    command = ["svae-train", *flags, compose.quoted("resume", folder.path)]
+    resume = shlex.join(command)
     try:
         return work()
+    except Unusable as error:
+        raise Refused(compose.one_line(error)) from error
     except Interrupted as interrupted:
         with contextlib.suppress(OSError):
             folder.status(INTERRUPTED)
-        text = f"{interrupted.text}; continue with: svae-train resume={folder.path}"
+        text = f"{interrupted.text}; continue with: {resume}"
         raise Interrupted(interrupted.code, text) from None
     except Exception as error:
-        text = f"{type(error).__name__}: {compose.one_line(error)}"
+        text = explain(error)
         log.exception("the run failed")
-        with contextlib.suppress(OSError):  # a full disk or a vanished folder: it is told below
+        with contextlib.suppress(OSError):  # of a vanished folder: it is told below
             folder.status(FAILED, error=text)
-        raise Failed(f"{text} (traceback in {folder.path / 'svae-train.log'})") from error
+        log_file = folder.path / "svae-train.log"
+        raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error
 
 
 def _sweep(args: Namespace, plan: compose.Plan) -> int:

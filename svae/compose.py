@@ -14,18 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from svae import settings
-from svae.run import saved_config, saved_overrides
+from svae.record import CONF, saved_config, saved_overrides
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
-CONF = next(
-    path
-    for path in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
-    if path.is_dir()
-)
 # what may differ from the saved run, by prefix
 _RESUME = (
     "trainer.max_epochs",
     "trainer.patience",
+    "trainer.on_nan",
     "device",
     "evaluation.",
     "logger.",
@@ -40,13 +36,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What the program is going to do: the arguments for Hydra and the folder to work in."""
+    """What the program is going to do: the arguments for Hydra and the folder to work in.
+
+    `flags` are those that a command to continue needs again.
+    """
 
     arguments: list[str]
     folder: Path
     is_sweep: bool = False
     reopens: bool = False
     evaluates: bool = False
+    flags: tuple[str, ...] = ()
 
 
 def is_question(args: Namespace) -> bool:
@@ -76,7 +76,8 @@ def _start(args: Namespace) -> Plan:
     if not args.multirun:
         config = _checked(args, args.overrides, strict=True)
         if config.hydra.mode is None or config.hydra.mode.name == "RUN":
-            return Plan([*flags, *args.overrides], Path(config.hydra.run.dir).absolute())
+            folder = Path(config.hydra.run.dir).absolute()
+            return Plan([*flags, *args.overrides], folder, flags=flags)
     config = _check_sweep(args)
     folder = Path(config.hydra.sweep.dir).absolute()
     try:
@@ -85,7 +86,7 @@ def _start(args: Namespace) -> Plan:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
-    return Plan([*flags, "--multirun", *args.overrides], folder, is_sweep=True)
+    return Plan([*flags, "--multirun", *args.overrides], folder, is_sweep=True, flags=flags)
 
 
 def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
@@ -95,7 +96,6 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
         before = settings.flatten(OmegaConf.to_container(saved_config(folder)))
     except (ValueError, OSError) as error:
         raise Refused(f"{name}={error}") from error
-    _refuse_unsafe(saved, folder)
     changes = [line for line in args.overrides if _key(line) != name]
     for line in changes:
         if not _key(line).startswith(allowed):
@@ -111,16 +111,14 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
                 f"{name}={folder}: {key} was {before.get(key)} when the run began and is "
                 f"{after.get(key)} now"
             )
-    plan = Plan([*_flags(args), *overrides], folder.absolute(), reopens=True)
-    return plan if name == "resume" else Plan(plan.arguments, plan.folder, False, True, True)
-
-
-def _refuse_unsafe(overrides: list[str], folder: Path) -> None:
-    """Refuse a saved record that could run code or write elsewhere."""
-    for line in overrides:
-        key = _key(line)
-        if key.split(".")[0] == "hydra" or key.startswith("hydra/"):
-            raise Refused(f"{folder}: the saved override {line} is not allowed in a run folder")
+    flags = _flags(args)
+    return Plan(
+        [*flags, *overrides],
+        folder.absolute(),
+        reopens=True,
+        evaluates=name == "evaluate",
+        flags=flags,
+    )
 
 
 def _check_sweep(args: Namespace) -> DictConfig:
@@ -224,10 +222,11 @@ def _key(line: str) -> str:
     return line.split("=", 1)[0].lstrip("+~").split("@")[0]
 
 
-def _flags(args: Namespace) -> list[str]:
-    """Return the flags to hand on to Hydra."""
-    pairs = (("--config-dir", args.config_dir), ("--config-name", args.config_name))
-    return [word for flag, value in pairs if value is not None for word in (flag, value)]
+def _flags(args: Namespace) -> tuple[str, ...]:
+    """Return the flags to hand on to Hydra, and to repeat in a command that continues the run."""
+    folder = None if args.config_dir is None else str(Path(args.config_dir).absolute())
+    pairs = (("--config-dir", folder), ("--config-name", args.config_name))
+    return tuple(word for flag, value in pairs if value is not None for word in (flag, value))
 
 
 def _unused(folder: Path) -> Path:
@@ -243,8 +242,9 @@ def _unused(folder: Path) -> Path:
 
 
 def quoted(key: str, path: Path) -> str:
-    """Return the override key=path for any path."""
-    return f"{key}={_quote(str(path))}"
+    """Return the override key=path for any path; quoted where Hydra needs it."""
+    plain = re.fullmatch(r"[\w./-]+", str(path), re.ASCII)
+    return f"{key}={path if plain else _quote(str(path))}"
 
 
 def _quote(text: str) -> str:

@@ -1,10 +1,12 @@
 """One run from objects to results: train, save, evaluate, draw."""
 
+import io
 import json
 import logging
 import math
 import platform
-import time
+import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,17 +15,19 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, checkpoint, evaluate, neighbours, plots
+from svae import build, checkpoint, evaluate, neighbours, plots, signals
 from svae.data.splits import DataSet
 from svae.files import write_atomically
-from svae.run import FINISHED, RUNNING, RunFolder, public, read_status
+from svae.guard import Diverged
+from svae.progress import Progress
+from svae.run import FINISHED, RUNNING, RunFolder, public
 from svae.streams import stream
-from svae.tracking import Screen, WandbRun, write_metrics
-from svae.train import Epoch, train
+from svae.tracking import Screen, WandbRun, read_metrics
+from svae.train import train
 
 log = logging.getLogger("svae")
 
-_SAVE_EVERY = 1.0  # seconds
+_MOST_RESTARTS = 3
 
 
 @dataclass
@@ -51,150 +55,162 @@ def prepare(config: DictConfig) -> Experiment:
 
 
 def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: bool) -> float:
-    """Train to the end, evaluate the best checkpoint; return the best value of the objective."""
+    """Train to the end, evaluate the best checkpoint; return the best value of the objective.
+
+    Raises:
+        checkpoint.Unusable: when a run to continue has no good checkpoint; nothing was changed.
+        Diverged: when a number is not finite and no restart is left.
+    """
     screen = Screen()
-    folder.status(RUNNING)
-    wandb_run = None
-    exit_code, results, images = 1, None, []
-    optimizer = build.optimizer(experiment.config, experiment.model)
-    state = _last_state(experiment, optimizer, folder) if resumed else checkpoint.fresh()
+    wandb_run, exit_code, results, images = None, 1, None, []
+    progress = _progress(experiment, folder)
+    if resumed:
+        progress.restore()
     try:
-        logger = experiment.config.logger
-        settings = {
-            **OmegaConf.to_container(logger, resolve=True),
-            "name": logger.name or _name(experiment.config),
-        }
-        wandb_run = WandbRun(folder.path, settings, public(experiment.config), group, state[1])
+        folder.status(RUNNING)
+        wandb_run = _wandb_run(experiment, folder, group, progress.state.history, screen)
         screen.note(f"run folder: {folder.path}")
-        last, seconds = _train(experiment, optimizer, folder, state, screen, wandb_run)
+        _train(experiment, progress, screen, wandb_run)
         results = _evaluate_best(experiment, folder, screen)
-        results |= {"epochs": last.number, "best_epoch": last.best_epoch, "seconds": seconds}
-        results |= _circumstances(experiment, state[2])
+        results |= _summary(progress.state) | _circumstances(experiment)
         folder.results(results)
         images = _draw(experiment, folder)
-        folder.status(FINISHED, last.number)
+        folder.status(FINISHED)
         screen.results(results, str(folder.path))
         exit_code = 0
-        return last.best_value
+        return progress.state.epoch.best_value
     finally:
         if wandb_run is not None:
             wandb_run.finish(results, images, exit_code)
 
 
-def check_checkpoints(path: Path) -> None:
-    """Check that a run that had made epochs still has them.
+def _progress(experiment: Experiment, folder: RunFolder) -> Progress:
+    data = experiment.data
+    about = {"features": data.features, "likelihood": data.likelihood}
+    optimizer = build.optimizer(experiment.config, experiment.model)
+    return Progress(experiment.model, optimizer, about, folder)
 
-    Raises:
-        ValueError: when its last checkpoint is missing; to begin again would overwrite the best.
-    """
-    epoch = read_status(path)["epoch"]
-    if epoch > 0 and not (path / "checkpoints" / "last.pt").is_file():
-        raise ValueError(f"{path}: checkpoints/last.pt of epoch {epoch} is missing")
+
+def _wandb_run(experiment: Experiment, folder, group, history, screen: Screen) -> WandbRun:
+    logger = experiment.config.logger
+    settings = {
+        **OmegaConf.to_container(logger, resolve=True),
+        "name": logger.name or _name(experiment.config),
+    }
+    return WandbRun(folder.path, settings, public(experiment.config), group, history)
 
 
 def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
-    """Evaluate the best checkpoint with the present settings and rewrite its numbers."""
+    """Evaluate the best checkpoint with the present settings and rewrite its numbers.
+
+    Raises:
+        checkpoint.Unusable, ValueError: when a file of the run is missing or damaged.
+        Diverged: when a number is not finite.
+    """
     screen = Screen()
-    results = _evaluate_best(experiment, folder, screen)
     old = _read_results(folder.path)
-    folder.results({**old, **results, "versions": _versions()})
+    if experiment.config.plots:  # they show the learning curves
+        read_metrics(folder.path / "metrics.csv")
+    results = _evaluate_best(experiment, folder, screen)
+    folder.results({**old, **results, **_circumstances(experiment)})
     _draw(experiment, folder)
     screen.results(results, str(folder.path))
 
 
-def _train(experiment, optimizer, folder, state, screen, wandb_run) -> tuple[Epoch, float]:
-    """Run the epochs that are left; each is safe on disk before W&B hears of it.
-
-    Epochs of a few milliseconds, as of a graph, are saved together: a break costs a second at most.
-    """
-    last, history, restarts = state
+def _train(experiment: Experiment, progress: Progress, screen: Screen, wandb_run) -> None:
+    """Run the epochs that are left; each is safe on disk before W&B hears of it."""
     settings = build.training(experiment.config)
-    model, data = experiment.model, experiment.data
-    best, logged, saved = None, len(history), -math.inf
-    _write_metrics(folder, history)
-
-    def save() -> None:
-        _save_epochs(experiment, optimizer, folder, best, last, history, restarts)
-        for row in history[logged:]:
-            wandb_run.log(row)
-
-    with screen.training(last.number, settings.max_epochs) as bar:
-        for epoch in train(model, optimizer, data, settings, last, restarts):
-            last = epoch
-            history.append({"epoch": last.number, **last.metrics})
-            best = _best(experiment, last) if last.improved else best
-            if time.monotonic() - saved >= _SAVE_EVERY:
-                save()
-                best, logged, saved = None, len(history), time.monotonic()
-            bar.epoch(last.number, last.metrics)
-    if logged < len(history):
-        save()
+    with screen.training(progress.state.epoch.number, settings.max_epochs) as bar:
+        try:
+            while (failure := _epochs(experiment, settings, progress, bar, wandb_run)) is not None:
+                restarts = progress.state.restarts + 1
+                if settings.on_nan == "stop" or restarts > _MOST_RESTARTS:
+                    raise failure
+                progress.rewind()
+                screen.note(
+                    f"{failure}: restart {restarts} of at most {_MOST_RESTARTS}, "
+                    f"from epoch {progress.state.epoch.number}"
+                )
+        finally:
+            for row in progress.save():
+                wandb_run.log(row)
+    last = progress.state.epoch
     early = "stopped early after " if last.number < settings.max_epochs else ""
     screen.note(
         f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.5g} "
         f"in epoch {last.best_epoch}"
     )
-    return last, sum(row["seconds"] for row in history)
 
 
-def _best(experiment: Experiment, last: Epoch) -> dict:
-    """Return a copy of what best.pt holds."""
-    state = experiment.model.state_dict()
-    return {
-        "model": {name: value.clone() for name, value in state.items()},
-        "epoch": last.number,
-        "features": experiment.data.features,
-        "likelihood": experiment.data.likelihood,
-    }
-
-
-def _save_epochs(experiment, optimizer, folder, best, last: Epoch, history, restarts) -> None:
-    """Write the checkpoints of the last epoch and of a new best, then what is derived from them."""
-    if best is not None:
-        checkpoint.save(folder.checkpoints / "best.pt", best)
-    state = checkpoint.training_state(experiment.model, optimizer, last, history, restarts)
-    checkpoint.save(folder.checkpoints / "last.pt", state)
-    _write_metrics(folder, history)
-    folder.status(RUNNING, last.number)
-
-
-def _write_metrics(folder: RunFolder, history: list[dict]) -> None:
-    if history:
-        write_metrics(folder.path / "metrics.csv", history)
-
-
-def _last_state(experiment, optimizer, folder: RunFolder):
-    path = folder.checkpoints / "last.pt"
-    if not path.exists():
-        return checkpoint.fresh()
-    state = checkpoint.load(path, experiment.device)
-    return checkpoint.restore(state, experiment.model, optimizer)
+def _epochs(experiment: Experiment, settings, progress: Progress, bar, wandb_run):
+    """Train until the end, for which None is returned, or until a number is not finite."""
+    model, optimizer, state = progress.model, progress.optimizer, progress.state
+    epochs = train(model, optimizer, experiment.data, settings, state.epoch, state.restarts)
+    try:
+        for epoch in epochs:
+            for row in progress.keep(epoch):
+                wandb_run.log(row)
+            bar.epoch(epoch.number, epoch.metrics)
+            signals.check()
+    except Diverged as failure:
+        return failure
+    return None
 
 
 def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:
-    """Return the test metrics of the best checkpoint and write its latents."""
+    """Return the test metrics of the best checkpoint and write its latents.
+
+    Raises:
+        Diverged: when one of them is not finite.
+    """
     config, model = experiment.config, experiment.model
-    state = checkpoint.load(folder.path / "checkpoints" / "best.pt", experiment.device)
-    checkpoint.restore_model(state, model)
+    best_epoch = _load_best(experiment, folder)
     generator = stream(experiment.device, config.seed, "evaluation")
-    arguments = (build.evaluation(config), generator, lambda p: screen.work("evaluating", p))
+    arguments = (build.evaluation(config), generator, lambda p: _pieces(screen, p))
     data, on_sphere = experiment.data, model.latent.has_unit_length
     if data.is_graph:
         results = evaluate.evaluate_links(model, data, *arguments)
     else:
         results = evaluate.evaluate(model, data.test, *arguments)
+    _check_finite(results, best_epoch)
     latents = evaluate.latents(model, data.test, generator)
     results |= evaluate.usage(results["test/kl"], latents["loc"], has_axes=not on_sphere)
-    _tell_collapse(results, screen)
     if data.is_graph:
         latents |= evaluate.scores(model, data.test)
     elif data.is_labelled:
         known = evaluate.latents(model, data.train, generator)
         labelled = stream(experiment.device, config.seed, "labelled")
         results |= neighbours.separation(known, latents, labelled, geodesic=on_sphere)
-    arrays = {name: values.cpu().numpy() for name, values in latents.items()}
-    write_atomically(folder.path / "latents.npz", lambda file: np.savez(file, **arrays))
-    return results
+    _tell_collapse(results, screen)
+    _write_arrays(folder.path / "latents.npz", latents)
+    return results | {"best_epoch": best_epoch}
+
+
+def _load_best(experiment: Experiment, folder: RunFolder) -> int:
+    """Put the best checkpoint into the model; return the number of its epoch."""
+    path = folder.path / "checkpoints" / "best.pt"
+    state = checkpoint.load(path, experiment.device)
+    checkpoint.check_best(state, path)
+    checkpoint.restore_model(state, experiment.model, path)
+    return state["epoch"]
+
+
+def _pieces(screen: Screen, pieces: list) -> Iterable:
+    for piece in screen.work("evaluating", pieces):
+        signals.check()
+        yield piece
+
+
+def _check_finite(results: dict, best_epoch: int) -> None:
+    for name, value in results.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} of the best checkpoint, of epoch {best_epoch}, is {value}")
+
+
+def _write_arrays(path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: values.cpu().numpy() for name, values in arrays.items()})
+    write_atomically(path, buffer.getbuffer())
 
 
 def _tell_collapse(results: dict, screen: Screen) -> None:
@@ -221,15 +237,37 @@ def _name(config: DictConfig) -> str:
     return f"{family}-d{config.latent_dim}-s{config.seed}"
 
 
-def _circumstances(experiment: Experiment, restarts: int) -> dict:
+def _summary(state: checkpoint.State) -> dict:
+    return {
+        "epochs": state.epoch.number,
+        "seconds": sum(row["seconds"] for row in state.history),
+        "restarts": state.restarts,
+    }
+
+
+def _circumstances(experiment: Experiment) -> dict:
     device = experiment.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
         "versions": _versions(),
-        "restarts": restarts,
-        **({"split": experiment.data.fingerprint} if experiment.data.fingerprint else {}),
+        "commit": _commit(),
+        "split": experiment.data.split_hash,
     }
+
+
+def _commit() -> str | None:
+    """Return the git commit of the checkout that the program runs from, if it is one."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    # "-dirty" where files were altered since
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        options = {"cwd": checkout, "capture_output": True, "text": True, "timeout": 10}
+        return subprocess.run(command, check=True, **options).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _versions() -> dict[str, str]:
@@ -247,5 +285,14 @@ def _version(name: str) -> str:
 
 
 def _read_results(path: Path) -> dict:
+    """Return results.json, or nothing where a run has not come so far."""
     file = path / "results.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        results = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected JSON ({error})") from None
+    if not isinstance(results, dict):
+        raise ValueError(f"{file}: expected results by name, got a {type(results).__name__}")
+    return results

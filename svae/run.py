@@ -3,17 +3,19 @@
 import itertools
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from svae.files import write_json, write_text
+from svae.files import is_temporary, overwrite_json, remove_temporaries, write_json, write_text
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-_OWN = ("svae.data.", "svae.models.", "torch.optim.")
 STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
+_LOCK, _LOG = ".lock", "svae-train.log"
 
 
 class RunFolder:
@@ -27,32 +29,40 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._epoch = 0
-        self._handler = _log_to(path / "svae-train.log")
+        self._handler = _log_to(path / _LOG)
 
     @classmethod
     def claim(cls, wanted: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
         """Take `wanted`, or the first free of `wanted-1`, `wanted-2`, ...; record what was asked.
 
-        A folder is free when it does not exist or holds no run yet. The claim is one atomic
-        `mkdir`, so that two runs that start at once never share a folder.
+        The claim is the lock, so that two runs that start at once never share a folder; what a
+        process leaves that dies while it claims, the next one takes over.
+
+        Raises:
+            ValueError: when `wanted` has files that are not a run's.
+            OSError: when it cannot be written.
         """
-        path = _first_free(wanted)
-        run = cls(path, _locked(path))
+        path, lock = _first_free(wanted)
+        run = cls(path, lock)
+        (path / ".hydra").mkdir(exist_ok=True)
         write_text(path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
         write_text(path / "config.yaml", OmegaConf.to_yaml(config))
-        run.status(RUNNING)
+        run.status(RUNNING)  # last: with it the folder is a run
         return run
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
-        """Take the folder of an earlier run.
+        """Take the folder of an earlier run, and tidy up what a killed process left in it.
 
         Raises:
             ValueError: when it holds no run, or another process is working in it.
+            OSError: when it cannot be written.
         """
+        _refuse_links(path)
         epoch = read_status(path)["epoch"]
         run = cls(path, _locked(path))
         run._epoch = epoch
+        remove_temporaries(path)
         return run
 
     @property
@@ -65,7 +75,12 @@ class RunFolder:
         """Write status.json; without `epoch` it stays what it was."""
         self._epoch = self._epoch if epoch is None else epoch
         content = {"state": state, "epoch": self._epoch, "error": error}
-        write_json(self.path / "status.json", content)
+        file = self.path / "status.json"
+        try:
+            write_json(file, content)
+        except OSError:
+            # a full disk must not keep it from saying so
+            overwrite_json(file, content)
 
     def results(self, results: dict) -> None:
         """Write results.json."""
@@ -89,56 +104,21 @@ def read_status(path: Path) -> dict:
     Raises:
         ValueError: when the folder holds no run.
     """
+    file = path / "status.json"
     try:
-        status = json.loads((path / "status.json").read_text())
-    except (OSError, ValueError):
+        status = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
         raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
-    if not isinstance(status, dict) or not {"state", "epoch"} <= status.keys():
-        raise ValueError(f"{path / 'status.json'}: expected a state and an epoch, got {status}")
+    if not (
+        isinstance(status, dict)
+        and status.get("state") in STATES
+        and isinstance(epoch := status.get("epoch"), int)
+        and epoch >= 0
+    ):
+        raise ValueError(f"{file}: expected a state and an epoch, got {json.dumps(status)[:200]}")
     if status["state"] == RUNNING and not _is_held(path):
         status["state"] = INTERRUPTED
-    return status
-
-
-def saved_overrides(path: Path) -> list[str]:
-    """Return what was typed when the run in `path` began.
-
-    Raises:
-        ValueError: when the folder holds no run.
-    """
-    file = path / ".hydra" / "overrides.yaml"
-    if not file.is_file():
-        raise ValueError(f"{path}: expected a run folder, found no .hydra/overrides.yaml in it")
-    overrides = OmegaConf.to_container(OmegaConf.load(file))
-    if not isinstance(overrides, list) or not all(isinstance(line, str) for line in overrides):
-        raise ValueError(f"{file}: expected a list of overrides")
-    return overrides
-
-
-def saved_config(path: Path) -> DictConfig:
-    """Return the composed configuration of the run in `path`.
-
-    Raises:
-        ValueError: when the folder holds no run.
-    """
-    file = path / "config.yaml"
-    if not file.is_file():
-        raise ValueError(f"{path}: expected a run folder, found no config.yaml in it")
-    config = OmegaConf.load(file)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"{file}: expected a configuration")
-    _refuse_foreign_targets(OmegaConf.to_container(config, resolve=False), file)
-    return config
-
-
-def _refuse_foreign_targets(node, file: Path) -> None:
-    """Refuse a record that could run code of others, such as `_target_: os.system`."""
-    children = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in children:
-        if key == "_target_" and not str(value).startswith(_OWN):
-            raise ValueError(f"{file}: _target_ {value} is not allowed in a run folder")
-        if isinstance(value, dict | list):
-            _refuse_foreign_targets(value, file)
+    return {"error": None, **status}
 
 
 def public(config: DictConfig) -> dict:
@@ -146,46 +126,84 @@ def public(config: DictConfig) -> dict:
 
     Where `${oc.env:NAME}` stands, `oc.env.NAME` comes back: no secret leaves the process.
     """
+    with _without_environment():
+        return OmegaConf.to_container(config, resolve=True)
+
+
+@contextmanager
+def _without_environment() -> Iterator[None]:
     OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"oc.env.{name}", replace=True)
     try:
-        return OmegaConf.to_container(config, resolve=True)
+        yield
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
-def _first_free(wanted: Path) -> Path:
+def _first_free(wanted: Path) -> tuple[Path, FileLock]:
     for number in itertools.count():
         path = wanted if number == 0 else wanted.with_name(f"{wanted.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
-        try:
-            (path / ".hydra").mkdir()
-        except FileExistsError:
-            continue
-        return path
+        if not _holds_run(path) and (lock := _try_lock(path)):
+            if not _holds_run(path):
+                return path, lock
+            lock.release()
     raise AssertionError
 
 
+def _holds_run(path: Path) -> bool:
+    """Tell whether a run was begun in `path`; raises ValueError where it holds somebody's files."""
+    names = {file.name for file in path.iterdir() if not is_temporary(file)} - {_LOCK, _LOG}
+    if {".hydra", "config.yaml", "status.json"} <= names:
+        return True
+    # what a claim leaves that was cut short
+    if names in (set(), {".hydra"}, {".hydra", "config.yaml"}):
+        return False
+    raise ValueError(f"{path}: holds {min(names)} and no run, expected a new or an empty folder")
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse a folder whose parts lie elsewhere: what is written to them would leave the folder."""
+    inside = [path / name for name in (".hydra", "checkpoints", "plots")]
+    for folder in (path, *inside):
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if file.is_symlink():
+                raise ValueError(f"{file}: links are not allowed in a run folder")
+
+
 def _locked(path: Path) -> FileLock:
-    lock = FileLock(path / ".lock")
+    if lock := _try_lock(path):
+        return lock
+    raise ValueError(f"{path}: another process is working in this run folder")
+
+
+def _try_lock(path: Path) -> FileLock | None:
+    lock = FileLock(path / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{path}: another process is working in this run folder") from None
+        return None
     return lock
 
 
 def _is_held(path: Path) -> bool:
-    lock = FileLock(path / ".lock")
+    if (path / _LOCK).is_symlink():  # opening it would make a file elsewhere
+        return False
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+        lock = _try_lock(path)
+    except OSError:  # a folder that cannot be written
+        return False
+    if lock:
+        lock.release()
+    return lock is None
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: a full disk is told once, by what has to be written."""
 
 
 def _log_to(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("svae")
     logger.setLevel(logging.INFO)

@@ -7,8 +7,9 @@ import netrc
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -31,11 +32,29 @@ _SHOWN = (
 )
 
 
+class _Output:
+    """A stream whose reader may go away, `head` or a closed terminal: no reason to stop."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 class Screen:
     """The terminal: a live bar where there is one, plain lines where the output is a file."""
 
     def __init__(self):
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(file=_Output(sys.stdout), highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
@@ -43,11 +62,8 @@ class Screen:
         self.show(text)
 
     def show(self, what) -> None:
-        """Print a line or a table; a reader that has gone away is no reason to stop a run."""
-        try:
-            self.console.print(what, markup=False)
-        except SystemExit:
-            log.info("the output is read no more")  # rich is quiet from here on
+        """Print a line or a table."""
+        self.console.print(what, markup=False)
 
     @contextmanager
     def training(self, done: int, total: int) -> Iterator["Bar"]:
@@ -117,6 +133,22 @@ def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows of metrics.csv.
+
+    Raises:
+        ValueError: when it is missing or no table of numbers.
+    """
+    try:
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        if rows:
+            return [{name: float(value) for name, value in row.items()} for row in rows]
+        reason = "no row"
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = str(error)
+    raise ValueError(f"{path}: expected a row of numbers per epoch ({reason})")
 
 
 class WandbRun:

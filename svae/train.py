@@ -17,7 +17,7 @@ from svae.streams import seeded, stream
 class Settings:
     """How to train; the keys of `trainer`, with the seed, the baseline and the objective.
 
-    A graph is one observation and has no batch size.
+    A graph is one observation and has no batch size. `on_nan` is for the caller: `train` stops.
     """
 
     max_epochs: int
@@ -27,6 +27,7 @@ class Settings:
     kl_weight: float
     samples: int
     batch_size: int | None = None
+    on_nan: str = "stop"
     baseline: str = "none"
     objective: str = "val/elbo"
     seed: int = 0

@@ -8,7 +8,8 @@ import threading
 import pytest
 from omegaconf import OmegaConf
 
-from svae.run import RunFolder, public, read_status, saved_config, saved_overrides
+from svae.record import saved_config, saved_overrides
+from svae.run import RunFolder, public, read_status
 
 CONFIG = OmegaConf.create({"latent_dim": 3, "logger": {"entity": "${oc.env:SECRET}"}})
 

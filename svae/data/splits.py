@@ -1,5 +1,6 @@
 """What every data set hands to the program: three splits of observations on one device."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,18 @@ class DataSet:
     @property
     def features(self) -> int:
         return self.train.values.shape[-1]
+
+    @property
+    def split_hash(self) -> str:
+        """A hash that tells this split from any other: `fingerprint`, or SHA-256 of the values."""
+        if self.fingerprint is not None:
+            return self.fingerprint
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            values = split.values.cpu().contiguous().numpy()
+            digest.update(f"{values.dtype} {values.shape}".encode())
+            digest.update(memoryview(values).cast("B"))
+        return digest.hexdigest()
 
     @property
     def device(self) -> torch.device:
