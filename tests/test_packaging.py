@@ -59,7 +59,8 @@ def test_the_wheel_holds_code_configuration_and_data(wheel):
     ):
         assert name in names
     packed = {name.removeprefix("svae/conf/") for name in names if name.startswith("svae/conf/")}
-    assert packed == {str(path.relative_to(ROOT / "conf")) for path in ROOT.glob("conf/**/*.yaml")}
+    files = (path for path in ROOT.glob("conf/**/*") if path.suffix in (".yaml", ".csv"))
+    assert packed == {str(path.relative_to(ROOT / "conf")) for path in files}
 
 
 @pytest.mark.slow
