@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from svae.data.splits import DataSet, Split
 from svae.objectives import link_loss, link_scores, log_weights
+from svae.recovery import recovery
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def evaluate(
     metrics = {name: values.mean().item() for name, values in columns.items()}
     metrics["acceptance_rate"] = 1 / metrics.pop("proposals")
     metrics["elbo"] = metrics["reconstruction"] - metrics["kl"]
+    if split.positions is not None:
+        metrics |= recovery(model, split.values, split.positions, generator)
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
@@ -67,7 +71,7 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
     return {
         "log_likelihood": torch.stack(weights).logsumexp(0) - torch.tensor(float(total)).log(),
         "reconstruction": torch.stack(likelihoods).sum(0) / total,
-        "kl": torch.distributions.kl_divergence(posterior, model.prior()),
+        "kl": kl_divergence(posterior, model.prior()),
         "proposals": torch.stack(proposals).sum(0) / total,
         **model.latent.summary(posterior),
     }
@@ -117,15 +121,16 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     """Return the parameters of the posterior of every observation, and the labels.
 
     `loc` (N, m) is the posterior mean (on the sphere: its direction), with it `concentration` (N,)
-    or `scale` (N, d); `labels` (N,) where the split has them.
+    or `scale` (N, d); `kl` (N,) is the divergence from the prior in nats; `labels` (N,) and the
+    true `positions` where the split has them.
     """
     model.eval()
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
     names = [name for name in ("loc", "concentration", "scale") if hasattr(posteriors[0], name)]
     arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
-    if split.labels is not None:
-        arrays["labels"] = split.labels
-    return arrays
+    arrays["kl"] = torch.cat([kl_divergence(q, model.prior()) for q in posteriors])
+    known = {name: getattr(split, name, None) for name in ("labels", "positions")}
+    return arrays | {name: values for name, values in known.items() if values is not None}
 
 
 def usage(kl: float, loc: Tensor, *, has_axes: bool) -> dict[str, float | str]:

@@ -115,6 +115,10 @@ KEYS: dict[str, Accepts] = {
     "dataset.edges": _whole(1),
     "dataset.features": _whole(1),
     "dataset.noise": _NOT_NEGATIVE,
+    "dataset.dimension": _whole(1),
+    "dataset.components": _whole(1),
+    "dataset.concentration": _POSITIVE,
+    "dataset.observations": _whole(1),
 }
 GROUPS = (
     "model",

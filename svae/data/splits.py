@@ -16,19 +16,23 @@ class Split:
 
     `values` is (N, D): the observations themselves (float32) or, where `binary`, the probabilities
     of the pixels they are drawn from (float32 in [0, 1], or uint8 in units of 1/255). `labels` is
-    (N,) int64 or None.
+    (N,) int64 or None. `positions` (N, m) are the points of the sphere that the observations were
+    made from, where that is known.
     """
 
     values: Tensor
     labels: Tensor | None = None
     binary: bool = False
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def to(self, device: torch.device) -> "Split":
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=self.values.to(device), labels=labels)
+        names = ("values", "labels", "positions")
+        tensors = {name: getattr(self, name) for name in names}
+        moved = {name: t.to(device) for name, t in tensors.items() if t is not None}
+        return replace(self, **moved)
 
     def observe(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor:
         """Return the observations at `index`, float32 (n, D): fresh draws where they are binary."""

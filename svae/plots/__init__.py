@@ -9,7 +9,8 @@ import torch
 
 from svae.data.splits import DataSet
 from svae.plots.decoded import reconstructions, samples
-from svae.plots.latent import latent_space
+from svae.plots.latent import latent_space, spreads
+from svae.plots.recovery import recovered
 from svae.plots.training import curves, link_curves
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ def figures(
     drawings = {
         "curves": partial(curves, folder / "metrics.csv"),
         "latent": partial(latent_space, folder / "latents.npz"),
+        "spreads": partial(spreads, folder / "latents.npz"),
     }
+    truth = getattr(data.test, "positions", None)
+    if truth is not None and truth.shape[-1] == model.latent.embedding:
+        drawings["recovery"] = partial(recovered, folder / "latents.npz")
     if data.is_graph:
         drawings["links"] = partial(link_curves, folder / "latents.npz")
     if data.image_shape:

@@ -5,61 +5,167 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from svae.plots.style import COLOURS, classes, figure
+from svae.plots.style import COLOURS, class_legend, figure, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def latent_space(latents: Path) -> "Figure":
-    """Draw the posterior means of the test set, coloured by label.
+    """Draw the posterior means of the test set, coloured by class.
 
-    A circle (m = 2), a plane and the sphere S^2 are drawn as they are; more dimensions by their
-    first two principal components.
+    A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
+    both sides; S^d beyond as the map of the great sphere S^2 that lies nearest to the points (Jung,
+    Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d by its first two principal
+    components.
     """
     with np.load(latents) as arrays:
         loc, labels = arrays["loc"], arrays.get("labels")
-    if loc.shape[1] == 3 and np.allclose(np.linalg.norm(loc, axis=1), 1, atol=1e-3):
+        is_sphere = "concentration" in arrays
+    if not is_sphere:
+        return _plane(loc, labels)
+    if loc.shape[1] == 2:
+        return _circle(loc, labels)
+    if loc.shape[1] == 3:
         return _sphere(loc, labels)
-    points, names = _plane(loc)
-    chart = figure(6.4, 5.6)
-    axes = chart.subplots()
-    for number, (name, members) in enumerate(classes(labels, len(points))):
-        axes.scatter(*points[members].T, s=3, color=COLOURS[number % 10], label=name, lw=0)
-    axes.set(xlabel=names[0], ylabel=names[1], title="posterior means of the test set")
-    axes.set_aspect("equal", "datalim")
-    if labels is not None:
-        axes.legend(
-            markerscale=5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="label"
-        )
+    return _great_sphere(loc, labels)
+
+
+def spreads(latents: Path) -> "Figure":
+    """Draw histograms of what the posteriors of the test set differ in besides their means."""
+    with np.load(latents) as arrays:
+        shown = {"KL of the posterior to the prior (nats)": arrays["kl"]}
+        if "concentration" in arrays:
+            shown["concentration kappa"] = arrays["concentration"]
+        else:
+            shown["standard deviation, of every dimension"] = arrays["scale"].ravel()
+    chart = figure(9, 3.4)
+    chart.suptitle("posteriors of the test set")
+    for axes, (name, values) in zip(chart.subplots(1, 2), shown.items(), strict=True):
+        axes.hist(values, bins=60, color=COLOURS[0])
+        axes.axvline(values.mean(), color=COLOURS[5], lw=2)
+        axes.set(xlabel=name, ylabel="count", title=f"mean {values.mean():.4g}")
+        axes.title.set_color(COLOURS[5])
     return chart
+
+
+def hammer(axes, points: np.ndarray, labels: np.ndarray | None) -> None:
+    """Draw points of S^2 on axes made with `projection="hammer"`: equal areas stay equal."""
+    longitude = np.arctan2(points[:, 1], points[:, 0])
+    latitude = np.arcsin(np.clip(points[:, 2], -1, 1))
+    scatter(axes, longitude, latitude, labels)
+    axes.grid(alpha=0.4)
+    axes.set(xticklabels=[], yticklabels=[])
+
+
+def _circle(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+    """Draw one ring per class, the points spread over its width to be seen."""
+    chart = figure(6.8, 5.8)
+    chart.suptitle("posterior means of the test set on the circle" + _rings(labels))
+    axes = chart.subplots(subplot_kw={"projection": "polar"})
+    angle = np.arctan2(loc[:, 1], loc[:, 0])
+    jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
+    rank = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
+    scatter(axes, angle, 8 + rank + jitter, labels)
+    axes.set(ylim=(0, 9 + rank.max()), yticks=[])
+    axes.grid(alpha=0.4)
+    class_legend(chart, labels)
+    return chart
+
+
+def _rings(labels: np.ndarray | None) -> str:
+    return "" if labels is None else ", one ring per class"
 
 
 def _sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
-    """Draw the two halves of the sphere, seen from the first axis and from its opposite."""
-    chart = figure(9, 4.6)
-    chart.suptitle("posterior means of the test set on the sphere, from both sides")
-    turn = np.linspace(0, 2 * np.pi, 200)
-    for axes, side in zip(chart.subplots(1, 2), (1, -1), strict=True):
-        axes.plot(np.cos(turn), np.sin(turn), color=COLOURS[9], lw=1)
-        for number, (name, members) in enumerate(classes(labels, len(loc))):
-            seen = members[side * loc[members, 0] >= 0]
-            points = side * loc[seen, 1], loc[seen, 2]
-            axes.scatter(*points, s=5, color=COLOURS[number % 10], label=name, lw=0)
-        axes.set_aspect("equal")
-        axes.axis("off")
-    if labels is not None:
-        axes.legend(
-            markerscale=3, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="label"
-        )
+    chart = figure(8.4, 8.2)
+    chart.suptitle("posterior means of the test set on the sphere")
+    grid = chart.add_gridspec(2, 2)
+    above = chart.add_subplot(grid[0, :], projection="hammer")
+    hammer(above, loc, labels)
+    above.set_title("Hammer's equal-area map", fontsize="medium")
+    for column, (side, name) in enumerate(((1, "the globe from the front"), (-1, "from behind"))):
+        axes = chart.add_subplot(grid[1, column])
+        globe(axes, loc, labels, side)
+        axes.set_title(name, fontsize="medium")
+    class_legend(chart, labels)
     return chart
 
 
-def _plane(loc: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
+def globe(axes, points: np.ndarray, labels: np.ndarray | None, side: int = 1) -> None:
+    """Draw the half of S^2 that is seen from (2, 0, 1), or from the opposite with `side` -1."""
+    towards = side * np.array([2.0, 0.0, 1.0]) / np.sqrt(5)
+    right = np.array([-towards[1], towards[0], 0]) / np.hypot(towards[0], towards[1])
+    basis = np.stack([right, np.cross(towards, right)], 1)
+    for line in _graticule():
+        seen = np.where((line @ towards >= 0)[:, None], line @ basis, np.nan)
+        axes.plot(*seen.T, color=COLOURS[9], lw=0.6, zorder=0)
+    turn = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(turn), np.sin(turn), color=COLOURS[8], lw=1)
+    near = points @ towards >= 0
+    x, y = (points[near] @ basis).T
+    scatter(axes, x, y, None if labels is None else labels[near])
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _graticule() -> list[np.ndarray]:
+    """Return the meridians and parallels every 30 degrees, each (200, 3)."""
+    turn, zero = np.linspace(-np.pi, np.pi, 200), np.zeros(200)
+    up = np.linspace(-np.pi / 2, np.pi / 2, 200)
+    meridians = [(zero + a, up) for a in np.arange(0, 2 * np.pi, np.pi / 6)]
+    parallels = [(turn, zero + a) for a in np.arange(-np.pi / 3, np.pi / 2, np.pi / 6)]
+    return [
+        np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+        for lon, lat in meridians + parallels
+    ]
+
+
+def _great_sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+    values, vectors = np.linalg.eigh(loc.T @ loc)
+    share = values[-3:].sum() / values.sum()
+    nearest = loc @ vectors[:, :-4:-1]
+    nearest /= np.linalg.norm(nearest, axis=1, keepdims=True)
+    chart = figure(8.4, 4.6)
+    d = loc.shape[1] - 1
+    chart.suptitle(
+        f"posterior means of the test set: S^{d} seen on its principal great sphere S^2\n"
+        f"(holds {share:.0%} of the squared length; Hammer's equal-area map)",
+        fontsize="medium",
+    )
+    hammer(chart.subplots(subplot_kw={"projection": "hammer"}), nearest, labels)
+    class_legend(chart, labels)
+    return chart
+
+
+def _plane(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+    chart = figure(6.8, 5.8)
+    chart.suptitle("posterior means of the test set")
+    axes = chart.subplots()
     if loc.shape[1] == 1:
-        return np.column_stack([loc[:, 0], np.zeros(len(loc))]), ("z1", "")
+        ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
+        jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
+        scatter(axes, loc[:, 0], ranks + jitter, labels)
+        axes.set(xlabel="z1", ylabel="" if labels is None else "one row per class", yticks=[])
+    else:
+        points, names = _principal(loc)
+        scatter(axes, *points.T, labels)
+        axes.set(xlabel=names[0], ylabel=names[1])
+        axes.set_aspect("equal", "datalim")
+    axes.grid(alpha=0.3)
+    class_legend(chart, labels)
+    return chart
+
+
+def _principal(loc: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     if loc.shape[1] == 2:
         return loc, ("z1", "z2")
     centred = loc - loc.mean(0)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
-    return centred @ axes, ("first principal component", "second principal component")
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    shares = values[:-3:-1] / values.sum()
+    names = ("first", "second")
+    labels = [
+        f"{n} principal component ({s:.0%} of the variance)"
+        for n, s in zip(names, shares, strict=True)
+    ]
+    return centred @ vectors[:, :-3:-1], tuple(labels)

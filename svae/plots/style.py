@@ -8,7 +8,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, distinguishable with any kind of colour vision, and two greys
+# Okabe and Ito's palette, distinguishable with any kind of colour vision, and two greys: for lines
 COLOURS = (
     "#0072B2",
     "#E69F00",
@@ -21,18 +21,58 @@ COLOURS = (
     "#7F7F7F",
     "#BFBFBF",
 )
+# Tol's muted scheme and black, as safe, and none too light for a small point: for classes
+CLASS_COLOURS = (
+    "#332288",
+    "#CC6677",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#999933",
+    "#44AA99",
+    "#AA4499",
+    "#DDCC77",
+    "#000000",
+)
 
 
 def figure(width: float, height: float) -> "Figure":
-    # a Figure of its own needs no display and no global state
+    """Return an empty figure of that size in inches, which needs no display and no global state."""
     from matplotlib.figure import Figure
 
     return Figure((width, height), layout="constrained")
 
 
 def classes(labels: np.ndarray | None, count: int) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Yield the name of each class and the indices of its members; all of them without labels."""
     if labels is None:
         yield None, np.arange(count)
         return
     for label in np.unique(labels):
         yield str(label), np.flatnonzero(labels == label)
+
+
+def scatter(axes, x, y, labels: np.ndarray | None) -> None:
+    """Scatter points, one colour per class, in an order that lets no class cover another."""
+    colours = CLASS_COLOURS[0]
+    if labels is not None:
+        ranks = np.unique(labels, return_inverse=True)[1] % len(CLASS_COLOURS)
+        colours = np.array(CLASS_COLOURS)[ranks]
+        order = np.random.default_rng(0).permutation(len(labels))
+        x, y, colours = np.asarray(x)[order], np.asarray(y)[order], colours[order]
+    size = np.clip(16_000 / len(x), 4, 16)
+    axes.scatter(x, y, c=colours, lw=0, s=size)
+
+
+def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
+    """Name the colours of the classes to the right of everything."""
+    from matplotlib.lines import Line2D
+
+    if labels is None:
+        return
+    names = [name for name, _ in classes(labels, len(labels))]
+    handles = [
+        Line2D([], [], ls="", marker="o", color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=name)
+        for i, name in enumerate(names)
+    ]
+    chart.legend(handles=handles, loc="outside right center", frameon=False, title="class")
