@@ -3,12 +3,11 @@
 import torch
 from torch import Size, Tensor
 
+from svae.distributions.noise import Generators, uniform
 from svae.distributions.ulrich_wood import Height
 
 
-def draw_by_inversion(
-    concentration: Tensor, shape: Size, generator: torch.Generator | None = None
-) -> Height:
+def draw_by_inversion(concentration: Tensor, shape: Size, generator: Generators = None) -> Height:
     """Draw heights of `shape` by inverting the distribution function of w at m = 3.
 
     1 - w = -log(1 - (1 - e^(-2 kappa)) u) / kappa with u uniform on [0, 1); 2u at kappa = 0.
@@ -16,8 +15,7 @@ def draw_by_inversion(
     from the device. Reference: Jakob 2012, "Numerically stable sampling of the von Mises Fisher
     distribution on S^2".
     """
-    like = {"dtype": concentration.dtype, "device": concentration.device}
-    u = torch.rand(shape, generator=generator, **like)
+    u = uniform(shape, concentration, generator)
     # at 1e-30 the formula gives 2u, at 0 it would be 0 / 0
     kappa = concentration.clamp_min(1e-30)
     below_top = -torch.log1p(torch.expm1(-2 * kappa) * u) / kappa

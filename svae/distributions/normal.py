@@ -7,6 +7,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
 from svae.distributions.draw import Draw
+from svae.distributions.noise import Generators, normal
 from svae.distributions.sphere import joint_batch_shape
 
 
@@ -56,14 +57,10 @@ class DiagonalNormal(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    def draw(
-        self, shape: Size | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
         """Returns mu + sigma * noise; all random numbers come from generator."""
         shape = self._extended_shape(Size(shape))
-        noise = torch.randn(
-            shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator
-        )
+        noise = normal(shape, self.loc, generator)
         return Draw.direct(torch.addcmul(self.loc, self.scale, noise))
 
     def rsample(self, sample_shape=()) -> Tensor:

@@ -8,6 +8,7 @@ from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 
 from svae.distributions.draw import Draw
+from svae.distributions.noise import Generators, gamma
 from svae.distributions.sphere import (
     Placement,
     broadcast_parameters,
@@ -64,9 +65,7 @@ class PowerSpherical(Distribution):
     def _beta(self) -> float:
         return (self.event_shape[0] - 1) / 2
 
-    def draw(
-        self, shape: Size | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
         """Returns samples made from two gamma variables; all random numbers come from generator.
 
         With G ~ Gamma(alpha), H ~ Gamma(beta): w = (G - H)/(G + H), and 1 - w = 2H/(G + H) does not
@@ -77,8 +76,8 @@ class PowerSpherical(Distribution):
         with torch.no_grad():
             alpha = self.concentration.double() + self._beta
             alpha = alpha.expand(Size(shape) + self.batch_shape)
-            G = torch._standard_gamma(alpha, generator=generator)
-            H = torch._standard_gamma(torch.full_like(alpha, self._beta), generator=generator)
+            G = gamma(alpha, generator)
+            H = gamma(torch.full_like(alpha, self._beta), generator)
             slope = torch._standard_gamma_grad(alpha, G) / (G * 2.0)
             share = 2.0 / (G + H)
         value = Placement.apply(

@@ -8,6 +8,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
+from svae.distributions.noise import Generators, normal
+
 
 class _UnitSphere(constraints.Constraint):
     """Vectors of length 1, up to a hundred roundings of their dtype."""
@@ -69,17 +71,13 @@ def joint_batch_shape(p: Distribution, q: Distribution) -> Size:
     return torch.broadcast_shapes(p.batch_shape, q.batch_shape)
 
 
-def uniform_direction(
-    shape: Size, m: int, like: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def uniform_direction(shape: Size, m: int, like: Tensor, generator: Generators = None) -> Tensor:
     """Returns unit vectors, uniform on S^{m-1}, of shape (*shape, m) with the dtype of like."""
-    g = torch.randn(*shape, m, dtype=like.dtype, device=like.device, generator=generator)
+    g = normal((*shape, m), like, generator)
     return g.div_(torch.linalg.vector_norm(g, dim=-1, keepdim=True))
 
 
-def place(
-    loc: Tensor, complement: Tensor, sine: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Generators = None) -> Tensor:
     """Returns x = w loc + sqrt(1 - w^2) v, v uniform among the unit vectors orthogonal to loc.
 
     v is a normal vector from which loc is projected out, twice: once leaves the sphere by 1e-3 in
@@ -94,11 +92,10 @@ def place(
     m, w = loc.shape[-1], 1.0 - complement
     if m == 2:
         # on the circle little may be left to normalise, but there are just two directions
-        signed = sine.copysign(torch.empty_like(sine).normal_(generator=generator))
+        signed = sine.copysign(normal(sine.shape, sine, generator, event_dim=0))
         across = torch.stack((-loc[..., 1], loc[..., 0]), -1)
         return w.unsqueeze(-1) * loc + signed.unsqueeze(-1) * across
-    like = {"dtype": loc.dtype, "device": loc.device}
-    g = torch.randn(*complement.shape, m, generator=generator, **like)
+    g = normal((*complement.shape, m), loc, generator)
     g.addcmul_(loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
     scale = sine / torch.linalg.vector_norm(g, dim=-1)
     rest = w - scale * torch.linalg.vecdot(g, loc)

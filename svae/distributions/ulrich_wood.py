@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
+from svae.distributions.noise import Generators, rows, uniform
+
 FAILURE_PROBABILITY = 1e-12
 
 
@@ -42,32 +44,48 @@ def envelope(m: int, concentration: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_until_accepted(
-    m: int, concentration: Tensor, shape: Size, generator: torch.Generator | None = None
+    m: int, concentration: Tensor, shape: Size, generator: Generators = None
 ) -> Height:
     """Draw heights of `shape`, the rejected ones alone again until all are accepted.
 
     `concentration` (float64) broadcasts to `shape`. Every round reads the device: for the CPU.
     """
-    complement = envelope(m, concentration)[0].expand(shape).reshape(-1)
-    below_top, proposals, found = _try(m, complement, _at_once(complement), generator)
+    complement = envelope(m, concentration)[0].expand(shape)
+    together = len(generator) if isinstance(generator, tuple) else 1
+    count = _at_once(complement.numel() // together)
+    below_top, proposals, found = _try(m, complement, count, generator)
+    if not found.all():
+        for row in rows(generator, complement, below_top, proposals, found):
+            _complete(m, *row)
+    return Height(below_top, proposals)
+
+
+def _complete(
+    m: int,
+    generator: torch.Generator | None,
+    complement: Tensor,
+    below_top: Tensor,
+    proposals: Tensor,
+    found: Tensor,
+) -> None:
+    """Go on, in place, where no proposal was accepted yet."""
     while not found.all():
-        pending = (~found).nonzero().squeeze(-1)
+        pending = ~found
         left = complement[pending]
-        below_top[pending], used, found[pending] = _try(m, left, _at_once(left), generator)
+        below_top[pending], used, found[pending] = _try(m, left, _at_once(len(left)), generator)
         proposals[pending] += used
-    return Height(below_top.view(shape), proposals.view(shape))
 
 
-def _at_once(pending: Tensor) -> int:
+def _at_once(pending: int) -> int:
     """Return how many proposals to try at once: a call costs as much for a few as for one."""
-    return min(max(4096 // max(pending.numel(), 1), 1), 8)
+    return min(max(4096 // max(pending, 1), 1), 8)
 
 
 def draw_fixed(
     m: int,
     concentration: Tensor,
     shape: Size,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     count: int | None = None,
 ) -> Height:
     """Draw heights of `shape` from `count` proposals each, of which the first accepted is kept.
@@ -95,7 +113,7 @@ def sufficient_proposals(m: int) -> int:
 
 
 def _try(
-    m: int, complement: Tensor, count: int, generator: torch.Generator | None
+    m: int, complement: Tensor, count: int, generator: Generators
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return 1 - w of the first accepted of `count` proposals, its number, and if there is one.
 
@@ -107,7 +125,7 @@ def _try(
     below_top = torch.mul(t, complement).mul_(1.0 - z)
     chance = p.log_().add_(t).sub_(1.0).mul_(1.0 - m).exp_()
     # not "<": where the concentration is nan the loop must end, and the sample be nan
-    accepted = (_uniform(chance.shape, complement, generator) >= chance).logical_not_()
+    accepted = (uniform(chance.shape, complement, generator) >= chance).logical_not_()
     if count == 1:
         return below_top[0], torch.ones_like(accepted[0], dtype=torch.int64), accepted[0]
     # the maximum over truths is the first of them, by its index too
@@ -116,21 +134,17 @@ def _try(
     return below_top.gather(0, index)[0], used[0], found[0]
 
 
-def _symmetric_beta(m: int, shape: Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+def _symmetric_beta(m: int, shape: Size, like: Tensor, generator: Generators) -> Tensor:
     """Draw z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) from one or two uniforms.
 
     z = sqrt(1 - u^(2 / (m - 2))) cos(pi v), cos(pi v) at m = 2; Ulrich 1984, Devroye 1986 section
     IX.3. At m = 3 it is uniform.
     """
-    v = _uniform(shape, like, generator)
+    v = uniform(shape, like, generator)
     if m == 3:
         return v.mul_(2.0).sub_(1.0)
     cosine = v.mul_(math.pi).cos_()
     if m == 2:
         return cosine
-    log_u = _uniform(shape, like, generator).log_()
+    log_u = uniform(shape, like, generator).log_()
     return cosine.mul_(log_u.mul_(2 / (m - 2)).expm1_().neg_().sqrt_())
-
-
-def _uniform(shape: Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)

@@ -14,6 +14,7 @@ from svae.distributions.estimators import (
     zero_with_slope,
 )
 from svae.distributions.inversion import draw_by_inversion
+from svae.distributions.noise import Generators
 from svae.distributions.sphere import (
     broadcast_parameters,
     finite_nonnegative,
@@ -134,9 +135,7 @@ class VonMisesFisher(Distribution):
     def _to_dtype(self, value: Tensor) -> Tensor:
         return value.to(self.concentration.dtype)
 
-    def draw(
-        self, shape: Size | tuple[int, ...] = (), generator: torch.Generator | None = None
-    ) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
         """Return samples, the log weights that their gradient needs, and the proposals they took.
 
         The gradient of E[f] is that of f(value) + stop_gradient(f - baseline) * log_weight. Where
@@ -158,7 +157,7 @@ class VonMisesFisher(Distribution):
         log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
-    def _height(self, shape: Size, generator: torch.Generator | None) -> Height:
+    def _height(self, shape: Size, generator: Generators) -> Height:
         kappa = self.concentration.detach().double()
         if self.sampler == "inversion":
             return draw_by_inversion(kappa, shape, generator)

@@ -1,0 +1,52 @@
+"""Random numbers for a batch, from one generator or from one for each of its rows.
+
+With R generators a batch shape ends in (R, B), and row r holds exactly what generator r alone would
+give a batch shape that ends in (B,): R models that train side by side draw as each would alone.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Size, Tensor
+
+Generators = torch.Generator | tuple[torch.Generator, ...] | None
+
+
+def uniform(shape: Size, like: Tensor, generator: Generators) -> Tensor:
+    """Return uniform numbers in [0, 1), one for each element of a batch."""
+    if isinstance(generator, tuple):
+        return _by_row(Tensor.uniform_, shape, like, generator, -2)
+    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def normal(shape: Size, like: Tensor, generator: Generators, event_dim: int = 1) -> Tensor:
+    """Return standard normal numbers; behind the batch come `event_dim` axes."""
+    if isinstance(generator, tuple):
+        return _by_row(Tensor.normal_, shape, like, generator, -2 - event_dim)
+    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def gamma(alpha: Tensor, generator: Generators) -> Tensor:
+    """Return Gamma(alpha, 1) variables, one for each element of a batch."""
+    if not isinstance(generator, tuple):
+        return torch._standard_gamma(alpha, generator=generator)
+    draws = [torch._standard_gamma(row, generator=own) for own, row in rows(generator, alpha)]
+    return torch.stack(draws, -2)
+
+
+def rows(generator: Generators, *batches: Tensor) -> Iterable[tuple]:
+    """Return each generator with its row of every batch; a single one has the whole."""
+    if isinstance(generator, tuple):
+        return zip(generator, *(batch.unbind(-2) for batch in batches), strict=True)
+    return [(generator, *batches)]
+
+
+def _by_row(
+    fill: Callable, shape: Size, like: Tensor, generators: tuple[torch.Generator, ...], axis: int
+) -> Tensor:
+    # each row is contiguous: of other memory torch fills the elements in another order
+    rest = list(shape)
+    noise = like.new_empty((rest.pop(axis), *rest))
+    for row, generator in zip(noise, generators, strict=True):
+        fill(row, generator=generator)
+    return noise.movedim(0, axis)
