@@ -1,0 +1,270 @@
+"""The rows of results/mnist.csv and the tables of RESULTS.md, from the folders of finished runs.
+
+    python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
+    python -m benchmarks.tables               writes the tables again
+
+A run that was made by another protocol than `experiment=table1` is left out, saying in what it
+differs. Between `<!-- NAME -->` and `<!-- end -->` RESULTS.md is written here, the rest by people.
+"""
+
+import csv
+import json
+import re
+import statistics
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import hydra
+from omegaconf import OmegaConf
+
+from svae.files import write_text
+from svae.record import CONF, saved_config
+from svae.run import FINISHED, read_status
+from svae.settings import flatten
+
+ROOT = Path(__file__).parent.parent
+ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"
+PUBLISHED = CONF / "experiment" / "published.csv"
+MODELS = {"NormalFamily": "normal", "VonMisesFisherFamily": "vmf"}
+DIMENSIONS = ("2", "5", "10", "20", "40")
+START = "1.6931471805599454"  # the published initial concentration
+# what tells one run from another, in the order of the rows
+IDENTITY = ("model", "isotropic", "latent_dim", "gradient", "initial_concentration", "seed")
+_ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
+# what runs of one protocol may differ in
+_FREE = (
+    "model.",
+    "latent_dim",
+    "seed",
+    "sampler.gradient",
+    "device",
+    "threads",
+    "plots",
+    "resume",
+    "evaluate",
+    "logger.",
+    "dataset.root",
+    "evaluation.batch_size",
+    "trainer.replicas",
+    "trainer.compile",
+)
+
+Row = dict[str, str]
+
+
+def collect(folders: Iterable[Path], file: Path = ROWS) -> list[Row]:
+    """Add the finished runs below `folders` to `file`, in place of the same runs of before."""
+    rows = {_identity(row): row for row in read(file)} if file.exists() else {}
+    for folder in folders:
+        for row in finished(folder):
+            rows[_identity(row)] = row
+    ordered = sorted(rows.values(), key=_order)
+    names = sorted({name for row in ordered for name in row if name.startswith("test/")})
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*_ABOUT, *names], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(ordered)
+    return read(file)
+
+
+def finished(folder: Path) -> Iterator[Row]:
+    """Yield a row for every finished run of the protocol below `folder`."""
+    for status in sorted(folder.rglob("status.json")):
+        run = status.parent
+        if read_status(run)["state"] != FINISHED:
+            continue
+        config = flatten(OmegaConf.to_container(saved_config(run), resolve=True))
+        if difference := _foreign(config):
+            print(f"{run}: left out, {difference}", file=sys.stderr)
+        else:
+            yield _row(config, json.loads((run / "results.json").read_text()))
+
+
+@cache
+def protocol() -> dict:
+    """Return the configuration of `experiment=table1`, by dotted keys."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        preset = hydra.compose("config", ["experiment=table1"])
+    return flatten(OmegaConf.to_container(preset, resolve=True))
+
+
+def _foreign(config: dict) -> str | None:
+    """Return in what a configuration differs from the protocol, or None."""
+    for key, wanted in protocol().items():
+        if key in config and not key.startswith(_FREE) and config[key] != wanted:
+            return f"{key} is {config[key]}, the protocol's is {wanted}"
+    return None
+
+
+def _row(config: dict, results: dict) -> Row:
+    family = config["model._target_"].rsplit(".", 1)[-1]
+    about = {
+        "model": MODELS.get(family, family),
+        "isotropic": config.get("model.isotropic", ""),
+        "gradient": config.get("model.gradient", ""),
+        "initial_concentration": config.get("model.initial_concentration", ""),
+        **{key: config[key] for key in ("latent_dim", "seed")},
+    }
+    numbers = {k: v for k, v in results.items() if k.startswith("test/") or k in _ABOUT}
+    numbers["seconds"] = round(results["seconds"], 1)
+    return {name: str(value) for name, value in (about | numbers).items()}
+
+
+def _identity(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in IDENTITY)
+
+
+def _order(row: Row) -> list:
+    return [int(v) if (v := row[name]).isdecimal() else v for name in IDENTITY]
+
+
+def read(file: Path) -> list[Row]:
+    """Return the rows of a CSV file."""
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def choose(rows: list[Row], **wanted: str) -> list[Row]:
+    """Return the rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def _normal(rows: list[Row], latent_dim: str, isotropic: str = "False") -> list[Row]:
+    return choose(rows, model="normal", latent_dim=latent_dim, isotropic=isotropic)
+
+
+def _vmf(rows, latent_dim: str, gradient: str = "implicit", start: str = START) -> list[Row]:
+    names = {"gradient": gradient, "initial_concentration": start}
+    return choose(rows, model="vmf", latent_dim=latent_dim, **names)
+
+
+def spread(rows: list[Row], name: str, digits: int = 2, unit: float = 1.0) -> str:
+    """Return mean ± standard deviation of a column over runs."""
+    values = [unit * float(row[name]) for row in rows if row.get(name)]
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+class Published:
+    """The paper's numbers."""
+
+    def __init__(self, file: Path = PUBLISHED):
+        keys = ("model", "latent_dim", "metric")
+        rows = choose(read(file), dataset="mnist")
+        self._rows = {tuple(row[key] for key in keys): row for row in rows}
+
+    def mean(self, model: str, latent_dim: str, metric: str) -> float:
+        return float(self._rows[model, latent_dim, metric]["mean"])
+
+    def text(self, model: str, latent_dim: str, metric: str, digits: int = 2, unit=1.0) -> str:
+        row = self._rows[model, latent_dim, metric]
+        mean = f"{unit * float(row['mean']):.{digits}f}"
+        return f"{mean} ± {row['std']}" if row["std"] else mean
+
+
+def table(head: str, lines: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown; `head` has the names of the columns, separated by bars."""
+    columns = [name.strip() for name in head.split("|")]
+    rows = (columns, ["---"] * len(columns), *lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def table1(rows: list[Row], paper: Published) -> str:
+    """Log-likelihood and what it is made of, beside the paper's."""
+    lines = []
+    for d, model, runs in _both(rows):
+        cells = [d, model]
+        for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
+            cells += [spread(runs, f"test/{name}"), paper.text(model, d, f"test/{name}")]
+        gain = statistics.mean(float(row["test/log_likelihood"]) for row in runs)
+        cells.insert(4, f"{gain - paper.mean(model, d, 'test/log_likelihood'):+.2f}")
+        cells += [str(len(runs)), spread(runs, "epochs", 0), spread(runs, "seconds", 1, 1 / 60)]
+        lines.append(cells)
+    head = (
+        "d | model | log-likelihood | paper | difference | ELBO | paper | reconstruction | paper "
+        "| KL | paper | runs | epochs | minutes"
+    )
+    return table(head, lines)
+
+
+def table2(rows: list[Row], paper: Published) -> str:
+    """Accuracy of the nearest neighbours in per cent beside the paper's, and clusters."""
+    lines = []
+    for d, model, runs in _both(rows):
+        cells = [d, model]
+        for size in (100, 600, 1000):
+            name = f"test/knn_accuracy_{size}"
+            cells += [spread(runs, name, 1, 100), paper.text(model, d, name, 1, 100)]
+        cells += [spread(runs, "test/nmi", 3), spread(runs, "test/silhouette", 3), str(len(runs))]
+        lines.append(cells)
+    head = "d | model | 100 labels | paper | 600 | paper | 1000 | paper | NMI | silhouette | runs"
+    return table(head, lines)
+
+
+def _both(rows: list[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    for d in DIMENSIONS:
+        for model, runs in (("normal", _normal(rows, d)), ("vmf", _vmf(rows, d))):
+            if runs:
+                yield d, model, runs
+
+
+def surface(rows: list[Row], paper: Published) -> str:
+    """The gradient of the sampler crossed with the initial concentration, beside the Gaussian."""
+    lines = []
+    for d in ("20", "40"):
+        cases = [("normal", "", _normal(rows, d))]
+        for start, word in ((START, "1.69"), ("m", f"m = {int(d) + 1}")):
+            for gradient in ("implicit", "corrected", "pathwise"):
+                cases.append((f"vmf, {gradient}", word, _vmf(rows, d, gradient, start)))
+        lines += [[d, *_study(*case)] for case in cases if case[-1]]
+    return table(f"d | model | initial concentration | {_STUDIED}", lines)
+
+
+def isotropic(rows: list[Row], paper: Published) -> str:
+    """The Gaussian with one variance between that with d of them and the sphere's."""
+    lines = []
+    for d in ("5", "10", "20"):
+        cases = [
+            ("normal", "d variances", _normal(rows, d)),
+            ("normal", "one variance", _normal(rows, d, "True")),
+            ("vmf", "one concentration", _vmf(rows, d)),
+        ]
+        lines += [[d, *_study(*case)] for case in cases if case[-1]]
+    return table(f"d | model | spread | {_STUDIED}", lines)
+
+
+_STUDIED = "log-likelihood | ELBO | KL | mean concentration | 1000 labels | collapsed | runs"
+
+
+def _study(model: str, variant: str, runs: list[Row]) -> list[str]:
+    collapsed = sum(row["collapse"] in ("posterior", "dimensions") for row in runs)
+    return [
+        model,
+        variant,
+        *(spread(runs, f"test/{name}") for name in ("log_likelihood", "elbo", "kl")),
+        spread(runs, "test/concentration_mean", 0),
+        spread(runs, "test/knn_accuracy_1000", 1, 100),
+        str(collapsed),
+        str(len(runs)),
+    ]
+
+
+def render(text: str, rows: list[Row]) -> str:
+    """Return `text` with the tables between its marks made anew."""
+    paper = Published()
+    for make in (table1, table2, surface, isotropic):
+        mark = f"<!-- {make.__name__} -->"
+        block = re.compile(rf"{mark}\n.*?<!-- end -->", re.DOTALL)
+        if not block.search(text):
+            raise ValueError(f"{TEXT.name}: expected {mark} and <!-- end --> after it")
+        made = f"{mark}\n\n{make(rows, paper)}\n\n<!-- end -->"
+        text = block.sub(lambda _, made=made: made, text)
+    return text
+
+
+if __name__ == "__main__":
+    write_text(TEXT, render(TEXT.read_text(), collect(map(Path, sys.argv[1:]))))

@@ -1,0 +1,153 @@
+"""The tables of RESULTS.md: which runs become rows, and what is made of them."""
+
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from benchmarks import tables
+from svae.record import CONF
+
+MARKS = "".join(
+    f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"
+    for name in ("table1", "table2", "surface", "isotropic")
+)
+
+
+def _run(folder, *overrides, value=-90.0, state="finished"):
+    """Write what a run of `experiment=table1` leaves that the tables read."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["experiment=table1", *overrides])
+    metrics = {name: value for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
+    metrics |= {f"knn_accuracy_{size}": 0.9 for size in (100, 600, 1000)}
+    results = {f"test/{name}": number for name, number in metrics.items()}
+    results |= {"epochs": 300, "best_epoch": 250, "seconds": 600.04, "device": "cpu"}
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    (folder / "status.json").write_text(json.dumps({"state": state, "epoch": 3, "error": None}))
+    results |= {"collapse": "none", "versions": {"torch": "2"}, "restarts": 0}
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def test_finished_runs_become_rows_once(tmp_path):
+    runs, file = tmp_path / "sweep", tmp_path / "rows.csv"
+    _run(runs / "0", "model=vmf", "latent_dim=10", "seed=2")
+    _run(runs / "1", "model=normal", "latent_dim=5", "seed=10")
+    _run(runs / "2", "model=vmf", "latent_dim=5", state="failed")
+    rows = tables.collect([runs], file)
+    assert [row["model"] for row in rows] == ["normal", "vmf"]
+    assert rows[1] == {
+        "model": "vmf",
+        "isotropic": "",
+        "latent_dim": "10",
+        "gradient": "implicit",
+        "initial_concentration": tables.START,
+        "seed": "2",
+        "epochs": "300",
+        "best_epoch": "250",
+        "seconds": "600.0",
+        "device": "cpu",
+        "collapse": "none",
+        "test/elbo": "-90.0",
+        "test/kl": "-90.0",
+        "test/knn_accuracy_100": "0.9",
+        "test/knn_accuracy_1000": "0.9",
+        "test/knn_accuracy_600": "0.9",
+        "test/log_likelihood": "-90.0",
+        "test/reconstruction": "-90.0",
+    }
+    before = file.read_text()
+    assert tables.collect([runs], file) == rows
+    assert tables.collect([], file) == rows
+    assert file.read_text() == before
+    # what is known already stays when its folder has gone, and a run made again takes its place
+    _run(tmp_path / "more" / "0", "model=vmf", "latent_dim=10", "seed=2", value=-80.0)
+    _run(tmp_path / "more" / "1", "model=vmf", "latent_dim=10", "seed=1")
+    rows = tables.collect([tmp_path / "more"], file)
+    assert [(row["model"], row["seed"]) for row in rows] == [
+        ("normal", "10"),
+        ("vmf", "1"),
+        ("vmf", "2"),
+    ]
+    assert rows[2]["test/elbo"] == "-80.0"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.max_epochs=260", "trainer.max_epochs is 260, the protocol's is 1000"),
+        ("evaluation.importance_samples=10", "evaluation.importance_samples is 10"),
+        ("network.hidden=[64]", "network.hidden is [64]"),
+        ("precision=bf16", "precision is bf16"),
+    ],
+)
+def test_runs_of_another_protocol_are_left_out(tmp_path, capsys, override, words):
+    _run(tmp_path / "sweep" / "0", override)
+    assert tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv") == []
+    assert words in capsys.readouterr().err
+
+
+def test_runs_that_differ_in_what_is_studied_are_kept(tmp_path):
+    changes = ("model=normal model.isotropic=true", "model.initial_concentration=m threads=1")
+    changes += ("sampler.gradient=pathwise logger.mode=offline plots=false device=cpu", "")
+    for number, change in enumerate(changes):
+        _run(tmp_path / "sweep" / str(number), *change.split())
+    rows = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    assert [tuple(row[name] for name in tables.IDENTITY[1:5]) for row in rows] == [
+        ("True", "10", "", ""),
+        ("", "10", "implicit", tables.START),
+        ("", "10", "implicit", "m"),
+        ("", "10", "pathwise", tables.START),
+    ]
+
+
+def test_the_tables_hold_means_beside_the_papers(tmp_path):
+    runs = tmp_path / "sweep"
+    for seed, value in enumerate((-92.0, -93.0)):
+        _run(runs / str(seed), "model=vmf", f"seed={seed}", value=value)
+    _run(runs / "m", "model=vmf", "latent_dim=40", "model.initial_concentration=m", value=-91)
+    _run(runs / "iso", "model=normal", "latent_dim=5", "model.isotropic=true", value=-111)
+    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"))
+    lines = text.splitlines()
+    (first,) = [line for line in lines if line.startswith("| 10 | vmf | -92")]
+    assert first.startswith("| 10 | vmf | -92.50 ± 0.71 | -93.16 ± 0.31 | +0.66 | -92.50 ± 0.71")
+    assert first.endswith("| 20.67 ± 0.08 | 2 | 300 ± 0 | 10.0 ± 0.0 |")
+    assert "| 10 | vmf | 90.0 ± 0.0 | 80.6 | 90.0 ± 0.0 | 91.2 | 90.0 ± 0.0 | 92.8 |" in text
+    assert "| 40 | vmf, implicit | m = 41 | -91.00 | -91.00 |" in text
+    assert "| 5 | normal | one variance | -111.00 |" in text
+    # another start or shape of the posterior does not enter the paper's tables
+    assert "| 40 | vmf | " not in text
+    assert "| 5 | normal | -111" not in text
+    assert [line for line in lines if "prose" in line] == [
+        f"prose {name}" for name in ("table1", "table2", "surface", "isotropic")
+    ]
+    assert tables.render(text, tables.read(tmp_path / "rows.csv")) == text
+
+
+def test_a_missing_mark_is_told():
+    with pytest.raises(ValueError, match="expected <!-- table1 --> and <!-- end -->"):
+        tables.render("no marks", [])
+
+
+def test_the_published_numbers_are_all_there():
+    paper = tables.Published()
+    for model in ("normal", "vmf"):
+        for d in tables.DIMENSIONS:
+            likelihood, elbo, error, kl = (
+                paper.mean(model, d, f"test/{name}")
+                for name in ("log_likelihood", "elbo", "reconstruction", "kl")
+            )
+            assert elbo < likelihood
+            assert elbo == pytest.approx(error - kl, abs=0.6)
+            accuracies = [paper.mean(model, d, f"test/knn_accuracy_{n}") for n in (100, 600, 1000)]
+            assert 0.6 < accuracies[0] < accuracies[1] < accuracies[2] < 0.95
+    rows = tables.read(tables.PUBLISHED)
+    assert {row["model"] for row in rows} == {"normal", "vmf"}
+    assert {row["dataset"] for row in rows} == {"mnist", "cora", "citeseer", "pubmed"}
+    presets = {path.stem for path in (CONF / "dataset").glob("*.yaml")}
+    assert {row["dataset"] for row in rows} <= presets
+
+
+def test_results_have_a_place_for_every_table():
+    tables.render(tables.TEXT.read_text(), [])
