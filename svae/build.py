@@ -16,8 +16,10 @@ from svae.record import saved_config
 from svae.streams import seeded
 
 
-def device(config: DictConfig) -> torch.device:
+def device(config: DictConfig, turn: int = 0) -> torch.device:
     """Return the device that `device` names; `auto` takes a CUDA GPU where there is one.
+
+    Of several GPUs `auto` takes the one whose `turn` it is: 0, 1, ... go round them.
 
     Raises:
         ValueError: when the machine has no such device.
@@ -25,7 +27,7 @@ def device(config: DictConfig) -> torch.device:
     name = config.device
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda:0" if available else "cpu")
+        return torch.device(f"cuda:{turn % available}" if available else "cpu")
     chosen = torch.device(name)
     if chosen.type == "cuda" and (chosen.index or 0) >= available:
         found = f"{available} CUDA device(s)" if available else "no CUDA device"

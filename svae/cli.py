@@ -4,31 +4,21 @@ Nothing heavy is imported here: help, completion and refusals answer at once.
 """
 
 import contextlib
-import logging
 import os
-import shlex
 import sys
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Callable
 from typing import TextIO
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from svae import compose, signals
+from svae import compose, job, signals
 from svae.compose import Refused
-from svae.failures import advise, explain
+from svae.job import Failed
 from svae.record import CONF
-from svae.run import FAILED, INTERRUPTED, RunFolder, read_status
 from svae.signals import Interrupted
-
-log = logging.getLogger("svae")
-
-
-class Failed(Exception):
-    """A run that had begun has failed; its folder says why."""
 
 
 def main() -> None:
@@ -84,7 +74,7 @@ def _dispatch(args: Namespace) -> int:
     plan = compose.plan(args)
     if plan.is_sweep:
         return _sweep(args, plan)
-    _hydra([*plan.arguments, "hydra.run.dir=."], lambda config: _single(config, plan))
+    _single(plan)
     return 0
 
 
@@ -92,109 +82,41 @@ def _unreachable(config: DictConfig) -> None:
     raise AssertionError("a question to Hydra runs no job")
 
 
-def _hydra(arguments: list[str], job) -> None:
-    """Hand `arguments` to Hydra, which composes each configuration and calls `job` with it.
+def _hydra(arguments: list[str], task: Callable) -> None:
+    """Hand `arguments` to Hydra, which composes each configuration and calls `task` with it."""
+    sys.argv[1:] = arguments
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
 
-    An error of the job passes by Hydra, which would print a message of its own.
-    """
+
+def _single(plan: compose.Plan) -> None:
     errors = []
 
-    def guarded(config: DictConfig):
+    def task(config: DictConfig) -> float | None:
         try:
-            return job(config)
+            return job.single(config, plan)
         except Exception as error:
-            errors.append(error)
+            errors.append(error)  # passes by Hydra, which would print a message of its own
 
-    sys.argv[1:] = arguments
-    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
+    _hydra([*plan.arguments, "hydra.run.dir=."], task)
     if errors:
         raise errors[0]
 
 
-def _single(config: DictConfig, plan: compose.Plan) -> float | None:
-    from svae import experiment
-
-    try:
-        prepared = experiment.prepare(config)
-        folder = RunFolder.reopen(plan.folder) if plan.reopens else _claim(config, plan.folder)
-    except ValueError as error:
-        raise Refused(compose.one_line(error)) from error
-    except OSError as error:
-        raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
-    with folder:
-        if plan.evaluates:
-            return _evaluate_again(prepared, folder)
-        return _guarded(
-            folder, lambda: experiment.run(prepared, folder, None, plan.reopens), plan.flags
-        )
-
-
-def _claim(config: DictConfig, wanted: Path) -> RunFolder:
-    # unresolved: what was typed, without the secrets that it may point to
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return RunFolder.claim(wanted, config, overrides)
-
-
-def _evaluate_again(prepared, folder: RunFolder) -> None:
-    from svae import experiment
-
-    try:
-        experiment.evaluate_again(prepared, folder)
-    except ValueError as error:
-        raise Refused(compose.one_line(error)) from error
-    except Exception as error:
-        log.exception("the evaluation failed")
-        raise Failed(explain(error)) from error
-
-
-def _guarded(folder: RunFolder, work, flags: tuple[str, ...] = ()) -> float:
-    """Do `work`; whatever ends it early is written down in the run folder first."""
-    from svae.checkpoint import Unusable
-
-    command = ["svae-train", *flags, compose.quoted("resume", folder.path)]
-    resume = shlex.join(command)
-    try:
-        return work()
-    except Unusable as error:
-        raise Refused(compose.one_line(error)) from error
-    except Interrupted as interrupted:
-        with contextlib.suppress(OSError):
-            folder.status(INTERRUPTED)
-        text = f"{interrupted.text}; continue with: {resume}"
-        raise Interrupted(interrupted.code, text) from None
-    except Exception as error:
-        text = explain(error)
-        log.exception("the run failed")
-        with contextlib.suppress(OSError):  # of a vanished folder: it is told below
-            folder.status(FAILED, error=text)
-        log_file = folder.path / "svae-train.log"
-        raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error
-
-
 def _sweep(args: Namespace, plan: compose.Plan) -> int:
+    """Run the jobs, show what becomes of them, write the report; return the exit code."""
+    from svae import overview
+
     arguments = [*plan.arguments, compose.quoted("hydra.sweep.dir", plan.folder)]
-    folders = []
-    _hydra(arguments, lambda config: _sweep_job(config, folders))
-    statuses = [(path, read_status(path)) for path in folders]
-    failed = [(path, status) for path, status in statuses if status["state"] == FAILED]
-    for path, status in failed:
-        _say(f"{path} failed: {status['error']}", 1)
-    return 1 if failed else 0
-
-
-def _sweep_job(config: DictConfig, folders: list[Path]) -> float:
-    """Run one job of a sweep; it never raises, since that would end the whole sweep."""
-    from svae import experiment
-
-    wanted = Path(HydraConfig.get().runtime.output_dir)
-    group = wanted.parent.name
-    with _claim(config, wanted) as folder:
-        folders.append(folder.path)
-        try:
-            return _guarded(
-                folder,
-                lambda: experiment.run(experiment.prepare(config), folder, group, resumed=False),
-            )
-        except Failed as failure:
-            _say(str(failure), 1)
-            return float("nan")
+    again = compose.command(args, plan.folder)
+    trouble = None
+    try:
+        with overview.watching(plan.folder, plan.jobs):
+            _hydra(arguments, job.of_sweep)
+    except Interrupted as interrupted:
+        text = f"{interrupted.text}; continue with: {again}"
+        raise Interrupted(interrupted.code, text) from None
+    except compose.HYDRA_ERRORS as error:
+        trouble = compose.sentence(error)
+    except Exception as error:  # of the launcher or the sweeper, such as a worker that was killed
+        trouble = f"the sweep stopped: {type(error).__name__}: {compose.one_line(error)}"
+    return overview.close(plan.folder, plan.jobs, trouble, again)

@@ -2,18 +2,20 @@
 
 import itertools
 import re
+import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from svae import settings
+from svae import settings, sweep
 from svae.record import CONF, saved_config, saved_overrides
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
@@ -44,6 +46,7 @@ class Plan:
     arguments: list[str]
     folder: Path
     is_sweep: bool = False
+    jobs: int | None = None  # of a sweep, where that is known beforehand
     reopens: bool = False
     evaluates: bool = False
     flags: tuple[str, ...] = ()
@@ -78,22 +81,48 @@ def _start(args: Namespace) -> Plan:
         if config.hydra.mode is None or config.hydra.mode.name == "RUN":
             folder = Path(config.hydra.run.dir).absolute()
             return Plan([*flags, *args.overrides], folder, flags=flags)
-    config = _check_sweep(args)
+    config, jobs = _check_sweep(args)
     folder = Path(config.hydra.sweep.dir).absolute()
     try:
         if "hydra.sweep.dir" not in _values(args.overrides):
             folder = _unused(folder)
+        elif jobs is not None:
+            _check_begun(args, jobs, folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
-    return Plan([*flags, "--multirun", *args.overrides], folder, is_sweep=True, flags=flags)
+    count = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
+    arguments = [*flags, "--multirun", *args.overrides]
+    return Plan(arguments, folder, is_sweep=True, jobs=count, flags=flags)
+
+
+def command(args: Namespace, folder: Path) -> str:
+    """Return what a person types to go on with the sweep in `folder`."""
+    typed = [line for line in args.overrides if _key(line) != "hydra.sweep.dir"]
+    words = [*_flags(args), "--multirun", *typed, quoted("hydra.sweep.dir", folder)]
+    return shlex.join(["svae-train", *words])
+
+
+def _check_begun(args: Namespace, jobs: list[list[str]], folder: Path) -> None:
+    """Refuse to go on with a sweep whose runs began with another configuration."""
+    if not sweep.folders(folder):
+        return
+    for number, job in enumerate(jobs):
+        numbered = [quoted("hydra.sweep.dir", folder), f"hydra.job.num={number}"]
+        config = _checked(args, [*job, *numbered], strict=False)
+        path = folder / config.hydra.sweep.subdir
+        try:
+            if sweep.state_of(path) and (found := sweep.mismatch(path, _task(config))):
+                raise Refused(found)
+        except ValueError as error:
+            raise Refused(str(error)) from error
 
 
 def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
     """Plan to continue or to evaluate the run in `folder`, with a few keys changed."""
     try:
         saved = saved_overrides(folder)
-        before = settings.flatten(OmegaConf.to_container(saved_config(folder)))
+        before = OmegaConf.to_container(saved_config(folder), resolve=False)
     except (ValueError, OSError) as error:
         raise Refused(f"{name}={error}") from error
     changes = [line for line in args.overrides if _key(line) != name]
@@ -103,14 +132,9 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
             raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
     overrides = [*saved, *changes, quoted(name, folder)]
     config = _checked(args, overrides, strict=True)
-    after = settings.flatten(_unresolved(config))
-    for key in sorted(before.keys() | after.keys()):
-        same = before.get(key) == after.get(key)
-        if not (same or key in ("resume", "evaluate") or key.startswith(allowed)):
-            raise Refused(
-                f"{name}={folder}: {key} was {before.get(key)} when the run began and is "
-                f"{after.get(key)} now"
-            )
+    free = (*allowed, "resume", "evaluate")
+    if found := settings.difference(before, _unresolved(config), free):
+        raise Refused(f"{name}={folder}: {found}")
     flags = _flags(args)
     return Plan(
         [*flags, *overrides],
@@ -121,8 +145,11 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
     )
 
 
-def _check_sweep(args: Namespace) -> DictConfig:
-    """Check the jobs of a sweep; return the configuration of the first."""
+def _check_sweep(args: Namespace) -> tuple[DictConfig, list[list[str]] | None]:
+    """Check the jobs of a sweep; return the configuration without what is swept, and the jobs.
+
+    They are the overrides of each job by its number; None in a search, which chooses as it goes.
+    """
     parsed = OverridesParser.create().parse_overrides(args.overrides)
     fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
     base = _compose(args, fixed)
@@ -141,7 +168,9 @@ def _check_sweep(args: Namespace) -> DictConfig:
         raise Refused(_no_sampler(unused[0]))
     if any(unused):
         print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
-    return base
+    if base.hydra.runtime.choices["hydra/sweeper"] != "basic":
+        return base, None
+    return base, BasicSweeper.split_arguments(swept, max_batch_size=None)[0]
 
 
 def _combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:
@@ -248,6 +277,8 @@ def quoted(key: str, path: Path) -> str:
 
 
 def _quote(text: str) -> str:
+    if re.fullmatch(r"/[\w./-]+", text):
+        return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

@@ -19,6 +19,7 @@ from svae import build, checkpoint, evaluate, neighbours, plots, signals
 from svae.data.splits import DataSet
 from svae.files import write_atomically
 from svae.guard import Diverged
+from svae.naming import run_name
 from svae.progress import Progress
 from svae.run import FINISHED, RUNNING, RunFolder, public
 from svae.streams import stream
@@ -40,15 +41,15 @@ class Experiment:
     model: torch.nn.Module
 
 
-def prepare(config: DictConfig) -> Experiment:
-    """Build data and model.
+def prepare(config: DictConfig, turn: int = 0) -> Experiment:
+    """Build data and model; of several GPUs take the one whose `turn` it is.
 
     Raises:
         ValueError: when a value, a file or the device is not to be had.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = build.device(config)
+    device = build.device(config, turn)
     data = build.data(config)
     model = build.model(config, data.features, data.likelihood)
     return Experiment(config, device, data.to(device), model.to(device))
@@ -61,7 +62,7 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
         checkpoint.Unusable: when a run to continue has no good checkpoint; nothing was changed.
         Diverged: when a number is not finite and no restart is left.
     """
-    screen = Screen()
+    screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
     wandb_run, exit_code, results, images = None, 1, None, []
     progress = _progress(experiment, folder)
     if resumed:
@@ -93,11 +94,12 @@ def _progress(experiment: Experiment, folder: RunFolder) -> Progress:
 
 def _wandb_run(experiment: Experiment, folder, group, history, screen: Screen) -> WandbRun:
     logger = experiment.config.logger
+    config = public(experiment.config)
     settings = {
         **OmegaConf.to_container(logger, resolve=True),
-        "name": logger.name or _name(experiment.config),
+        "name": logger.name or run_name(config),
     }
-    return WandbRun(folder.path, settings, public(experiment.config), group, history)
+    return WandbRun(folder.path, settings, config, group, history)
 
 
 def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
@@ -230,11 +232,6 @@ def _draw(experiment: Experiment, folder: RunFolder) -> list[Path]:
     generator = stream(experiment.device, experiment.config.seed, "plots")
     figures = plots.figures(experiment.model, experiment.data, folder.path, generator)
     return plots.write(figures, folder.path / "plots")
-
-
-def _name(config: DictConfig) -> str:
-    family = config.model._target_.rsplit(".", 1)[-1].removesuffix("Family")
-    return f"{family}-d{config.latent_dim}-s{config.seed}"
 
 
 def _summary(state: checkpoint.State) -> dict:

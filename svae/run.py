@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,15 @@ from omegaconf.resolvers import oc
 from svae.files import is_temporary, overwrite_json, remove_temporaries, write_json, write_text
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+_OF_A_TRY = (
+    "status.json",
+    "metrics.csv",
+    "results.json",
+    "checkpoints",
+    "latents.npz",
+    "plots",
+    "wandb",
+)
 STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
 _LOCK, _LOG = ".lock", "svae-train.log"
 
@@ -44,11 +54,35 @@ class RunFolder:
         """
         path, lock = _first_free(wanted)
         run = cls(path, lock)
-        (path / ".hydra").mkdir(exist_ok=True)
-        write_text(path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
-        write_text(path / "config.yaml", OmegaConf.to_yaml(config))
-        run.status(RUNNING)  # last: with it the folder is a run
+        run._record(config, overrides)
         return run
+
+    @classmethod
+    def renew(cls, path: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
+        """Take `path` for a run that begins (again); an earlier try leaves nothing but its log.
+
+        Raises:
+            ValueError: when another process is working in it.
+            OSError: when it cannot be written.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_links(path)
+        run = cls(path, _locked(path))
+        remove_temporaries(path)
+        for name in _OF_A_TRY:
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
+            else:
+                (path / name).unlink(missing_ok=True)
+        run._record(config, overrides)
+        return run
+
+    def _record(self, config: DictConfig, overrides: list[str]) -> None:
+        """Write down what was asked; with its status, which comes last, the folder holds a run."""
+        (self.path / ".hydra").mkdir(exist_ok=True)
+        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
+        self.status(RUNNING)
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":

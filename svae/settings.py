@@ -227,6 +227,19 @@ def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def difference(before: dict, after: dict, free: tuple[str, ...]) -> str | None:
+    """Return in which key a run's configuration differs from the one it began with, or None.
+
+    Keys that start with one of `free` may differ.
+    """
+    before, after = flatten(before), flatten(after)
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old != new and not key.startswith(free):
+            return f"{key} was {_shown(old)} when the run began and is {_shown(new)} now"
+    return None
+
+
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """Return the option that looks most like `word`, or None when none does."""
     options = list(options)

@@ -53,8 +53,10 @@ class _Output:
 class Screen:
     """The terminal: a live bar where there is one, plain lines where the output is a file."""
 
-    def __init__(self):
-        self.console = Console(file=_Output(sys.stdout), highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False):
+        silent = {"quiet": True, "force_terminal": False} if quiet else {}
+        output = _Output(sys.stdout)
+        self.console = Console(file=output, highlight=False, soft_wrap=True, **silent)
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""

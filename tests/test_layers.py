@@ -11,10 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "svae"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # outside package -> the rooms that may import it
 ONLY_IN = {
-    "hydra": {"cli", "compose", "build"},
-    "omegaconf": {"cli", "compose", "build", "run", "record", "experiment"},
+    "hydra": {"cli", "compose", "job", "build"},
+    "omegaconf": {
+        "cli",
+        "compose",
+        "job",
+        "sweep",
+        "build",
+        "run",
+        "record",
+        "experiment",
+    },
     "wandb": {"tracking"},
-    "rich": {"tracking"},
+    "rich": {"tracking", "overview", "report"},
     "matplotlib": {"plots"},
     "scipy": set(),
     "sklearn": {"data"},
@@ -45,7 +54,9 @@ MAY_IMPORT = {
     "plots": {"data", "ranking", "recovery"},
     "tracking": {"files"},
     "settings": set(),
-    "compose": {"settings", "record"},
+    "naming": {"record"},
+    "sweep": {"settings", "record", "run"},
+    "compose": {"settings", "record", "sweep"},
 }
 
 

@@ -1,0 +1,141 @@
+"""One composed configuration to one run, whatever becomes of it written down in its folder.
+
+A launcher may call `of_sweep` in another process or on another machine: all it knows comes from the
+configuration and from the folders.
+"""
+
+import contextlib
+import logging
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from svae import compose, signals, sweep
+from svae.compose import Plan, Refused
+from svae.failures import advise, explain
+from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from svae.signals import Interrupted
+
+log = logging.getLogger("svae")
+
+
+class Failed(Exception):
+    """A run that had begun has failed; its folder says why."""
+
+
+def single(config: DictConfig, plan: Plan) -> float | None:
+    """Do what `plan` says with one run folder.
+
+    Raises:
+        Refused: when data, device or folder are not to be had; nothing was written.
+        Failed, Interrupted: when the run ended early; its status says so.
+    """
+    from svae import experiment
+
+    try:
+        prepared = experiment.prepare(config)
+        if plan.reopens:
+            folder = RunFolder.reopen(plan.folder)
+        else:
+            folder = RunFolder.claim(plan.folder, config, _overrides())
+    except ValueError as error:
+        raise Refused(compose.one_line(error)) from error
+    except OSError as error:
+        raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
+    with folder:
+        if plan.evaluates:
+            return _evaluate_again(prepared, folder)
+        return _guarded(
+            folder, lambda: experiment.run(prepared, folder, None, plan.reopens), plan.flags
+        )
+
+
+def of_sweep(config: DictConfig) -> float:
+    """Run, continue, repeat or skip one job of a sweep; return the best value of its objective.
+
+    The job number's folder says which, see `sweep.claim`. A job does not raise, since that would
+    end the whole sweep; only a request to stop the program itself goes through. A worker process
+    that is asked to stop leaves its run interrupted, and the sweep goes on without it.
+    """
+    hydra = HydraConfig.get()
+    in_worker = hydra.runtime.choices["hydra/launcher"] != "basic"
+    try:
+        # a worker of a cluster may have been started elsewhere
+        with contextlib.chdir(hydra.runtime.cwd):
+            if in_worker:
+                signals.install()
+            return _job(config, Path(hydra.runtime.output_dir), hydra.job.num)
+    except Interrupted:
+        if in_worker:
+            return math.nan
+        raise
+    except (Failed, ValueError, OSError) as error:
+        log.error("%s", error)
+        return math.nan
+
+
+def _job(config: DictConfig, path: Path, number: int) -> float:
+    from svae import experiment
+
+    searches = HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
+    folder, state = sweep.claim(path, config, _overrides(), searches)
+    if state in (FINISHED, RUNNING):
+        return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
+    with folder:
+        group = "-".join(folder.path.parts[-3:-1])
+        resumed = state == INTERRUPTED
+
+        def work() -> float:
+            prepared = experiment.prepare(config, turn=number)
+            return experiment.run(prepared, folder, group, resumed)
+
+        try:
+            return _guarded(folder, work)
+        except Refused as refusal:  # of its checkpoint: the next time it begins again
+            folder.status(FAILED, error=str(refusal))
+            raise Failed(str(refusal)) from refusal
+
+
+def _overrides() -> list[str]:
+    # unresolved: what was typed, without the secrets that it may point to
+    return OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+
+
+def _evaluate_again(prepared, folder: RunFolder) -> None:
+    from svae import experiment
+
+    try:
+        experiment.evaluate_again(prepared, folder)
+    except ValueError as error:
+        raise Refused(compose.one_line(error)) from error
+    except Exception as error:
+        log.exception("the evaluation failed")
+        raise Failed(explain(error)) from error
+
+
+def _guarded(folder: RunFolder, work: Callable[[], float], flags: tuple[str, ...] = ()) -> float:
+    """Do `work`; whatever ends it early is written down in the run folder first."""
+    from svae.checkpoint import Unusable
+
+    command = ["svae-train", *flags, compose.quoted("resume", folder.path)]
+    resume = shlex.join(command)
+    try:
+        return work()
+    except Unusable as error:
+        raise Refused(compose.one_line(error)) from error
+    except Interrupted as interrupted:
+        with contextlib.suppress(OSError):
+            folder.status(INTERRUPTED)
+        text = f"{interrupted.text}; continue with: {resume}"
+        raise Interrupted(interrupted.code, text) from None
+    except Exception as error:
+        text = explain(error)
+        log.exception("the run failed")
+        with contextlib.suppress(OSError):  # of a vanished folder: it is told below
+            folder.status(FAILED, error=text)
+        log_file = folder.path / "svae-train.log"
+        raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error

@@ -1,0 +1,147 @@
+"""What the terminal shows of a sweep: a line per run that ends, a bar over all, what is left to do.
+
+It reads the run folders, so that it is the same whichever process or machine a run works on.
+"""
+
+import contextlib
+import functools
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from svae import sweep
+from svae.naming import run_name
+from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from svae.sweep import Outcome
+
+_PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in length
+
+
+@contextlib.contextmanager
+def watching(folder: Path, jobs: int | None) -> Iterator[None]:
+    """Show, while the block runs, every run below `folder` that ends; `jobs` is their number."""
+    console = Console(highlight=False, soft_wrap=True)
+    progress = Progress(
+        TextColumn("sweep"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[line]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        speed_estimate_period=_PERIOD,
+        disable=not console.is_terminal,
+    )
+    watch, stop = _Watch(folder, jobs, progress), threading.Event()
+    thread = threading.Thread(target=watch.until, args=(stop,), daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            watch.look()
+
+
+class _Watch:
+    """Looks at the run folders again and again and tells what is new."""
+
+    def __init__(self, folder: Path, jobs: int | None, progress: Progress):
+        self._folder, self._jobs, self._progress = folder, jobs, progress
+        self._task = progress.add_task("", total=jobs, line="")
+        self._seen = {path: _written(path) for path in sweep.folders(folder)}
+        self._earlier = dict(self._seen)
+        self._show(f"sweep folder: {folder}")
+        self._told = sum(o.state == FINISHED for o in map(sweep.outcome, self._seen))
+        if self._told:
+            self._show(f"{_runs(self._told)} finished earlier")
+
+    def until(self, stop: threading.Event) -> None:
+        """Look about once a second, and for no more than a twentieth of the time."""
+        pause = 1.0
+        while not stop.wait(pause):
+            began = time.monotonic()
+            self.look()
+            pause = max(1.0, 20 * (time.monotonic() - began))
+
+    def look(self) -> None:
+        """Tell of the runs that have ended since the last look, and move the bar."""
+        outcomes = [sweep.outcome(path) for path in sweep.folders(self._folder)]
+        for outcome in outcomes:
+            written = _written(outcome.path)
+            if outcome.state != RUNNING and self._seen.get(outcome.path) != written:
+                self._told += 1
+                self._show(f"[{self._told}/{self._jobs or '?'}] {self._line(outcome)}")
+            self._seen[outcome.path] = written
+        # what failed earlier is going to be repeated, what runs on since earlier was killed
+        running = [o for o in outcomes if o.state == RUNNING and self._is_new(o.path)]
+        done = self._told + sum(o.epoch / _config(o.path)["trainer"]["max_epochs"] for o in running)
+        words = [f"{run_name(_config(o.path))} epoch {o.epoch}" for o in running]
+        more = f" and {len(words) - 2} more" if len(words) > 2 else ""
+        line = f"{self._told}/{self._jobs or '?'}  {', '.join(words[:2])}{more}"
+        self._progress.update(self._task, completed=done, line=line)
+
+    def _is_new(self, path: Path) -> bool:
+        return self._seen[path] != self._earlier.get(path)
+
+    def _line(self, outcome: Outcome) -> str:
+        number = outcome.path.relative_to(self._folder)
+        what = f"{outcome.metric} {outcome.value:.4f}" if outcome.metric else outcome.error or ""
+        seconds = timedelta(seconds=round(outcome.seconds))
+        name = run_name(_config(outcome.path))
+        return f"{number!s:>3}  {name:<16} {outcome.state:<11} {seconds!s:>8}  {what}"
+
+    def _show(self, text: str) -> None:
+        # a reader that has gone away is no reason to stop a sweep
+        with contextlib.suppress(SystemExit):
+            self._progress.console.print(text, markup=False)
+
+
+def close(folder: Path, jobs: int | None, trouble: str | None, again: str) -> int:
+    """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
+    from svae import report
+
+    paths = sweep.folders(folder)
+    if paths:
+        report.make([folder])
+    states = {path: read_status(path) for path in paths}
+    left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
+    for path in left[FAILED]:
+        log = path / "svae-train.log"
+        _say(f"{path} failed: {states[path]['error']} (traceback in {log})")
+    if trouble:
+        _say(trouble)
+    counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
+    counts["have not begun"] = max(0, (jobs or 0) - len(paths))
+    words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
+    if words:
+        _say(f"of {_runs(max(jobs or 0, len(paths)))} {', '.join(words)}; go on with: {again}")
+    return 1 if words or trouble else 0
+
+
+_LEFT = {FAILED: "failed", INTERRUPTED: "were interrupted", RUNNING: "run in another process"}
+
+
+def _say(text: str) -> None:
+    print(f"svae-train: {text}", file=sys.stderr)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count != 1 else ''}"
+
+
+def _written(path: Path) -> int:
+    return (path / "status.json").stat().st_mtime_ns
+
+
+@functools.cache
+def _config(path: Path) -> dict:
+    return sweep.config(path)

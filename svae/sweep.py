@@ -1,0 +1,127 @@
+"""A sweep: what becomes of the folder of each job, and what they have come to.
+
+| the folder of the job holds | the job |
+|---|---|
+| no run | runs |
+| an interrupted run | continues it, to the same bits |
+| a failed run | begins again; the log is kept |
+| a finished run | does nothing and returns the value of then |
+| a run that another process works on | does nothing |
+| a run of another configuration | is refused, unless a search chose it |
+
+A search numbers its trials anew each time it is started: they take the next free folder. So the
+same command again goes on with a sweep, and several machines may work on one at once.
+"""
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from svae.record import saved_config
+from svae.run import FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
+from svae.settings import difference
+
+# may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
+_FREE = ("device", "threads", "logger.")
+# the first that a run has stands for it in one line
+_MAIN = ("test/log_likelihood", "test/auc", "test/elbo")
+
+
+def claim(
+    path: Path, config: DictConfig, overrides: list[str], searches: bool
+) -> tuple[RunFolder | None, str | None]:
+    """Take the folder of a job, as far as there is something to do in it.
+
+    Returns the open folder (or None: nothing is to be done) and the state in which it was, None for
+    a run that begins.
+
+    Raises:
+        ValueError: when it holds a run of another configuration, or another process was faster.
+        OSError: when it cannot be written.
+    """
+    state = state_of(path)
+    if state is not None and (found := mismatch(path, config)):
+        if searches:
+            return RunFolder.claim(path, config, overrides), None
+        raise ValueError(found)
+    if state in (FINISHED, RUNNING):
+        return None, state
+    if state == INTERRUPTED:
+        return RunFolder.reopen(path), state
+    return RunFolder.renew(path, config, overrides), state
+
+
+def state_of(path: Path) -> str | None:
+    """Return the state of the run in `path`, None where none was begun."""
+    if not (path / "status.json").is_file():
+        return None
+    return read_status(path)["state"]
+
+
+def mismatch(path: Path, config: DictConfig) -> str | None:
+    """Return in what `config` differs from the run in `path`, one sentence, or None."""
+    saved, wanted = (OmegaConf.to_container(c, resolve=False) for c in (saved_config(path), config))
+    found = difference(saved, wanted, _FREE)
+    return found and f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
+
+
+def best_value(path: Path, objective: str) -> float:
+    """Return the best value of the objective of the finished run in `path`."""
+    return max(float(row[objective]) for row in _metrics(path))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a run has come, read from its folder; seconds are those of its epochs."""
+
+    path: Path
+    state: str
+    epoch: int
+    error: str | None
+    metric: str | None = None
+    value: float | None = None
+    seconds: float = 0.0
+
+
+def folders(sweep: Path) -> list[Path]:
+    """Return the folders of the runs below `sweep`, counted as people count: 2 before 10."""
+    found = {file.parent for file in sweep.rglob("status.json")}
+    return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
+
+
+def outcome(path: Path) -> Outcome:
+    """Return what has become of the run in `path`.
+
+    A run whose process has died still counts as running here: to ask for its lock could get in the
+    way of the process that continues it, see `run.read_status`.
+    """
+    status = json.loads((path / "status.json").read_text())
+    known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
+    seconds = sum(float(row["seconds"]) for row in _metrics(path))
+    results = _results(path) if status["state"] == FINISHED else {}
+    metric = next((name for name in _MAIN if name in results), None)
+    return Outcome(**known, metric=metric, value=results.get(metric), seconds=seconds)
+
+
+def config(path: Path) -> dict:
+    """Return the configuration of the run in `path`, interpolations as they stand."""
+    return yaml.safe_load((path / "config.yaml").read_text())
+
+
+def _metrics(path: Path) -> list[dict[str, str]]:
+    file = path / "metrics.csv"
+    return list(csv.DictReader(file.read_text().splitlines())) if file.is_file() else []
+
+
+def _results(path: Path) -> dict:
+    file = path / "results.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(word or 0), other) for other, word in re.findall(r"(\D*)(\d*)", text)]
