@@ -29,6 +29,8 @@ FILES = (
     "plots/latent.png",
     "plots/reconstructions.png",
     "plots/samples.png",
+    "plots/spreads.png",
+    "plots/interpolations.png",
     "svae-train.log",
 )
 

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "signals": set(),
     "failures": set(),
     "progress": {"checkpoint", "run", "tracking", "train"},
-    "plots": {"data", "ranking", "recovery"},
+    "plots": {"data", "distributions", "ranking", "recovery"},
     "tracking": {"files"},
     "settings": set(),
     "naming": {"record"},

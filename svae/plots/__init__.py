@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from svae.data.splits import DataSet
-from svae.plots.decoded import reconstructions, samples
+from svae.plots.decoded import interpolations, reconstructions, samples, walk
 from svae.plots.latent import latent_space, spreads
 from svae.plots.recovery import recovered
+from svae.plots.sampler import sampler
 from svae.plots.training import curves, link_curves
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ def figures(
         drawings |= {
             "reconstructions": partial(reconstructions, model, data, generator),
             "samples": partial(samples, model, data.image_shape, generator),
+            "interpolations": partial(interpolations, model, data, generator),
         }
+        if model.latent.embedding <= 2 + model.latent.has_unit_length:
+            drawings["walk"] = partial(walk, model, data.image_shape)
+    options = getattr(model.latent, "options", None)
+    if options is not None:
+        drawings["sampler"] = partial(sampler, folder / "latents.npz", options["sampler"])
     return drawings
 
 

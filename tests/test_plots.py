@@ -1,0 +1,66 @@
+"""Figures: the geometry in them is right, each is drawn from what a run leaves, none warns."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from svae import plots
+from svae.data.splits import DataSet, Split
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.plots import decoded
+
+
+def test_great_circles_go_the_short_way_at_a_constant_speed():
+    first, last = (normalize(torch.randn(5, 4, dtype=torch.float64), dim=-1) for _ in range(2))
+    points = decoded.great_circles(first, last, torch.linspace(0, 1, 9, dtype=torch.float64))
+    assert points.shape == (5, 9, 4)
+    torch.testing.assert_close(points[:, 0], first)
+    torch.testing.assert_close(points[:, -1], last)
+    steps = (points[:, 1:] * points[:, :-1]).sum(-1).acos()
+    total = (first * last).sum(-1).acos()
+    torch.testing.assert_close(steps, (total / 8)[:, None].expand_as(steps))
+
+
+def test_great_circles_stand_equal_ends():
+    x = torch.eye(3)[:1]
+    assert (decoded.great_circles(x, x, torch.linspace(0, 1, 5)) - x).abs().max() < 1e-6
+
+
+def test_the_grid_of_the_sphere_gives_every_area_its_share():
+    points, rows, _ = decoded._sphere_grid(3)
+    assert len(points) == 200
+    assert rows == 10
+    # moments of the uniform law, which a grid of unequal areas does not have
+    assert points.mean(0).abs().max() < 1e-6
+    torch.testing.assert_close(points.square().mean(0), torch.full((3,), 1 / 3), atol=4e-3, rtol=0)
+
+
+def _run(tmp_path, family, latent_dim):
+    torch.manual_seed(0)
+    model = AutoEncoder(16, family(latent_dim), "bernoulli", hidden=(8,))
+    values, labels = torch.rand(60, 16), torch.randint(0, 3, (60,))
+    split = Split(values, labels, binary=True)
+    data = DataSet(split, split, split, likelihood="bernoulli", image_shape=(4, 4))
+    posterior = model.posterior(values)
+    kl = torch.distributions.kl_divergence(posterior, model.prior())
+    names = [n for n in ("loc", "concentration", "scale") if hasattr(posterior, n)]
+    arrays = {n: getattr(posterior, n).detach().numpy() for n in names}
+    np.savez(tmp_path / "latents.npz", **arrays, kl=kl.detach().numpy(), labels=labels.numpy())
+    head = "epoch,train/elbo,val/elbo,val/kl,train/acceptance_rate,seconds\n"
+    (tmp_path / "metrics.csv").write_text(head + "1,-3,-4,0.5,0.9,1\n2,-2,-3,0.6,0.8,1\n")
+    return model, data
+
+
+@pytest.mark.parametrize("family", [VonMisesFisherFamily, NormalFamily])
+@pytest.mark.parametrize("latent_dim", [1, 2, 4])
+def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
+    model, data = _run(tmp_path, family, latent_dim)
+    drawings = plots.figures(model, data, tmp_path, torch.Generator().manual_seed(0))
+    expected = {"curves", "latent", "spreads", "reconstructions", "samples", "interpolations"}
+    expected |= {"walk"} if latent_dim <= 2 else set()
+    expected |= {"sampler"} if family is VonMisesFisherFamily else set()
+    assert set(drawings) == expected
+    for draw in drawings.values():
+        draw().canvas.draw()
