@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from svae.distributions.implicit import implicit_slope
-from svae.distributions.sphere import place, pull_back
-from svae.distributions.ulrich_wood import envelope
+from svae.distributions.sphere import place, pull_back, sum_samples
+from svae.distributions.ulrich_wood import Envelope
 
 GRADIENTS = ("implicit", "corrected", "score", "pathwise")
 
@@ -25,44 +24,40 @@ GRADIENTS = ("implicit", "corrected", "score", "pathwise")
 class Reparameterised(Function):
     """x = w mu + sqrt(1 - w^2) v at drawn heights w, with its gradients in mu and kappa.
 
-    forward takes loc, concentration, 1 - w (float64, the shape of the samples), for the implicit
-    gradient a function that returns 1 - A (float64), else None, and the generator of v. 1 - A is
-    asked for in the backward pass: who only samples does not pay for it.
+    forward takes loc, concentration, 1 - w (float64, the shape of the samples), a function that
+    returns (dw/dkappa) / (1 - w^2) from that, and the generator of v. The slope is asked for in the
+    backward pass: who only samples does not pay for it.
     """
 
     @staticmethod
-    def forward(ctx, loc, concentration, below_top, mean_complement, generator):
+    def forward(ctx, loc, concentration, below_top, slope, generator):
         complement = below_top.to(loc.dtype)
-        sine = (2.0 - below_top).mul_(below_top).sqrt_().to(loc.dtype)
+        sine = (2.0 - complement).mul_(complement).sqrt_()
         x = place(loc, complement, sine, generator)
-        ctx.save_for_backward(x, loc, concentration, below_top)
-        ctx.mean_complement = mean_complement
+        ctx.save_for_backward(x, loc, complement, below_top)
+        ctx.slope, ctx.shape = slope, concentration.shape
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, loc, concentration, below_top = ctx.saved_tensors
-        in_loc, in_w = pull_back(grad, x, loc, below_top.to(loc.dtype))
+        x, loc, complement, below_top = ctx.saved_tensors
+        in_loc, in_w = pull_back(grad, x, loc, complement)
         in_concentration = None
         if ctx.needs_input_grad[1]:
-            m, kappa = loc.shape[-1], concentration.double()
-            if ctx.mean_complement is None:
-                slope = 1.0 / envelope(m, kappa)[1]
-            else:
-                slope = implicit_slope(m, kappa, ctx.mean_complement(), below_top)
-            in_concentration = (in_w * slope).to(grad.dtype).sum_to_size(concentration.shape)
-        return in_loc.sum_to_size(loc.shape), in_concentration, None, None, None
+            in_concentration = in_w * ctx.slope(below_top).to(grad.dtype)
+            in_concentration = sum_samples(in_concentration, ctx.shape)
+        return sum_samples(in_loc, loc.shape), in_concentration, None, None, None
 
 
 def acceptance_score(
-    m: int, concentration: Tensor, mean_complement: Tensor, below_top: Tensor
+    concentration: Tensor, envelope: Envelope, mean_complement: Tensor, below_top: Tensor
 ) -> Tensor:
     """Return (x0 - A) - (kappa/c) (w - x0)^2, the score in kappa of an accepted proposal.
 
-    From 1 - A and 1 - w, all in float64.
+    From the envelope, 1 - A and 1 - w, all in float64.
     """
-    complement, c = envelope(m, concentration)
+    complement, c = envelope
     distance = complement - below_top
     return mean_complement - complement - concentration / c * distance * distance
 

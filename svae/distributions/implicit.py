@@ -59,6 +59,8 @@ def implicit_slope(
     # at an end the stretch has no length and would give 0 / 0; the slope is level there
     o = below_top.clamp(1e-200, 2.0 - 1e-12)
     e = 2.0 - o
+    if m == 3:
+        return _closed_form(concentration, o, e)
     above_mean = o - mean_complement  # A - w
     stretch = _stretch(m, concentration, above_mean, o, e)
     # a table would have to be copied to another device, which no captured step can do
@@ -75,6 +77,15 @@ def implicit_slope(
     density.addcmul_((-2.0 * concentration).unsqueeze(-1), fall).exp_()
     distance = fall.mul_(2.0).add_(above_mean.unsqueeze(-1))  # A - u
     return (distance.mul_(density) @ weights).mul_(stretch).div_(sine)
+
+
+def _closed_form(concentration: Tensor, o: Tensor, e: Tensor) -> Tensor:
+    """Return the slope on the ordinary sphere, where the distribution function is elementary."""
+    kappa = concentration.clamp_min(1e-7)  # at 0 the terms would cancel to 0 / 0
+    share = torch.expm1(-kappa * torch.minimum(o, e)) / torch.expm1(-2.0 * kappa) * 2.0
+    # two ways to write one number, each free of cancellation at its own end
+    length = torch.where(o < e, o - share * torch.exp(-kappa * e), share - e)
+    return length / (kappa * o * e)
 
 
 def _stretch(m: int, concentration: Tensor, above_mean: Tensor, o: Tensor, e: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Generators =
     g = normal((*complement.shape, m), loc, generator)
     g.addcmul_(loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
     scale = sine / torch.linalg.vector_norm(g, dim=-1)
-    rest = w - scale * torch.linalg.vecdot(g, loc)
+    rest = w.addcmul_(scale, torch.linalg.vecdot(g, loc), value=-1)
     return g.mul_(scale.unsqueeze(-1)).addcmul_(loc, rest.unsqueeze(-1))
 
 
@@ -108,12 +108,19 @@ def pull_back(grad: Tensor, x: Tensor, loc: Tensor, complement: Tensor) -> tuple
     On the sphere dx = (x.loc) dloc - (x.dloc) loc: x turns in the plane of loc and dloc, which is
     the coupling that moves it least. In w, dx = (loc - w x) dw / (1 - w^2).
     """
-    w = (1.0 - complement).unsqueeze(-1)
-    tangent = torch.addcmul(x, w, loc, value=-1)
+    w = 1.0 - complement
+    column = w.unsqueeze(-1)
+    tangent = torch.addcmul(x, column, loc, value=-1)
     along = torch.linalg.vecdot(grad, loc)
     across = torch.linalg.vecdot(grad, tangent)
-    in_loc = torch.addcmul(w * grad, along.unsqueeze(-1), tangent, value=-1)
-    return in_loc, complement * (2.0 - complement) * along - w.squeeze(-1) * across
+    in_loc = torch.addcmul(column * grad, along.unsqueeze(-1), tangent, value=-1)
+    in_w = (2.0 - complement).mul_(complement).mul_(along).addcmul_(w, across, value=-1)
+    return in_loc, in_w
+
+
+def sum_samples(grad: Tensor, shape: Size) -> Tensor:
+    """Returns the gradient of a parameter of `shape` from those of its samples."""
+    return grad.view(shape) if grad.numel() == shape.numel() else grad.sum_to_size(shape)
 
 
 class Placement(Function):
@@ -136,5 +143,5 @@ class Placement(Function):
     def backward(ctx, grad):
         x, loc, complement, slope = ctx.saved_tensors
         in_loc, in_w = pull_back(grad, x, loc, complement)
-        in_concentration = (in_w * slope).to(grad.dtype).sum_to_size(ctx.shape)
-        return in_loc.sum_to_size(loc.shape), in_concentration, None, None, None, None
+        in_concentration = sum_samples((in_w * slope).to(grad.dtype), ctx.shape)
+        return sum_samples(in_loc, loc.shape), in_concentration, None, None, None, None

@@ -32,47 +32,58 @@ class Height(NamedTuple):
     proposals: Tensor
 
 
-def envelope(m: int, concentration: Tensor) -> tuple[Tensor, Tensor]:
-    """Return 1 - x0 and c, the parameters of the proposal.
+class Envelope(NamedTuple):
+    """The parameters of the proposal, 1 - x0 and c."""
+
+    complement: Tensor
+    c: Tensor
+
+
+def envelope(m: int, concentration: Tensor) -> Envelope:
+    """Return the proposal's parameters for the concentrations.
 
     1 - x0 = 2n / (n + 2 kappa + c), c = sqrt(4 kappa^2 + n^2), n = m - 1: from 1 at kappa = 0 to
     n / (2 kappa). x0 is the root of kappa (1 - x0^2) = n x0.
     """
-    n, twice = float(m - 1), 2.0 * concentration
-    c = torch.sqrt(twice * twice + n * n)
-    return 2.0 * n / (twice + c + n), c
+    n, twice = float(m - 1), concentration * 2.0
+    c = (twice * twice).add_(n * n).sqrt_()
+    return Envelope((twice + n).add_(c).reciprocal_().mul_(2.0 * n), c)
 
 
 def draw_until_accepted(
-    m: int, concentration: Tensor, shape: Size, generator: Generators = None
+    m: int, complement: Tensor, shape: Size, generator: Generators = None
 ) -> Height:
     """Draw heights of `shape`, the rejected ones alone again until all are accepted.
 
-    `concentration` (float64) broadcasts to `shape`. Every round reads the device: for the CPU.
+    `complement` is that of the `envelope` and broadcasts to `shape`. Every round reads the device:
+    for the CPU.
     """
-    complement = envelope(m, concentration)[0].expand(shape)
+    complement = complement.expand(shape)
     together = len(generator) if isinstance(generator, tuple) else 1
     count = _at_once(complement.numel() // together)
-    below_top, proposals, found = _try(m, complement, count, generator)
-    if not found.all():
-        for row in rows(generator, complement, below_top, proposals, found):
-            _complete(m, *row)
+    below_top, proposals, rejected = _try(m, complement, count, generator)
+    if rejected.any():
+        for own, *row in rows(generator, complement, below_top, proposals, rejected):
+            _complete(m, own, count, *row)
     return Height(below_top, proposals)
 
 
 def _complete(
     m: int,
     generator: torch.Generator | None,
+    count: int,
     complement: Tensor,
     below_top: Tensor,
     proposals: Tensor,
-    found: Tensor,
+    rejected: Tensor,
 ) -> None:
-    """Go on, in place, where no proposal was accepted yet."""
-    while not found.all():
-        pending = ~found
+    """Go on, in place, where all of the `count` proposals were rejected."""
+    while rejected.any():
+        pending = rejected.clone()
         left = complement[pending]
-        below_top[pending], used, found[pending] = _try(m, left, _at_once(len(left)), generator)
+        proposals[pending] += count - 1
+        count = _at_once(len(left))
+        below_top[pending], used, rejected[pending] = _try(m, left, count, generator)
         proposals[pending] += used
 
 
@@ -83,22 +94,23 @@ def _at_once(pending: int) -> int:
 
 def draw_fixed(
     m: int,
-    concentration: Tensor,
+    complement: Tensor,
     shape: Size,
     generator: Generators = None,
     count: int | None = None,
 ) -> Height:
     """Draw heights of `shape` from `count` proposals each, of which the first accepted is kept.
 
-    `concentration` (float64) broadcasts to `shape`. Nothing is read from the device, so that a
-    step can be captured in a CUDA graph. The default `count` is `sufficient_proposals(m)`. Where
-    none is accepted the first proposal stands and `proposals` is `count`: the law is off by at most
-    the probability of that, below 1e-12 in total variation by default.
+    `complement` is that of the `envelope` and broadcasts to `shape`. Nothing is read from the
+    device, so that a step can be captured in a CUDA graph. The default `count` is
+    `sufficient_proposals(m)`. Where none is accepted the first proposal stands and `proposals` is
+    `count`: the law is off by at most the probability of that, below 1e-12 in total variation by
+    default.
     """
-    complement = envelope(m, concentration)[0].expand(shape)
+    complement = complement.expand(shape)
     count = sufficient_proposals(m) if count is None else count
-    below_top, proposals, _ = _try(m, complement, count, generator)
-    return Height(below_top, proposals)
+    below_top, proposals, rejected = _try(m, complement, count, generator)
+    return Height(below_top, torch.where(rejected, count, proposals))
 
 
 def sufficient_proposals(m: int) -> int:
@@ -115,36 +127,32 @@ def sufficient_proposals(m: int) -> int:
 def _try(
     m: int, complement: Tensor, count: int, generator: Generators
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return 1 - w of the first accepted of `count` proposals, its number, and if there is one.
+    """Return 1 - w of the first accepted of `count` proposals, its number, and if there is none.
 
-    Where there is none, it is the first and its number is `count`.
+    Where there is none, they are those of the first proposal.
     """
-    z = _symmetric_beta(m, (count, *complement.shape), complement, generator)
+    u = uniform((3, count, *complement.shape), complement, generator).unbind()
+    z = _symmetric_beta(m, u[0], u[1])
     p = torch.addcmul(z, complement, z, value=-1).add_(1.0)  # 1 + x0 z
     t = p.reciprocal()
-    below_top = torch.mul(t, complement).mul_(1.0 - z)
-    chance = p.log_().add_(t).sub_(1.0).mul_(1.0 - m).exp_()
-    # not "<": where the concentration is nan the loop must end, and the sample be nan
-    accepted = (uniform(chance.shape, complement, generator) >= chance).logical_not_()
-    if count == 1:
-        return below_top[0], torch.ones_like(accepted[0], dtype=torch.int64), accepted[0]
-    # the maximum over truths is the first of them, by its index too
-    found, index = accepted.max(0, keepdim=True)
-    used = torch.where(found, index + 1, count)
-    return below_top.gather(0, index)[0], used[0], found[0]
+    below_top = (1.0 - z).mul_(complement).mul_(t)
+    # accepted when log p + t - 1 <= log(1/u) / n; where the concentration is nan nothing may seem
+    # rejected, or the loop would not end
+    bound = u[2].log_().mul_(-1 / (m - 1)).add_(1.0)
+    rejected, index = (p.log_().add_(t) > bound).min(0)
+    # the minimum over truths is the first that is false, by its index too
+    return below_top.gather(0, index.unsqueeze(0))[0], index.add_(1), rejected
 
 
-def _symmetric_beta(m: int, shape: Size, like: Tensor, generator: Generators) -> Tensor:
-    """Draw z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) from one or two uniforms.
+def _symmetric_beta(m: int, u: Tensor, v: Tensor) -> Tensor:
+    """Return z in [-1, 1] of density ~ (1 - z^2)^((m - 3) / 2) made in place of uniforms u and v.
 
     z = sqrt(1 - u^(2 / (m - 2))) cos(pi v), cos(pi v) at m = 2; Ulrich 1984, Devroye 1986 section
     IX.3. At m = 3 it is uniform.
     """
-    v = uniform(shape, like, generator)
     if m == 3:
         return v.mul_(2.0).sub_(1.0)
     cosine = v.mul_(math.pi).cos_()
     if m == 2:
         return cosine
-    log_u = uniform(shape, like, generator).log_()
-    return cosine.mul_(log_u.mul_(2 / (m - 2)).expm1_().neg_().sqrt_())
+    return cosine.mul_((1.0 - u.pow_(2 / (m - 2))).sqrt_())

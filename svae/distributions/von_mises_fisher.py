@@ -1,10 +1,11 @@
 """The von Mises-Fisher distribution, with its samplers and its divergences."""
 
+from functools import cached_property
+
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
-from torch.distributions.utils import lazy_property
 
 from svae.distributions.draw import Draw
 from svae.distributions.estimators import (
@@ -13,8 +14,10 @@ from svae.distributions.estimators import (
     acceptance_score,
     zero_with_slope,
 )
+from svae.distributions.implicit import implicit_slope
 from svae.distributions.inversion import draw_by_inversion
 from svae.distributions.noise import Generators
+from svae.distributions.series import Series
 from svae.distributions.sphere import (
     broadcast_parameters,
     finite_nonnegative,
@@ -22,7 +25,13 @@ from svae.distributions.sphere import (
     log_sphere_area,
     unit_sphere,
 )
-from svae.distributions.ulrich_wood import Height, draw_fixed, draw_until_accepted, envelope
+from svae.distributions.ulrich_wood import (
+    Envelope,
+    Height,
+    draw_fixed,
+    draw_until_accepted,
+    envelope,
+)
 from svae.distributions.uniform import HypersphericalUniform
 from svae.special import BesselMoments, bessel_moments
 
@@ -113,13 +122,41 @@ class VonMisesFisher(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    @lazy_property
+    @cached_property
+    def _kappa(self) -> Tensor:
+        """kappa in float64, without gradient."""
+        return self.concentration.detach().double()
+
+    @cached_property
+    def _envelope(self) -> Envelope:
+        return envelope(self.event_shape[0], self._kappa)
+
+    @cached_property
+    def _series(self) -> Series | None:
+        """The functions of kappa within 1e-9, which is enough for float32."""
+        if self.concentration.dtype == torch.float64 or torch.compiler.is_compiling():
+            return None  # a compiler makes one kernel of the exact integral
+        return Series(self.event_shape[0], self._kappa, self._envelope)
+
+    @cached_property
     def _values(self) -> BesselMoments:
         """What all closed forms are made of, in float64, computed once and without gradient."""
-        return bessel_moments(self._order, self.concentration.detach().double())
+        return self._series.moments if self._series else bessel_moments(self._order, self._kappa)
 
-    def _mean_complement(self) -> Tensor:
-        return self._values.complement
+    def _divergence(self) -> tuple[Tensor, Tensor]:
+        """Return the divergence from the uniform law and its slope, in float64."""
+        if self._series:
+            return self._series.divergence()
+        return self._values.relative_entropy, self._kappa * self._values.variance
+
+    def _slope(self, below_top: Tensor) -> Tensor:
+        """Return (dw/dkappa) / (1 - w^2) at drawn heights, as `gradient` has it."""
+        if self.gradient != "implicit" and self.sampler != "inversion":
+            return 1.0 / self._envelope.c
+        if self._series:
+            return self._series.slope(below_top)
+        m = self.event_shape[0]
+        return implicit_slope(m, self._kappa, self._values.complement, below_top)
 
     @property
     def _moments(self) -> BesselMoments:
@@ -146,33 +183,26 @@ class VonMisesFisher(Distribution):
         loc, concentration = self.loc, self.concentration
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
-        mean_complement = None
-        if self.gradient == "implicit" or self.sampler == "inversion":
-            mean_complement = self._mean_complement
-        if mean_complement and torch.compiler.is_compiling():
-            mean_complement()  # a backward pass that is traced may not keep values for later
-        value = Reparameterised.apply(
-            loc, concentration, height.below_top, mean_complement, generator
-        )
+        if torch.compiler.is_compiling() and self.gradient == "implicit":
+            self._values  # a backward pass that is traced may not keep values for later
+        value = Reparameterised.apply(loc, concentration, height.below_top, self._slope, generator)
         log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
     def _height(self, shape: Size, generator: Generators) -> Height:
-        kappa = self.concentration.detach().double()
         if self.sampler == "inversion":
-            return draw_by_inversion(kappa, shape, generator)
-        m = self.event_shape[0]
-        if self.proposals or kappa.device.type != "cpu" or torch.compiler.is_compiling():
-            return draw_fixed(m, kappa, shape, generator, self.proposals)
-        return draw_until_accepted(m, kappa, shape, generator)
+            return draw_by_inversion(self._kappa, shape, generator)
+        m, complement = self.event_shape[0], self._envelope.complement
+        if self.proposals or complement.device.type != "cpu" or torch.compiler.is_compiling():
+            return draw_fixed(m, complement, shape, generator, self.proposals)
+        return draw_until_accepted(m, complement, shape, generator)
 
     def _log_weight(self, below_top: Tensor, value: Tensor) -> Tensor:
         if self.has_rsample:
             return value.new_zeros(below_top.shape)
         kappa, mean_complement = self.concentration.detach(), self._values.complement
         if self.gradient == "corrected":
-            m = self.event_shape[0]
-            score = acceptance_score(m, kappa.double(), mean_complement, below_top)
+            score = acceptance_score(self._kappa, self._envelope, mean_complement, below_top)
             return zero_with_slope(self.concentration, score)
         # only the part of the score that turns mu: its length is not a parameter
         w = self._to_dtype(1 - below_top).unsqueeze(-1)
@@ -236,36 +266,35 @@ class VonMisesFisher(Distribution):
         if self.sampler == "inversion":
             return torch.ones_like(self.concentration)
         m, moments = self.event_shape[0], self._moments
-        complement, _ = envelope(m, self.concentration.double())
+        complement = envelope(m, self.concentration.double()).complement
         shift = self.concentration.double() * (complement - moments.complement)
         width = torch.log(complement * (2 - complement))
         log_rate = shift - moments.relative_entropy - (m - 1) / 2 * width
         return self._to_dtype(torch.exp(log_rate))
 
 
-class _RelativeEntropy(Function):
+class _Divergence(Function):
     """The divergence from the uniform law, already known, with its slope kappa A'."""
 
     @staticmethod
-    def forward(ctx, concentration, order, value, variance):
+    def forward(ctx, concentration, order, value, slope):
         ctx.order = order
-        ctx.save_for_backward(concentration, variance)
+        ctx.save_for_backward(concentration, slope.to(concentration.dtype))
         return value.to(concentration.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        concentration, variance = ctx.saved_tensors
+        concentration, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
             variance = bessel_moments(ctx.order, concentration.double()).variance
-        return (grad * variance * concentration).to(concentration.dtype), None, None, None
+            slope = (variance * concentration).to(concentration.dtype)
+        return grad * slope, None, None, None
 
 
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
-    shape, values = joint_batch_shape(p, q), p._values
-    value = _RelativeEntropy.apply(
-        p.concentration, p._order, values.relative_entropy, values.variance
-    )
+    shape = joint_batch_shape(p, q)
+    value = _Divergence.apply(p.concentration, p._order, *p._divergence())
     return value if shape == p.batch_shape else value.expand(shape)
 
 

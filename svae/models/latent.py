@@ -11,6 +11,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 from svae.distributions import (
@@ -37,7 +39,7 @@ class NormalFamily:
         self.parameters = latent_dim + (1 if isotropic else latent_dim)
 
     def posterior(self, features: Tensor) -> Distribution:
-        loc, scale = features[..., : self.embedding], features[..., self.embedding :]
+        loc, scale = features.split((self.embedding, features.shape[-1] - self.embedding), -1)
         return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
 
     def prior(self, like: Tensor) -> Distribution:
@@ -72,8 +74,8 @@ class _SphericalFamily:
         self.shift = (start - 1) + math.log(-math.expm1(1 - start))
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        loc = _direction(features[..., :-1])
-        return loc, F.softplus(features[..., -1] + self.shift) + 1
+        vectors, concentration = features.split((self.embedding, 1), -1)
+        return _Direction.apply(vectors), F.softplus(concentration.squeeze(-1) + self.shift) + 1
 
     def prior(self, like: Tensor) -> Distribution:
         return HypersphericalUniform(
@@ -84,13 +86,28 @@ class _SphericalFamily:
         return {"concentration_mean": posterior.concentration}
 
 
-def _direction(vectors: Tensor) -> Tensor:
-    """Return v / |v|, and e1 for v = 0: what a node gets that has no features and no neighbours."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    first = F.one_hot(torch.zeros((), dtype=torch.int64), vectors.shape[-1]).to(vectors)
-    # the divisor is kept above 0 where it is not used, or the gradient would be nan there;
-    # not "length > 0": a vector of nan stays one, so that the guard sees it
-    return torch.where(length == 0, first, vectors / length.clamp(min=1e-30))
+class _Direction(Function):
+    """v / |v|, and e1 without a gradient for v = 0: what a node gets that has no features.
+
+    dx = (dv - x (x.dv)) / |v|.
+    """
+
+    @staticmethod
+    def forward(ctx, vectors):
+        length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        is_zero = length == 0  # a vector of nan stays one, so that the guard sees it
+        inverse = length.reciprocal_().masked_fill_(is_zero, 0.0)
+        direction = vectors * inverse
+        direction[..., :1].add_(is_zero)
+        ctx.save_for_backward(direction, inverse)
+        return direction
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        direction, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, direction).unsqueeze(-1)
+        return torch.addcmul(grad, along, direction, value=-1).mul_(inverse)
 
 
 class VonMisesFisherFamily(_SphericalFamily):
