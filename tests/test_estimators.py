@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from svae.distributions import VonMisesFisher, estimators
+from svae.distributions.ulrich_wood import envelope
 from svae.special import bessel_moments
 from tests.height_law import HeightLaw
 
@@ -222,7 +223,9 @@ def test_the_score_of_the_acceptance_is_the_derivative_of_its_logarithm():
         x0 = 2 * kappa / (n + math.hypot(2 * kappa, n))
         below_top = 1 - (x0 + z) / (1 + x0 * z)
         k = torch.tensor(kappa, dtype=torch.float64)
-        score = estimators.acceptance_score(m, k, exact(m, kappa).complement, below_top)
+        score = estimators.acceptance_score(
+            k, envelope(m, k), exact(m, kappa).complement, below_top
+        )
         torch.testing.assert_close(score, expected, rtol=1e-6, atol=1e-8)
 
 

@@ -30,8 +30,8 @@ PROPOSALS = {
 
 def draw(sampler, m: int, kappa: float, size: int, **options):
     generator = torch.Generator().manual_seed(round(1000 * m + kappa))
-    concentration = torch.tensor(kappa, dtype=torch.float64)
-    height = sampler(m, concentration, torch.Size((size,)), generator, **options)
+    complement = ulrich_wood.envelope(m, torch.tensor(kappa, dtype=torch.float64))[0]
+    height = sampler(m, complement, torch.Size((size,)), generator, **options)
     return height.below_top.numpy(), height.proposals.numpy()
 
 
@@ -137,10 +137,11 @@ def test_where_all_proposals_are_rejected_the_first_one_stands():
 
 @pytest.mark.parametrize("sampler", [draw_until_accepted, draw_fixed])
 def test_concentrations_broadcast_and_randomness_comes_from_the_generator(sampler):
-    kappa = torch.tensor([0.0, 3.0, 1e4]).double()
+    complement = envelope(6, torch.tensor([0.0, 3.0, 1e4]).double()).complement
     state = torch.get_rng_state()
     heights = [
-        sampler(6, kappa, torch.Size((500, 3)), torch.Generator().manual_seed(1)) for _ in range(2)
+        sampler(6, complement, torch.Size((500, 3)), torch.Generator().manual_seed(1))
+        for _ in range(2)
     ]
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(heights[0].below_top, heights[1].below_top)
@@ -148,7 +149,7 @@ def test_concentrations_broadcast_and_randomness_comes_from_the_generator(sample
     means = heights[0].below_top.mean(0)
     assert means[0] > means[1] > means[2]
     assert (heights[0].proposals[:, 0] == 1).all()
-    empty = sampler(6, kappa, torch.Size((0, 3)))
+    empty = sampler(6, complement, torch.Size((0, 3)))
     assert empty.below_top.shape == (0, 3)
 
 

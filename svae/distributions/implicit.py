@@ -81,7 +81,7 @@ def implicit_slope(
 
 def _closed_form(concentration: Tensor, o: Tensor, e: Tensor) -> Tensor:
     """Return the slope on the ordinary sphere, where the distribution function is elementary."""
-    kappa = concentration.clamp_min(1e-7)  # at 0 the terms would cancel to 0 / 0
+    kappa = concentration.clamp_min(3e-8)  # at 0 the terms would cancel to 0 / 0
     share = torch.expm1(-kappa * torch.minimum(o, e)) / torch.expm1(-2.0 * kappa) * 2.0
     # two ways to write one number, each free of cancellation at its own end
     length = torch.where(o < e, o - share * torch.exp(-kappa * e), share - e)

@@ -1,11 +1,10 @@
 """The von Mises-Fisher distribution, with its samplers and its divergences."""
 
-from functools import cached_property
-
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
+from torch.distributions.utils import lazy_property
 
 from svae.distributions.draw import Draw
 from svae.distributions.estimators import (
@@ -122,23 +121,23 @@ class VonMisesFisher(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    @cached_property
+    @lazy_property
     def _kappa(self) -> Tensor:
         """kappa in float64, without gradient."""
         return self.concentration.detach().double()
 
-    @cached_property
+    @lazy_property
     def _envelope(self) -> Envelope:
         return envelope(self.event_shape[0], self._kappa)
 
-    @cached_property
+    @lazy_property
     def _series(self) -> Series | None:
         """The functions of kappa within 1e-9, which is enough for float32."""
         if self.concentration.dtype == torch.float64 or torch.compiler.is_compiling():
             return None  # a compiler makes one kernel of the exact integral
         return Series(self.event_shape[0], self._kappa, self._envelope)
 
-    @cached_property
+    @lazy_property
     def _values(self) -> BesselMoments:
         """What all closed forms are made of, in float64, computed once and without gradient."""
         return self._series.moments if self._series else bessel_moments(self._order, self._kappa)
@@ -184,7 +183,7 @@ class VonMisesFisher(Distribution):
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()
         if torch.compiler.is_compiling() and self.gradient == "implicit":
-            self._values  # a backward pass that is traced may not keep values for later
+            _ = self._values  # a backward pass that is traced may not keep values for later
         value = Reparameterised.apply(loc, concentration, height.below_top, self._slope, generator)
         log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
