@@ -68,15 +68,18 @@ def classify(
 ) -> Tensor:
     """Return the label (Q,) that most of the nearest `references` (R, m) of each point have.
 
-    |q - r| has the order of |r|^2 - 2 q.r, which for unit vectors is also that of the angle. Of
-    labels 0, 1, ... with as many votes the smallest wins.
+    Of labels with as many votes the one wins that the nearest of their voters has. |q - r| has the
+    order of |r|^2 - 2 q.r, which for unit vectors is also that of the angle.
     """
-    squares, votes = references.square().sum(-1), F.one_hot(labels)
+    squares = references.square().sum(-1)
+    # each of the halves outweighs all later ones, and together they are less than a vote
+    ranks = torch.arange(1, neighbours + 1, device=points.device)[:, None]
+    weights, members = 1 + 0.5**ranks, F.one_hot(labels)
     found = []
     for block in points.split(max(1, _BLOCK // len(references))):
         order = torch.addmm(squares, block, references.T, alpha=-2)
-        nearest = order.topk(neighbours, largest=False, sorted=False).indices
-        found.append(votes[nearest].sum(1).argmax(1))
+        nearest = order.topk(neighbours, largest=False).indices
+        found.append((weights * members[nearest]).sum(1).argmax(1))
     return torch.cat(found)
 
 

@@ -21,6 +21,11 @@ def _points(count, seed=0, geodesic=False):
     return (F.normalize(points, dim=-1) if geodesic else points), labels
 
 
+def _near_first(distances):
+    """The weights that let the nearest voter decide between labels with as many votes."""
+    return 1 + 0.5 ** np.arange(1, distances.shape[1] + 1) * np.ones_like(distances)
+
+
 def _distances(points, others, geodesic):
     return (points @ others.T).clamp(-1, 1).acos() if geodesic else torch.cdist(points, others)
 
@@ -31,19 +36,24 @@ def test_votes_agree_with_scikit_learn(geodesic, count, monkeypatch):
     monkeypatch.setattr(neighbours, "_BLOCK", 1000)  # several pieces
     references, labels = _points(300, 1, geodesic)
     points, _ = _points(500, 2, geodesic)
-    oracle = KNeighborsClassifier(count, metric="precomputed")
+    oracle = KNeighborsClassifier(count, metric="precomputed", weights=_near_first)
     oracle.fit(_distances(references, references, geodesic), labels)
     expected = oracle.predict(_distances(points, references, geodesic))
     assert neighbours.classify(points, references, labels, count).tolist() == expected.tolist()
 
 
-def test_the_smallest_of_labels_with_as_many_votes_wins():
-    references = torch.tensor([[0.0], [1.0], [2.0], [3.0], [9.0]])
-    labels = torch.tensor([2, 1, 1, 2, 0])
-    points = torch.tensor([[1.4]])
-    oracle = KNeighborsClassifier(4).fit(references, labels)
-    assert neighbours.classify(points, references, labels, 4).tolist() == [1]
-    assert oracle.predict(points).tolist() == [1]
+@pytest.mark.parametrize(
+    ("labels", "expected"), [([1, 0, 0, 1, 2], 1), ([0, 1, 1, 0, 2], 0), ([1, 0, 0, 2, 2], 0)]
+)
+def test_the_nearest_voter_decides_between_equals(labels, expected):
+    references = torch.tensor([[1.0], [-2.0], [3.0], [-4.0], [5.0]])
+    points = torch.zeros(1, 1)
+    assert neighbours.classify(points, references, torch.tensor(labels), 5).tolist() == [expected]
+
+
+def test_a_majority_outweighs_the_nearest():
+    references, labels = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 1, 1])
+    assert neighbours.classify(torch.zeros(1, 1), references, labels, 3).tolist() == [1]
 
 
 def test_euclidean_neighbours_are_not_those_by_angle():
@@ -109,7 +119,8 @@ def test_accuracy_is_that_of_uniform_draws(geodesic):
         accuracies = []
         for _ in range(20):
             chosen = random.choice(3000, size, replace=False)
-            oracle = KNeighborsClassifier(5).fit(train["loc"][chosen], train["labels"][chosen])
+            oracle = KNeighborsClassifier(5, weights=_near_first)
+            oracle.fit(train["loc"][chosen], train["labels"][chosen])
             accuracies.append(oracle.score(test["loc"], test["labels"]))
         std = np.std(accuracies, ddof=1)
         error = np.hypot(found[f"test/knn_accuracy_{size}_std"], std) / np.sqrt(20)
