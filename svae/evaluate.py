@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from svae.data.splits import DataSet, Split
-from svae.objectives import link_loss, link_scores, log_weights
+from svae.objectives import link_loss, link_scores, log_mean_exp, log_weights
 from svae.recovery import recovery
 
 
@@ -54,6 +54,8 @@ def evaluate(
     metrics["elbo"] = metrics["reconstruction"] - metrics["kl"]
     if split.positions is not None:
         metrics |= recovery(model, split.values, split.positions, generator)
+    if split.directions is not None:
+        metrics["log_density"] = log_density_on_spheres(model, split, settings, generator)
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
@@ -80,6 +82,24 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
 def _pieces(total: int, size: int) -> Iterator[int]:
     for start in range(0, total, size):
         yield min(size, total - start)
+
+
+@torch.no_grad()
+def log_density_on_spheres(model, split: Split, settings: Settings, generator) -> float:
+    """Return the mean log density, in nats, of observations that are made of unit vectors.
+
+    An importance-weighted estimate like the log-likelihood, which a likelihood on R^D states per
+    volume and one on the sphere per area: this is per area for both, and a fair comparison.
+    """
+    samples = settings.importance_samples
+    size = max(1, settings.batch_size // samples)
+    parts = []
+    for batch in split.batches(size, generator):
+        weight, log_likelihood, draw = log_weights(model, batch, samples, generator)
+        likelihood = model.likelihood(draw.value)
+        on_spheres = likelihood.log_density_on_spheres(batch, split.directions)
+        parts.append(log_mean_exp(weight - log_likelihood + on_spheres))
+    return torch.cat(parts).double().mean().item()
 
 
 @torch.no_grad()

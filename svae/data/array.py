@@ -29,6 +29,8 @@ def load(
         ValueError: for a missing file or key, shapes that do not agree, values that are not
             finite, or values that the likelihood cannot have.
     """
+    if file is None:
+        raise ValueError("dataset.file=null: expected an .npz file")
     if likelihood not in _LIKELIHOODS:
         raise ValueError(f"dataset.likelihood={likelihood}: expected one of {_words(_LIKELIHOODS)}")
     arrays = _read(Path(file).expanduser())

@@ -17,13 +17,15 @@ class Split:
     `values` is (N, D): the observations themselves (float32) or, where `binary`, the probabilities
     of the pixels they are drawn from (float32 in [0, 1], or uint8 in units of 1/255). `labels` is
     (N,) int64 or None. `positions` (N, m) are the points of the sphere that the observations were
-    made from, where that is known.
+    made from, where that is known. `directions` is p where a row is made
+    of unit vectors of p numbers.
     """
 
     values: Tensor
     labels: Tensor | None = None
     binary: bool = False
     positions: Tensor | None = None
+    directions: int | None = None
 
     def __len__(self) -> int:
         return len(self.values)

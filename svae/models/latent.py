@@ -75,7 +75,7 @@ class _SphericalFamily:
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
         vectors, concentration = features.split((self.embedding, 1), -1)
-        return _Direction.apply(vectors), F.softplus(concentration.squeeze(-1) + self.shift) + 1
+        return Direction.apply(vectors), F.softplus(concentration.squeeze(-1) + self.shift) + 1
 
     def prior(self, like: Tensor) -> Distribution:
         return HypersphericalUniform(
@@ -86,7 +86,7 @@ class _SphericalFamily:
         return {"concentration_mean": posterior.concentration}
 
 
-class _Direction(Function):
+class Direction(Function):
     """v / |v|, and e1 without a gradient for v = 0: what a node gets that has no features.
 
     dx = (dv - x (x.dv)) / |v|.

@@ -1,11 +1,15 @@
 """Likelihoods p(x | z): distributions over observations, made from what a decoder returns."""
 
+import math
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from svae.distributions import DiagonalNormal
+from svae.distributions import DiagonalNormal, VonMisesFisher
+from svae.models.latent import Direction
 
 
 class BernoulliPixels(Distribution):
@@ -40,6 +44,37 @@ class Bernoulli(nn.Module):
         return BernoulliPixels(decoded, validate_args=False)
 
 
+class RealVectors(DiagonalNormal):
+    """Independent normal numbers, which may be seen as directions too."""
+
+    def log_density_on_spheres(self, value: Tensor, p: int) -> Tensor:
+        """Return the log density (...) of the directions of D / p vectors, in the spheres' areas.
+
+        Of each block y of p numbers only y / |y| is looked at, a projected normal variable (Mardia
+        and Jupp 2000, section 3.5.6): with x = y / |y|, a = x'S^-1 x, D = x'S^-1 mu / sqrt(a),
+
+            p(x) = N(mu; 0, S) a^(-p/2) exp(D^2/2) int_0^inf s^(p-1) exp(-(s - D)^2/2) ds.
+        """
+        blocks = (value.shape[-1] // p, p)
+        x, mu, sigma = (v.double().unflatten(-1, blocks) for v in (value, self.loc, self.scale))
+        a = (x / sigma).square().sum(-1)
+        D = (x * mu / sigma.square()).sum(-1) / a.sqrt()
+        residual = ((mu / sigma).square().sum(-1) - D * D) / 2
+        log_scale = sigma.log().sum(-1) + p / 2 * (a.log() + math.log(2 * math.pi))
+        return (_log_moment(p, D) - residual - log_scale).sum(-1).to(value.dtype)
+
+
+def _log_moment(p: int, D: Tensor) -> Tensor:
+    """Return log int_0^inf s^(p-1) exp(-(s - D)^2 / 2) ds, within 1e-9, by Gauss and Legendre."""
+    mode = (D + torch.sqrt(D * D + 4 * (p - 1))) / 2
+    low = (mode - 9).clamp(min=0)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes, weights = (torch.from_numpy(v).to(D) for v in ((nodes + 1) / 2, weights / 2))
+    s = low.unsqueeze(-1) + (mode + 9 - low).unsqueeze(-1) * nodes
+    log_terms = (p - 1) * s.log() - (s - D.unsqueeze(-1)).square() / 2 + weights.log()
+    return log_terms.logsumexp(-1) + (mode + 9 - low).log()
+
+
 class Gaussian(nn.Module):
     """Real observations: the decoder returns the mean; one learned deviation per feature."""
 
@@ -47,9 +82,55 @@ class Gaussian(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(features))
 
-    def forward(self, decoded: Tensor) -> DiagonalNormal:
+    def forward(self, decoded: Tensor) -> RealVectors:
         scale = self.log_scale.exp().expand_as(decoded)
-        return DiagonalNormal(decoded, scale, validate_args=False)
+        return RealVectors(decoded, scale, validate_args=False)
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+class UnitVectors(Distribution):
+    """K independent von Mises-Fisher vectors on S^{p-1}, one after another; event shape (K p,).
+
+    `natural` (..., K, p) is kappa mu of each, the natural parameter of the family.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, natural: Tensor):
+        concentration = torch.linalg.vector_norm(natural, dim=-1)
+        self.laws = VonMisesFisher(Direction.apply(natural), concentration, validate_args=False)
+        event = (natural.shape[-2] * natural.shape[-1],)
+        super().__init__(natural.shape[:-2], event, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.laws.mean.flatten(-2)
+
+    def sample(self, shape=()) -> Tensor:
+        with torch.no_grad():
+            return self.laws.draw(shape).value.flatten(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.laws.log_prob(value.unflatten(-1, self.laws.loc.shape[-2:])).sum(-1)
+
+    def log_density_on_spheres(self, value: Tensor, p: int) -> Tensor:
+        """Return log_prob: it is in the spheres' areas."""
+        return self.log_prob(value)
+
+
+class VonMisesFisherVectors(nn.Module):
+    """Observations made of unit vectors of p numbers: the decoder returns kappa mu of each."""
+
+    def __init__(self, p: int):
+        super().__init__()
+        self.p = p
+
+    def forward(self, decoded: Tensor) -> UnitVectors:
+        return UnitVectors(decoded.unflatten(-1, (-1, self.p)))
+
+
+LIKELIHOODS = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "vmf": VonMisesFisherVectors,  # a row is one unit vector
+    "von_mises": lambda features: VonMisesFisherVectors(2),  # a row is points of circles
+}

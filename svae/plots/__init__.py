@@ -9,6 +9,7 @@ import torch
 
 from svae.data.splits import DataSet
 from svae.plots.decoded import interpolations, reconstructions, samples, walk
+from svae.plots.directions import directions
 from svae.plots.latent import latent_space, spreads
 from svae.plots.recovery import recovered
 from svae.plots.sampler import sampler
@@ -30,6 +31,8 @@ def figures(
     truth = getattr(data.test, "positions", None)
     if truth is not None and truth.shape[-1] == model.latent.embedding:
         drawings["recovery"] = partial(recovered, folder / "latents.npz")
+    if getattr(data.test, "directions", None) is not None:
+        drawings["directions"] = partial(directions, model, data, generator)
     if data.is_graph:
         drawings["links"] = partial(link_curves, folder / "latents.npz")
     if data.image_shape:

@@ -1,0 +1,149 @@
+"""Directions: observations that are unit vectors or angles, generated or from a CSV file."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from svae.data.splits import DataSet, Split
+
+_TOLERANCE = 0.01  # of the length of a unit vector: files are rounded
+
+
+def load(
+    file: str | None = None,
+    unit: str | None = None,
+    likelihood: str = "vmf",
+    columns: int = 8,
+    observations: int = 7000,
+    seed: int = 0,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+) -> DataSet:
+    """Read directions from a CSV file (see `read`), or without a file generate some (see `winds`).
+
+    With `likelihood="vmf"` each unit vector has a von Mises-Fisher law; "gaussian" treats the same
+    numbers as any others, for comparison. The last rows test, those before them validate.
+
+    Raises:
+        ValueError: for what cannot be read or is no direction, with file, line and column.
+    """
+    if likelihood not in ("vmf", "gaussian"):
+        raise ValueError(f"dataset.likelihood={likelihood}: expected one of vmf, gaussian")
+    labels = positions = None
+    if file is None:
+        vectors, positions = winds(columns, observations, seed)
+    else:
+        vectors, labels = read(Path(file).expanduser(), unit)
+    count, size = len(vectors), vectors.shape[-1]
+    test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
+    if not 0 < test < held_out < count:
+        raise ValueError(
+            f"dataset.validation_fraction={validation_fraction}, dataset.test_fraction="
+            f"{test_fraction}: leave a split of {count} directions empty"
+        )
+    arrays = {
+        "values": vectors.reshape(count, -1).astype(np.float32),
+        "labels": labels,
+        "positions": positions,
+    }
+    tensors = {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
+    cuts = {
+        "train": slice(0, count - held_out),
+        "validation": slice(count - held_out, count - test),
+        "test": slice(count - test, count),
+    }
+    splits = {
+        name: Split(**{key: t[cut] for key, t in tensors.items()}, directions=size)
+        for name, cut in cuts.items()
+    }
+    circles = "von_mises" if size == 2 else "vmf"
+    return DataSet(**splits, likelihood=circles if likelihood == "vmf" else likelihood)
+
+
+def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Generate wind directions (N, columns, 2) at some stations, and the weather (N, 2) behind.
+
+    At station k: a_k + s_k t + b_k sin(t + c_k), s_k = 1 or -1, b_k up to 1, in radians, with von
+    Mises noise of a concentration between 2 and 50; the weather t is uniform on the circle.
+    """
+    random = np.random.default_rng(seed)
+    shift, phase = random.uniform(-np.pi, np.pi, (2, columns))
+    turn, bend = random.choice([-1, 1], columns), random.uniform(0, 1, columns)
+    concentration = np.geomspace(2, 50, columns)
+    weather = random.uniform(-np.pi, np.pi, (observations, 1))
+    angle = shift + turn * weather + bend * np.sin(weather + phase)
+    angle += random.vonmises(0, concentration, angle.shape)
+    return _on_circles(angle), _on_circles(weather)[:, 0].astype(np.float32)
+
+
+def read(path: Path, unit: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,).
+
+    A line of the file is an observation: with `unit` degrees or radians K angles, each of which
+    becomes a point (cos, sin) of the circle, so p = 2; with `unit` vectors the coordinates of one
+    unit vector, K = 1. The first line may hold names.
+
+    Raises:
+        ValueError: with the line and the column.
+    """
+    if unit not in ("degrees", "radians", "vectors"):
+        shown = "null" if unit is None else unit
+        raise ValueError(
+            f"dataset.unit={shown}: expected one of degrees, radians, vectors with dataset.file"
+        )
+    names, rows = _table(path)
+    numbers = np.array([_numbers(path, line, row, names) for line, row in rows])
+    labels = None
+    if "label" in names:
+        column = names.index("label")
+        labels = np.unique(numbers[:, column], return_inverse=True)[1].astype(np.int64)
+        numbers = np.delete(numbers, column, 1)
+    if unit != "vectors":
+        return _on_circles(np.deg2rad(numbers) if unit == "degrees" else numbers), labels
+    lengths = np.linalg.norm(numbers, axis=1)
+    wrong = np.flatnonzero(np.abs(lengths - 1) > _TOLERANCE)
+    if numbers.shape[1] < 2 or len(wrong):
+        line, length = (rows[wrong[0]][0], lengths[wrong[0]]) if len(wrong) else (1, lengths[0])
+        raise ValueError(
+            f"{path}, line {line}: expected a unit vector of two numbers or more, got "
+            f"{numbers.shape[1]} of length {length:.6g}"
+        )
+    return (numbers / lengths[:, None])[:, None], labels
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of the columns (numbers where there are none), and numbered lines."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(i, row) for i, row in enumerate(csv.reader(file), 1) if any(row)]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ValueError(f"dataset.file={path}: expected a readable CSV file ({error})") from None
+    names = [str(i + 1) for i in range(len(rows[0][1]))] if rows else []
+    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+        names = [cell.strip() for cell in rows.pop(0)[1]]
+    if not rows or names == ["label"]:
+        raise ValueError(f"dataset.file={path}: expected lines of numbers, found none")
+    return names, rows
+
+
+def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
+    if len(row) != len(names):
+        raise ValueError(f"{path}, line {line}: expected {len(names)} columns, got {len(row)}")
+    for name, cell in zip(names, row, strict=True):
+        if not _is_number(cell):
+            raise ValueError(f"{path}, line {line}, column {name}: expected a number, got {cell!r}")
+    return [float(cell) for cell in row]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _on_circles(angles: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(angles), np.sin(angles)], -1)
