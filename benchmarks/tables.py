@@ -20,6 +20,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from svae.files import write_text
+from svae.naming import model_name
 from svae.record import CONF, saved_config
 from svae.run import FINISHED, read_status
 from svae.settings import flatten
@@ -27,7 +28,6 @@ from svae.settings import flatten
 ROOT = Path(__file__).parent.parent
 ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"
 PUBLISHED = CONF / "experiment" / "published.csv"
-MODELS = {"NormalFamily": "normal", "VonMisesFisherFamily": "vmf"}
 DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
@@ -75,8 +75,8 @@ def finished(folder: Path) -> Iterator[Row]:
         run = status.parent
         if read_status(run)["state"] != FINISHED:
             continue
-        config = flatten(OmegaConf.to_container(saved_config(run), resolve=True))
-        if difference := _foreign(config):
+        config = OmegaConf.to_container(saved_config(run), resolve=True)
+        if difference := _foreign(flatten(config)):
             print(f"{run}: left out, {difference}", file=sys.stderr)
         else:
             yield _row(config, json.loads((run / "results.json").read_text()))
@@ -99,14 +99,10 @@ def _foreign(config: dict) -> str | None:
 
 
 def _row(config: dict, results: dict) -> Row:
-    family = config["model._target_"].rsplit(".", 1)[-1]
-    about = {
-        "model": MODELS.get(family, family),
-        "isotropic": config.get("model.isotropic", ""),
-        "gradient": config.get("model.gradient", ""),
-        "initial_concentration": config.get("model.initial_concentration", ""),
-        **{key: config[key] for key in ("latent_dim", "seed")},
-    }
+    options = ("isotropic", "gradient", "initial_concentration")
+    about = {name: config["model"].get(name, "") for name in options}
+    about |= {name: config[name] for name in ("latent_dim", "seed")}
+    about["model"] = model_name(config)
     numbers = {k: v for k, v in results.items() if k.startswith("test/") or k in _ABOUT}
     numbers["seconds"] = round(results["seconds"], 1)
     return {name: str(value) for name, value in (about | numbers).items()}
@@ -117,7 +113,8 @@ def _identity(row: Row) -> tuple[str, ...]:
 
 
 def _order(row: Row) -> list:
-    return [int(v) if (v := row[name]).isdecimal() else v for name in IDENTITY]
+    numbers = ("latent_dim", "seed")
+    return [int(row[name]) if name in numbers else row[name] for name in IDENTITY]
 
 
 def read(file: Path) -> list[Row]:

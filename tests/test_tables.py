@@ -90,6 +90,7 @@ def test_runs_of_another_protocol_are_left_out(tmp_path, capsys, override, words
 
 def test_runs_that_differ_in_what_is_studied_are_kept(tmp_path):
     changes = ("model=normal model.isotropic=true", "model.initial_concentration=m threads=1")
+    changes += ("model.initial_concentration=30",)
     changes += ("sampler.gradient=pathwise logger.mode=offline plots=false device=cpu", "")
     for number, change in enumerate(changes):
         _run(tmp_path / "sweep" / str(number), *change.split())
@@ -97,6 +98,7 @@ def test_runs_that_differ_in_what_is_studied_are_kept(tmp_path):
     assert [tuple(row[name] for name in tables.IDENTITY[1:5]) for row in rows] == [
         ("True", "10", "", ""),
         ("", "10", "implicit", tables.START),
+        ("", "10", "implicit", "30"),
         ("", "10", "implicit", "m"),
         ("", "10", "pathwise", tables.START),
     ]
