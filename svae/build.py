@@ -2,12 +2,14 @@
 
 import inspect
 import logging
+import os
 from pathlib import Path
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from svae import checkpoint, evaluate, train
@@ -24,11 +26,17 @@ def device(config: DictConfig, turn: int = 0) -> torch.device:
     Raises:
         ValueError: when the machine has no such device.
     """
-    name = config.device
+    return _device(config.device, turn)
+
+
+def _device(name: str, turn: int = 0) -> torch.device:
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device(f"cuda:{turn % available}" if available else "cpu")
-    chosen = torch.device(name)
+    try:
+        chosen = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device={name}: expected auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= available:
         found = f"{available} CUDA device(s)" if available else "no CUDA device"
         raise ValueError(f"device={name}: this machine has {found}; use device=cpu or device=auto")
@@ -49,23 +57,45 @@ def model(config: DictConfig, features: int, likelihood: str) -> nn.Module:
 
     Its parameters are drawn from the stream (seed, "parameters").
     """
+    half = config.precision == "bf16"
     latent = _instantiate(config.model, "model", latent_dim=config.latent_dim)
-    arguments = {"features": features, "latent": latent, "likelihood": likelihood}
+    arguments = {"features": features, "latent": latent, "likelihood": likelihood, "half": half}
+    if config.network._target_.startswith("svae."):
+        with torch.device("meta"):
+            _check_size(_instantiate(config.network, "network", **arguments))
     with seeded("cpu", config.seed, "parameters"):
-        half = config.precision == "bf16"
-        return _instantiate(config.network, "network", **arguments, half=half)
+        return _instantiate(config.network, "network", **arguments)
+
+
+def _check_size(model: nn.Module) -> None:
+    """Refuse a model that cannot be trained here; without it, the system would end the process."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    # the parameters, their gradients and Adam's two moments
+    needed = 4 * 4 * count
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ValueError(
+            f"network: {count} parameters need {needed / 2**30:.0f} GiB of memory to be trained, "
+            f"this machine has {memory / 2**30:.0f}; expected a smaller network.hidden or "
+            "latent_dim"
+        )
 
 
 def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     folder = Path(run_folder).expanduser()
+    where = _device(device)
     config = saved_config(folder)
     path = folder / "checkpoints" / "best.pt"
-    state = checkpoint.load(path, device)
+    state = checkpoint.load(path, where)
     checkpoint.check_best(state, path)
-    network = model(config, state["features"], state["likelihood"])
+    try:
+        network = model(config, state["features"], state["likelihood"])
+    except OmegaConfBaseException as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{folder / 'config.yaml'}: expected a run's ({reason})") from None
     checkpoint.restore_model(state, network, path)
-    return network.to(device).eval(), config
+    return network.to(where).eval(), config
 
 
 def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -103,17 +133,31 @@ def _instantiate(node: DictConfig, name: str, **arguments):
     try:
         return instantiate(node, **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):
-            raise ValueError(str(error.__cause__)) from error
-        raise
+        cause = error.__cause__ or error
+        if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
+            raise ValueError(f"{name}: does not fit in memory ({_first_line(cause)})") from error
+        raise ValueError(_first_line(cause)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _target(node: DictConfig, name: str):
+    """Return the class or function that `node._target_` names; loading it may run a person's code.
+
+    Raises:
+        ValueError: when there is none, or its module cannot be imported.
+    """
     logger = logging.getLogger("hydra.utils")  # it prints what is told below in one sentence
     logger.disabled = True
     try:
-        return get_object(node._target_)
-    except (ImportError, ValueError):
-        raise ValueError(f"{name}._target_={node._target_}: cannot be found") from None
+        target = get_object(node._target_)
+        inspect.signature(target)
+    except Exception as error:  # a module of a person's own may raise anything
+        cause = error.__cause__ or error
+        reason = f"{type(cause).__name__}: {_first_line(cause)}"
+        raise ValueError(f"{name}._target_={node._target_}: cannot be found ({reason})") from None
     finally:
         logger.disabled = False
+    return target

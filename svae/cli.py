@@ -8,16 +8,16 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from svae import compose, job, signals
-from svae.compose import Refused
 from svae.job import Failed
 from svae.record import CONF
+from svae.refusals import HYDRA_ERRORS, Refused, one_line, sentence
 from svae.signals import Interrupted
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     try:
         parser = get_args_parser()
         parser.prog = "svae-train"
+        parser.error = _refuse
         code = _dispatch(parser.parse_intermixed_args())
     except Refused as refusal:
         code = _say(str(refusal), 2)
@@ -42,8 +43,8 @@ def main() -> None:
         code = _say(interrupted.text, interrupted.code)
     except BrokenPipeError:  # the reader of a help text, such as `head`, has gone
         code = 0
-    except compose.HYDRA_ERRORS as error:
-        code = _say(compose.sentence(error), 2)
+    except HYDRA_ERRORS as error:
+        code = _say(sentence(error), 2)
     _let_go(sys.stdout)
     _let_go(sys.stderr)
     sys.exit(code)
@@ -55,6 +56,10 @@ def _let_go(stream: TextIO) -> None:
         stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _refuse(text: str) -> NoReturn:
+    raise Refused(text)
 
 
 def _say(text: str, code: int) -> int:
@@ -69,12 +74,22 @@ def _dispatch(args: Namespace) -> int:
     if args.config_path is not None:
         raise Refused("--config-path: not supported, add a folder of your own with --config-dir")
     if compose.is_question(args):
-        _hydra(sys.argv[1:], _unreachable)
-        return 0
+        return _answer()
     plan = compose.plan(args)
     if plan.is_sweep:
         return _sweep(args, plan)
     _single(plan)
+    return 0
+
+
+def _answer() -> int:
+    """Let Hydra answer a question: help, the configuration, completion."""
+    try:
+        _hydra(sys.argv[1:], _unreachable)
+    except ValueError as error:
+        if isinstance(error, HYDRA_ERRORS):
+            raise
+        raise Refused(one_line(error)) from error
     return 0
 
 
@@ -115,8 +130,8 @@ def _sweep(args: Namespace, plan: compose.Plan) -> int:
     except Interrupted as interrupted:
         text = f"{interrupted.text}; continue with: {again}"
         raise Interrupted(interrupted.code, text) from None
-    except compose.HYDRA_ERRORS as error:
-        trouble = compose.sentence(error)
+    except HYDRA_ERRORS as error:
+        trouble = sentence(error)
     except Exception as error:  # of the launcher or the sweeper, such as a worker that was killed
-        trouble = f"the sweep stopped: {type(error).__name__}: {compose.one_line(error)}"
+        trouble = f"the sweep stopped: {type(error).__name__}: {one_line(error)}"
     return overview.close(plan.folder, plan.jobs, trouble, again)

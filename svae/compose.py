@@ -6,34 +6,36 @@ import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue
 
 from svae import settings, sweep
 from svae.record import CONF, saved_config, saved_overrides
+from svae.refusals import HYDRA_ERRORS, Refused, one_line, tell_file
 
-HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 # what may differ from the saved run, by prefix
-_RESUME = (
-    "trainer.max_epochs",
-    "trainer.patience",
-    "trainer.on_nan",
-    "device",
-    "evaluation.",
-    "logger.",
-)
-_EVALUATE = ("device", "threads", "evaluation.", "plots")
-_CHECKED_JOBS = 64  # of a sweep; beyond, every value is checked once instead of every combination
-
-
-class Refused(Exception):
-    """What was typed cannot be done; the text is one sentence that says what was expected."""
+_CHANGEABLE = {
+    "resume": (
+        "trainer.max_epochs",
+        "trainer.patience",
+        "trainer.on_nan",
+        "device",
+        "evaluation.",
+        "logger.",
+    ),
+    "evaluate": ("device", "threads", "evaluation.", "plots"),
+}
+_NUMBER = r"[\w.]+=-?[0-9][0-9.e+-]*"
+_CHECKED_JOBS = 256  # of a sweep; beyond, every value is checked once instead of every combination
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,17 @@ def plan(args: Namespace) -> Plan:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
     typed = _values(args.overrides)
-    if "resume" in typed and "evaluate" in typed:
+    asked = [name for name in ("resume", "evaluate") if typed.get(name) is not None]
+    if len(asked) == 2:
         raise Refused("resume and evaluate: give one of the two")
-    for name, allowed in (("resume", _RESUME), ("evaluate", _EVALUATE)):
-        if typed.get(name) not in (None, "null"):
-            if args.multirun:
-                raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
-            return _reopen(args, name, Path(typed[name]).expanduser(), allowed)
-    return _start(args)
+    if not asked:
+        return _start(args)
+    (name,) = asked
+    if args.multirun:
+        raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
+    if not isinstance(typed[name], str) or not typed[name]:
+        raise Refused(f"{name}={typed[name]}: expected a run folder")
+    return _reopen(args, name, Path(typed[name]).expanduser(), _CHANGEABLE[name])
 
 
 def _start(args: Namespace) -> Plan:
@@ -79,10 +84,10 @@ def _start(args: Namespace) -> Plan:
     if not args.multirun:
         config = _checked(args, args.overrides, strict=True)
         if config.hydra.mode is None or config.hydra.mode.name == "RUN":
-            folder = Path(config.hydra.run.dir).absolute()
+            folder = _folder(config, "run")
             return Plan([*flags, *args.overrides], folder, flags=flags)
     config, jobs = _check_sweep(args)
-    folder = Path(config.hydra.sweep.dir).absolute()
+    folder = _folder(config, "sweep")
     try:
         if "hydra.sweep.dir" not in _values(args.overrides):
             folder = _unused(folder)
@@ -112,10 +117,17 @@ def _check_begun(args: Namespace, jobs: list[list[str]], folder: Path) -> None:
         config = _checked(args, [*job, *numbered], strict=False)
         path = folder / config.hydra.sweep.subdir
         try:
-            if sweep.state_of(path) and (found := sweep.mismatch(path, _task(config))):
+            if sweep.state_of(path) and (found := sweep.mismatch(path, portable(config, job)[0])):
                 raise Refused(found)
         except ValueError as error:
             raise Refused(str(error)) from error
+
+
+def _folder(config: DictConfig, mode: str) -> Path:
+    text = config.hydra[mode].dir
+    if not isinstance(text, str) or not text:
+        raise Refused(f"hydra.{mode}.dir={text}: expected a folder")
+    return Path(text).expanduser().absolute()
 
 
 def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
@@ -150,27 +162,66 @@ def _check_sweep(args: Namespace) -> tuple[DictConfig, list[list[str]] | None]:
 
     They are the overrides of each job by its number; None in a search, which chooses as it goes.
     """
-    parsed = OverridesParser.create().parse_overrides(args.overrides)
+    parser = OverridesParser.create(_config_loader(args))
+    parsed = parser.parse_overrides(args.overrides)
     fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
     base = _compose(args, fixed)
     params = base.hydra.sweeper.get("params") or {}
     lines = [f"{key}={value}" for key, value in params.items()]
-    swept = [*OverridesParser.create().parse_overrides(lines), *parsed]
+    swept = [*parser.parse_overrides(lines), *parsed]
+    searches = base.hydra.runtime.choices["hydra/sweeper"] != "basic"
+    unused = _check_jobs(args, fixed, _combinations(_choices(swept, searches)))
+    if all(unused):
+        raise Refused(_no_sampler(unused[0]))
+    if any(unused):
+        print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
+    if searches:
+        return base, None
+    return base, BasicSweeper.split_arguments(swept, max_batch_size=None)[0]
+
+
+def _choices(swept: list[Override], searches: bool) -> list[list[str]]:
+    """Return the values of each key that is swept, as overrides."""
     choices = {}
     for o in swept:
         key = o.get_key_element()
         choices.pop(key, None)  # what is typed replaces what a preset sweeps
         if o.is_sweep_override() and o.is_discrete_sweep():
             choices[key] = [f"{key}={value}" for value in o.sweep_string_iterator()]
-    jobs = [[*fixed, *job] for job in _combinations(list(choices.values()))]
-    unused = [_unused_sampler(_checked(args, job, strict=False), job) for job in jobs]
-    if all(unused):
-        raise Refused(_no_sampler(unused[0]))
-    if any(unused):
-        print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
-    if base.hydra.runtime.choices["hydra/sweeper"] != "basic":
-        return base, None
-    return base, BasicSweeper.split_arguments(swept, max_batch_size=None)[0]
+            if not choices[key]:
+                raise Refused(f"{o.input_line}: no value, expected at least one")
+        elif o.is_sweep_override() and not searches:
+            raise Refused(
+                f"{o.input_line}: an interval needs a sweeper that draws from it, expected values "
+                "such as a,b or range(1,5)"
+            )
+    return list(choices.values())
+
+
+def _check_jobs(args: Namespace, fixed: list[str], jobs: list[tuple[str, ...]]) -> list[list[str]]:
+    """Check every job; return for each the overrides of a sampler that its model does not use.
+
+    Composing is slow, so that jobs that differ in plain numbers share one composition.
+    """
+    composed, unused = {}, []
+    for job in jobs:
+        numbers = [line for line in job if re.fullmatch(_NUMBER, line)]
+        others = tuple(line for line in job if line not in numbers)
+        if others not in composed:
+            composed[others] = _checked(args, [*fixed, *job], strict=False)
+        else:
+            config = _task(composed[others])
+            for override in OverridesParser.create().parse_overrides(numbers):
+                OmegaConf.update(config, override.key_or_group, override.value())
+            _check(config)
+        unused.append(_unused_sampler(composed[others], [*fixed, *job]))
+    return unused
+
+
+def _config_loader(args: Namespace):
+    """Return what knows the options of each group, for sweeps such as model=glob(*)."""
+    with _initialized(args):
+        return GlobalHydra.instance().config_loader()
 
 
 def _combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:
@@ -189,36 +240,62 @@ def _combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:
 def _checked(args: Namespace, overrides: list[str], *, strict: bool) -> DictConfig:
     config = _compose(args, overrides)
     HydraConfig.instance().set_config(config)
+    _check(_task(config))
+    if strict and (unused := _unused_sampler(config, overrides)):
+        raise Refused(_no_sampler(unused))
+    return config
+
+
+def _check(config: DictConfig) -> None:
+    """Check the values of a composed configuration, and that a file of data is there."""
     try:
-        plain = OmegaConf.to_container(_task(config), resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         settings.check(plain)
+        file = plain["dataset"].get("file")
+        if isinstance(file, str) and not Path(file).expanduser().is_file():
+            raise ValueError(f"dataset.file={file}: expected a readable .npz file, found none")
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
     except ValueError as error:
         if isinstance(error, HYDRA_ERRORS):
             raise
         raise Refused(one_line(error)) from error
-    if strict and (unused := _unused_sampler(config, overrides)):
-        raise Refused(_no_sampler(unused))
-    return config
 
 
 def _compose(args: Namespace, overrides: list[str]) -> DictConfig:
-    extra = []
-    if args.config_dir is not None:
-        folder = Path(args.config_dir).absolute()
-        if not folder.is_dir():
-            raise Refused(f"--config-dir {args.config_dir}: expected a folder")
-        extra = [f"hydra.searchpath=[{_quote(f'file://{folder}')}]"]
-    with hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3"):
-        name = args.config_name or "config"
+    with _initialized(args):
         try:
-            return hydra.compose(name, [*extra, *overrides], return_hydra_config=True)
-        except (ValueError, TypeError, AssertionError) as error:
+            name = args.config_name or "config"
+            lines = [*_search_path(args), *overrides]
+            return hydra.compose(name, lines, return_hydra_config=True)
+        except yaml.YAMLError as error:
+            raise Refused(tell_file(error, args.config_dir)) from error
+        except (ValueError, TypeError, AssertionError, AttributeError) as error:
             if isinstance(error, HYDRA_ERRORS):
                 raise
-            # Hydra tells some wrong overrides, such as model=null, without its own error type
-            raise Refused(f"{' '.join(overrides)}: {one_line(error)}") from error
+            raise Refused(_untold(overrides, args, error)) from error
+
+
+def _initialized(args: Namespace):
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise Refused(f"--config-dir {args.config_dir}: expected a folder")
+    return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
+
+
+def _search_path(args: Namespace) -> list[str]:
+    if args.config_dir is None:
+        return []
+    return [f"hydra.searchpath=[{_quote(f'file://{Path(args.config_dir).absolute()}')}]"]
+
+
+def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
+    """Return a sentence for what Hydra tells without an error type of its own."""
+    for line in overrides:
+        key, _, value = line.partition("=")
+        if key in settings.GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
+            return f"{line}: expected the name of a choice, as --help lists them"
+    where = f"--config-dir {args.config_dir}: " if args.config_dir else ""
+    return f"{where}{' '.join(overrides)}: {one_line(error)}"
 
 
 def _task(config: DictConfig) -> DictConfig:
@@ -241,10 +318,14 @@ def _no_sampler(overrides: list[str]) -> str:
     return f"{overrides[0]}: this model has no sampler, only model=vmf has one"
 
 
-def _values(overrides: list[str]) -> dict[str, str]:
-    """Return {key: value} of overrides of the form key=value, unquoted."""
-    pairs = [line.split("=", 1) for line in overrides if "=" in line]
-    return {key.lstrip("+~"): value.strip("'\"") for key, value in pairs}
+def _values(overrides: list[str]) -> dict[str, Any]:
+    """Return {key: value} of the overrides of the form key=value."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return {o.get_key_element().lstrip("+~"): _value(o) for o in parsed}
+
+
+def _value(override: Override) -> Any:
+    return override.input_line if override.is_sweep_override() else override.value()
 
 
 def _key(line: str) -> str:
@@ -270,6 +351,22 @@ def _unused(folder: Path) -> Path:
     raise AssertionError
 
 
+def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+    """Return both with the paths of data made absolute, so that any folder can resume the run.
+
+    Those that reach the environment stay as they are.
+    """
+    config, moved = _task(config), {}
+    typed = [_key(line) for line in overrides]
+    for name in ("file", "root"):
+        path = OmegaConf.to_container(config.dataset, resolve=False).get(name)
+        if f"dataset.{name}" in typed and isinstance(path, str) and "${" not in path:
+            path = Path(path).expanduser().absolute()
+            moved[f"dataset.{name}"] = quoted(f"dataset.{name}", path)
+            config.dataset[name] = str(path)
+    return config, [moved.get(_key(line), line) for line in overrides]
+
+
 def quoted(key: str, path: Path) -> str:
     """Return the override key=path for any path; quoted where Hydra needs it."""
     plain = re.fullmatch(r"[\w./-]+", str(path), re.ASCII)
@@ -281,28 +378,3 @@ def _quote(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def one_line(error: Exception) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).split())
-
-
-def sentence(error: Exception) -> str:
-    """Turn an error of Hydra or OmegaConf into one sentence with the nearest right word."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        expected = ", ".join(error.options)
-        return f"{group}={name}: expected one of {expected}{settings.hint(name, error.options)}"
-    text = str(error)
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read, expected key=value ({one_line(text)})"
-    if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
-        key = found.group(1)
-        return f"{key}: no such key{settings.hint_of_key(key)}"
-    if found := re.search(r"Interpolation key '([^']+)' not found", text):
-        return f"{error.full_key}: needs {found.group(1)}, which the chosen groups do not have"
-    if "Ambiguous value for argument" in text:
-        line = text.split("'")[1]
-        return f"{line}: several values are a sweep, which needs --multirun (-m)"
-    return one_line(error)

@@ -15,8 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from svae import compose, signals, sweep
-from svae.compose import Plan, Refused
+from svae.compose import Plan
 from svae.failures import advise, explain
+from svae.refusals import Refused, one_line
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.signals import Interrupted
 
@@ -41,9 +42,9 @@ def single(config: DictConfig, plan: Plan) -> float | None:
         if plan.reopens:
             folder = RunFolder.reopen(plan.folder)
         else:
-            folder = RunFolder.claim(plan.folder, config, _overrides())
+            folder = RunFolder.claim(plan.folder, *_asked(config))
     except ValueError as error:
-        raise Refused(compose.one_line(error)) from error
+        raise Refused(one_line(error)) from error
     except OSError as error:
         raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
     with folder:
@@ -82,7 +83,7 @@ def _job(config: DictConfig, path: Path, number: int) -> float:
     from svae import experiment
 
     searches = HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
-    folder, state = sweep.claim(path, config, _overrides(), searches)
+    folder, state = sweep.claim(path, *_asked(config), searches)
     if state in (FINISHED, RUNNING):
         return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
     with folder:
@@ -100,9 +101,11 @@ def _job(config: DictConfig, path: Path, number: int) -> float:
             raise Failed(str(refusal)) from refusal
 
 
-def _overrides() -> list[str]:
-    # unresolved: what was typed, without the secrets that it may point to
-    return OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+def _asked(config: DictConfig) -> tuple[DictConfig, list[str]]:
+    """Return what the folder is to say was asked: the configuration, and what was typed."""
+    # unresolved: without the secrets that it may point to
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return compose.portable(config, overrides)
 
 
 def _evaluate_again(prepared, folder: RunFolder) -> None:
@@ -111,7 +114,7 @@ def _evaluate_again(prepared, folder: RunFolder) -> None:
     try:
         experiment.evaluate_again(prepared, folder)
     except ValueError as error:
-        raise Refused(compose.one_line(error)) from error
+        raise Refused(one_line(error)) from error
     except Exception as error:
         log.exception("the evaluation failed")
         raise Failed(explain(error)) from error
@@ -126,7 +129,7 @@ def _guarded(folder: RunFolder, work: Callable[[], float], flags: tuple[str, ...
     try:
         return work()
     except Unusable as error:
-        raise Refused(compose.one_line(error)) from error
+        raise Refused(one_line(error)) from error
     except Interrupted as interrupted:
         with contextlib.suppress(OSError):
             folder.status(INTERRUPTED)

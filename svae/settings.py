@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+_LARGEST = 2**31 - 1  # of a count: sums and products of them fit in 64 bits
+
 
 @dataclass(frozen=True)
 class Accepts:
@@ -18,7 +20,10 @@ class Accepts:
 
 
 def _whole(least: int) -> Accepts:
-    return Accepts(f"a whole number from {least} up", lambda v: _is_int(v) and v >= least)
+    return Accepts(
+        f"a whole number from {least} up to {_LARGEST}",
+        lambda v: _is_int(v) and least <= v <= _LARGEST,
+    )
 
 
 def _real(phrase: str, test: Callable[[float], bool]) -> Accepts:
@@ -66,9 +71,11 @@ _DEVICE = Accepts(
     ("auto", "cpu", "cuda", "cuda:0"),
 )
 
+_SEED = Accepts("a whole number from 0 up", lambda v: _is_int(v) and v >= 0)
+
 KEYS: dict[str, Accepts] = {
     "latent_dim": _whole(1),
-    "seed": _whole(0),
+    "seed": _SEED,
     "device": _DEVICE,
     "precision": _one_of("float32", "bf16"),
     "threads": _or_null(
@@ -110,8 +117,8 @@ KEYS: dict[str, Accepts] = {
     "dataset.validation_fraction": _FRACTION,
     "dataset.test_fraction": _FRACTION,
     "dataset.name": _TEXT,
-    "dataset.split_seed": _whole(0),
-    "dataset.seed": _whole(0),
+    "dataset.split_seed": _SEED,
+    "dataset.seed": _SEED,
     "dataset.negatives": _one_of("all", "sampled"),
     "dataset.nodes": _whole(2),
     "dataset.edges": _whole(1),
@@ -136,9 +143,15 @@ _NEEDED = ("model", "sampler", "network", "trainer", "dataset", "logger", "evalu
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
 _BUILT = ("model.", "network.", "dataset.")
 _REQUIRED = {key for key in KEYS if not key.startswith(_BUILT)}
+_BY_DATASET = ("network", "trainer", "evaluation")
 # what only a data set of vectors, or only a graph, has a use for
 _OF_VECTORS = {"trainer.batch_size", "evaluation.importance_samples", "evaluation.batch_size"}
 _OF_GRAPHS = {"trainer.negatives", "evaluation.samples"}
+# the network for vectors, that for graphs
+_NETWORKS = (
+    ("svae.models.dense.AutoEncoder", "mlp"),
+    ("svae.models.graph.GraphAutoEncoder", "gcn"),
+)
 _OBJECTIVES_OF_GRAPHS = ("val/auc", "val/average_precision")
 
 
@@ -155,6 +168,10 @@ def check(config: dict) -> None:
     for key, value in flat.items():
         _check_value(key, value)
     _check_kind(flat)
+    if flat.get("model.sampler") == "inversion" and flat["latent_dim"] != 2:
+        raise ValueError(
+            f"sampler=inversion: exists for latent_dim=2 only, got {flat['latent_dim']}"
+        )
     if flat["sampler.name"] == "inversion" and flat["sampler.gradient"] == "corrected":
         raise ValueError(
             "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
@@ -164,6 +181,8 @@ def check(config: dict) -> None:
 
 def _check_value(key: str, value: Any) -> None:
     accepts = KEYS.get(key)
+    if key.endswith("._target_") and not (isinstance(value, str) and "." in value):
+        raise ValueError(f"{key}={_shown(value)}: expected the dotted name of a class or function")
     if accepts is None:
         if key.startswith(_BUILT):
             return
@@ -176,7 +195,9 @@ def _check_value(key: str, value: Any) -> None:
 def hint_of_key(key: str) -> str:
     """Return what helps after "no such key": the nearest key or group, or nothing."""
     if key in KEYS:
-        return " for this model, dataset, network, trainer and evaluation"
+        group = key.split(".")[0]
+        chosen = ", which the dataset chooses" if group in _BY_DATASET else ""
+        return f" for this {group}{chosen}"
     return hint(key, KEYS if "." in key else (*KEYS, *GROUPS))
 
 
@@ -187,6 +208,12 @@ def _check_kind(flat: dict) -> None:
         raise ValueError(
             f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
             "evaluation belong together, and dataset=NAME alone chooses them"
+        )
+    other, name = _NETWORKS[not of_graphs]
+    if flat.get("network._target_") == other:
+        kind = "a graph" if of_graphs else "no graph"
+        raise ValueError(
+            f"network={name}: does not fit a dataset that is {kind}; the dataset alone chooses one"
         )
     unused = _OF_VECTORS if of_graphs else _OF_GRAPHS
     if missing := sorted(_REQUIRED - unused - flat.keys()):

@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "svae"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # outside package -> the rooms that may import it
 ONLY_IN = {
-    "hydra": {"cli", "compose", "job", "build"},
+    "hydra": {"cli", "compose", "refusals", "job", "build"},
     "omegaconf": {
         "cli",
         "compose",
+        "refusals",
         "job",
         "sweep",
         "build",
@@ -56,7 +57,8 @@ MAY_IMPORT = {
     "settings": set(),
     "naming": {"record"},
     "sweep": {"settings", "record", "run"},
-    "compose": {"settings", "record", "sweep"},
+    "refusals": {"settings"},
+    "compose": {"settings", "record", "refusals", "sweep"},
 }
 
 

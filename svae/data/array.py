@@ -1,5 +1,6 @@
 """A person's own images or vectors, from one .npz file."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from svae.data.splits import DataSet, Split
 
 _SPLITS = ("train", "validation", "test")
+_LARGEST = np.finfo(np.float32).max
 _LIKELIHOODS = ("auto", "bernoulli", "gaussian")
 
 
@@ -49,10 +51,13 @@ def _words(names) -> str:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            _check_size(sum(entry.file_size for entry in archive.infolist()))
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"dataset.file={path}: expected a readable .npz file ({error})") from None
+    except Exception as error:  # a damaged file fails in every way: struct.error, EOFError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"dataset.file={path}: expected a readable .npz file ({reason})") from None
     known = {*_SPLITS, *(f"{name}_labels" for name in _SPLITS)}
     if unknown := sorted(set(arrays) - known):
         raise ValueError(f"{path}: unknown key {unknown[0]}, expected {_words(sorted(known))}")
@@ -60,7 +65,19 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: expected the key train, found {_words(arrays) or 'none'}")
     for key, array in arrays.items():
         _check(f"{path}: {key}", array, is_labels=key.endswith("_labels"))
+        split = key.removesuffix("_labels")
+        if split not in arrays:
+            raise ValueError(f"{path}: {key} without {split}")
+        if len(array) != len(arrays[split]):
+            raise ValueError(f"{path}: {key}: {len(array)} labels for {len(arrays[split])} rows")
     return arrays
+
+
+def _check_size(size: int) -> None:
+    """Refuse a file of a few bytes that is packed from more than fits in memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise ValueError(f"{size} bytes unpacked, and this machine has {memory} of memory")
 
 
 def _check(name: str, array: np.ndarray, *, is_labels: bool) -> None:
@@ -74,8 +91,9 @@ def _check(name: str, array: np.ndarray, *, is_labels: bool) -> None:
         raise ValueError(f"{name}: expected shape (N, D) or (N, height, width), got {array.shape}")
     if array.dtype.kind not in "bf" and array.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8, boolean or floating point, got {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite values, got {array[~np.isfinite(array)][0]}")
+    # in float32, which the program computes in: 1e300 is not finite there
+    if array.dtype.kind == "f" and (bad := ~(np.abs(array) <= _LARGEST)).any():
+        raise ValueError(f"{name}: expected finite values, got {array[bad][0]}")
 
 
 def _complete(arrays: dict[str, np.ndarray], fractions: dict[str, float]) -> dict[str, np.ndarray]:
@@ -115,8 +133,6 @@ def _split(arrays: dict[str, np.ndarray], name: str, shape: tuple, family: str) 
     values, labels = arrays[name], arrays.get(f"{name}_labels")
     if values.shape[1:] != shape:
         raise ValueError(f"{name}: rows of shape {values.shape[1:]}, those of train have {shape}")
-    if labels is not None and len(labels) != len(values):
-        raise ValueError(f"{name}_labels: {len(labels)} labels for {len(values)} rows")
     rows = values.reshape(len(values), -1)
     binary = family == "bernoulli"
     tensor = torch.from_numpy(
