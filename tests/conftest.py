@@ -1,12 +1,12 @@
 """Shared by the rooms' tests: a small data set and the program itself, run as a person runs it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.forked import Done, Program
 
 # one torch thread in each of the test processes, which run side by side
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -45,11 +45,9 @@ def environment(tmp_path) -> dict[str, str]:
 def svae_train(tiny, tmp_path, environment):
     """Run `svae-train ARGUMENTS` in an empty folder, on the small data set if `quick`."""
 
-    def run(*arguments: str, quick: bool = True, **kwargs) -> subprocess.CompletedProcess:
+    def run(*arguments: str, quick: bool = True) -> Done:
         extra = ("dataset=array", f"dataset.file={tiny}", *QUICK) if quick else ()
-        command = [sys.executable, "-m", "svae", *extra, *arguments]
-        options = {"cwd": tmp_path, "env": environment, "text": True, "timeout": 300}
-        return subprocess.run(command, capture_output=True, check=False, **(options | kwargs))
+        return Program([*extra, *arguments], tmp_path, environment).wait(300)
 
     return run
 

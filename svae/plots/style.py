@@ -60,7 +60,7 @@ def scatter(axes, x, y, labels: np.ndarray | None) -> None:
         colours = np.array(CLASS_COLOURS)[ranks]
         order = np.random.default_rng(0).permutation(len(labels))
         x, y, colours = np.asarray(x)[order], np.asarray(y)[order], colours[order]
-    size = np.clip(16_000 / len(x), 4, 16)
+    size = np.clip(16_000 / max(len(x), 1), 4, 16)
     axes.scatter(x, y, c=colours, lw=0, s=size)
 
 
