@@ -81,6 +81,12 @@ def _check_size(model: nn.Module) -> None:
         )
 
 
+def study(config: DictConfig):
+    """Return the study that `study._target_` names, made of the keys beside it."""
+    keys = [key for key in config.study if key != "reads"]
+    return _instantiate(OmegaConf.masked_copy(config.study, keys), "study")
+
+
 def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     folder = Path(run_folder).expanduser()

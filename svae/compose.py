@@ -241,6 +241,7 @@ def _checked(args: Namespace, overrides: list[str], *, strict: bool) -> DictConf
     config = _compose(args, overrides)
     HydraConfig.instance().set_config(config)
     _check(_task(config))
+    _refuse_unread(config, overrides)
     if strict and (unused := _unused_sampler(config, overrides)):
         raise Refused(_no_sampler(unused))
     return config
@@ -253,7 +254,7 @@ def _check(config: DictConfig) -> None:
         settings.check(plain)
         file = plain["dataset"].get("file")
         if isinstance(file, str) and not Path(file).expanduser().is_file():
-            raise ValueError(f"dataset.file={file}: expected a readable .npz file, found none")
+            raise ValueError(f"dataset.file={file}: expected a readable file, found none")
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
     except ValueError as error:
@@ -304,6 +305,17 @@ def _task(config: DictConfig) -> DictConfig:
 
 def _unresolved(config: DictConfig) -> dict:
     return OmegaConf.to_container(_task(config), resolve=False)
+
+
+def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
+    """Refuse overrides that have no effect on a study."""
+    if config.study is None:
+        return
+    reads = ["experiment", "hydra", "resume", "evaluate", *config.study.reads]
+    for line in overrides:
+        if re.split(r"[./]", _key(line))[0] not in reads:
+            words = ", ".join(config.study.reads)
+            raise Refused(f"{line}: has no effect on this study, expected one of {words}")
 
 
 def _unused_sampler(config: DictConfig, overrides: list[str]) -> list[str]:

@@ -69,11 +69,11 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
         progress.restore()
     try:
         folder.status(RUNNING)
-        wandb_run = _wandb_run(experiment, folder, group, progress.state.history, screen)
+        wandb_run = open_wandb(experiment, folder, group, progress.state.history, screen)
         screen.note(f"run folder: {folder.path}")
         _train(experiment, progress, screen, wandb_run)
         results = _evaluate_best(experiment, folder, screen)
-        results |= _summary(progress.state) | _circumstances(experiment)
+        results |= _summary(progress.state) | _split(experiment)
         folder.results(results)
         images = _draw(experiment, folder)
         folder.status(FINISHED)
@@ -92,7 +92,8 @@ def _progress(experiment: Experiment, folder: RunFolder) -> Progress:
     return Progress(experiment.model, optimizer, about, folder)
 
 
-def _wandb_run(experiment: Experiment, folder, group, history, screen: Screen) -> WandbRun:
+def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:
+    """Return the W&B run of whatever has a `config`."""
     logger = experiment.config.logger
     config = public(experiment.config)
     settings = {
@@ -114,7 +115,7 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     if experiment.config.plots:  # they show the learning curves
         read_metrics(folder.path / "metrics.csv")
     results = _evaluate_best(experiment, folder, screen)
-    folder.results({**old, **results, **_circumstances(experiment)})
+    folder.results({**old, **results, **_split(experiment)})
     _draw(experiment, folder)
     screen.results(results, str(folder.path))
 
@@ -242,14 +243,17 @@ def _summary(state: checkpoint.State) -> dict:
     }
 
 
-def _circumstances(experiment: Experiment) -> dict:
-    device = experiment.device
+def _split(experiment: Experiment) -> dict:
+    return {**circumstances(experiment.device), "split": experiment.data.split_hash}
+
+
+def circumstances(device: torch.device) -> dict:
+    """Return what a number may depend on besides the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
         "versions": _versions(),
         "commit": _commit(),
-        "split": experiment.data.split_hash,
     }
 
 

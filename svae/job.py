@@ -35,10 +35,11 @@ def single(config: DictConfig, plan: Plan) -> float | None:
         Refused: when data, device or folder are not to be had; nothing was written.
         Failed, Interrupted: when the run ended early; its status says so.
     """
-    from svae import experiment
-
+    work = _kind(config)
+    if plan.evaluates and config.study is not None:
+        raise Refused(f"evaluate={plan.folder}: holds a study, expected the folder of a training")
     try:
-        prepared = experiment.prepare(config)
+        prepared = work.prepare(config)
         if plan.reopens:
             folder = RunFolder.reopen(plan.folder)
         else:
@@ -50,9 +51,7 @@ def single(config: DictConfig, plan: Plan) -> float | None:
     with folder:
         if plan.evaluates:
             return _evaluate_again(prepared, folder)
-        return _guarded(
-            folder, lambda: experiment.run(prepared, folder, None, plan.reopens), plan.flags
-        )
+        return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), plan.flags)
 
 
 def of_sweep(config: DictConfig) -> float:
@@ -79,9 +78,14 @@ def of_sweep(config: DictConfig) -> float:
         return math.nan
 
 
-def _job(config: DictConfig, path: Path, number: int) -> float:
-    from svae import experiment
+def _kind(config: DictConfig):
+    """Return the module whose `prepare` and `run` do what is asked for: a training or a study."""
+    from svae import experiment, study
 
+    return experiment if config.study is None else study
+
+
+def _job(config: DictConfig, path: Path, number: int) -> float:
     searches = HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
     folder, state = sweep.claim(path, *_asked(config), searches)
     if state in (FINISHED, RUNNING):
@@ -91,8 +95,8 @@ def _job(config: DictConfig, path: Path, number: int) -> float:
         resumed = state == INTERRUPTED
 
         def work() -> float:
-            prepared = experiment.prepare(config, turn=number)
-            return experiment.run(prepared, folder, group, resumed)
+            kind = _kind(config)
+            return kind.run(kind.prepare(config, turn=number), folder, group, resumed)
 
         try:
             return _guarded(folder, work)

@@ -34,6 +34,12 @@ def _one_of(*options: str) -> Accepts:
     return Accepts(f"one of {', '.join(options)}", lambda v: v in options, options)
 
 
+def _list_of(phrase: str, test: Callable[[Any], bool]) -> Accepts:
+    return Accepts(
+        f"a list of {phrase}", lambda v: isinstance(v, list) and len(v) > 0 and all(map(test, v))
+    )
+
+
 def _or_null(accepts: Accepts) -> Accepts:
     return Accepts(
         f"{accepts.expected}, or null", lambda v: v is None or accepts.test(v), accepts.options
@@ -56,10 +62,7 @@ _FRACTION = _real("a number between 0 and 1", lambda v: 0 < v < 1)
 _TEXTS = Accepts(
     "a list of texts", lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)
 )
-_WIDTHS = Accepts(
-    "a list of whole numbers from 1 up",
-    lambda v: isinstance(v, list) and len(v) > 0 and all(_is_int(w) and w >= 1 for w in v),
-)
+_WIDTHS = _list_of("whole numbers from 1 up", lambda v: _is_int(v) and v >= 1)
 _CONCENTRATION = Accepts(
     "a number above 1, or m (the ambient dimension, latent_dim + 1)",
     lambda v: v == "m" or (_is_number(v) and 1 < v < math.inf),
@@ -83,6 +86,11 @@ KEYS: dict[str, Accepts] = {
     ),
     "objective": _one_of("val/elbo", "val/reconstruction", "val/auc", "val/average_precision"),
     "plots": _SWITCH,
+    "study": Accepts("null, or keys under it", lambda v: v is None),
+    "study.reads": _TEXTS,
+    "study.dimensions": _WIDTHS,
+    "study.concentrations": _list_of("numbers above 0", lambda v: _is_number(v) and v > 0),
+    "study.samples": _whole(100),
     "resume": _or_null(_TEXT),
     "evaluate": _or_null(_TEXT),
     "model.initial_concentration": _CONCENTRATION,
@@ -141,7 +149,7 @@ GROUPS = (
 )
 _NEEDED = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
-_BUILT = ("model.", "network.", "dataset.")
+_BUILT = ("model.", "network.", "dataset.", "study")
 _REQUIRED = {key for key in KEYS if not key.startswith(_BUILT)}
 _BY_DATASET = ("network", "trainer", "evaluation")
 # what only a data set of vectors, or only a graph, has a use for

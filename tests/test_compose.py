@@ -96,6 +96,11 @@ REFUSED = [
     ("-m model=normal,power_spherical sampler.gradient=score", "this model has no sampler"),
     ("-m seed=0,1 hydra.sweep.dir=/proc/x", "/proc/x: cannot be written"),
     ("--config-dir /nowhere", "--config-dir /nowhere: expected a folder"),
+    ("experiment=sampler_check latent_dim=3", "latent_dim=3: has no effect on this study"),
+    ("experiment=sampler_check study.sampels=3", "did you mean study.samples?"),
+    ("experiment=sampler_check study.concentrations=[0]", "a list of numbers above 0"),
+    ("study.samples=300", "study.samples"),
+    ("dataset=directions dataset.unit=turns", "dataset.unit=turns: expected one of degrees"),
     ("hydra.foo=1", "hydra.foo: no such key"),
 ]
 
@@ -138,6 +143,9 @@ def test_refused(line, words, tmp_path, monkeypatch):
         "network.hidden=[64]",
         "trainer.learning_rate=1 trainer.kl_weight=0",
         "dataset=cora",
+        "dataset=circle model=normal latent_dim=2",
+        "dataset=directions dataset.likelihood=gaussian",
+        "experiment=sampler_check study.dimensions=[3] seed=4 plots=false",
         "dataset=citeseer model=normal trainer.negatives=sampled objective=val/elbo",
         "dataset=pubmed sampler.gradient=score sampler.baseline=leave_one_out trainer.samples=2",
         "dataset=sphere_graph dataset.nodes=50 network.hidden=[32,16] network.dropout=0.5",

@@ -13,6 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IN = {
     "hydra": {"cli", "compose", "refusals", "job", "build"},
     "omegaconf": {
+        "study",
         "cli",
         "compose",
         "refusals",
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "progress": {"checkpoint", "run", "tracking", "train"},
     "plots": {"data", "distributions", "ranking", "recovery"},
     "tracking": {"files"},
+    "studies": {"build", "data", "distributions", "objectives", "plots", "streams", "train"},
     "settings": set(),
     "naming": {"record"},
     "sweep": {"settings", "record", "run"},

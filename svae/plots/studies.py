@@ -1,0 +1,89 @@
+"""Figures of studies, from the rows of their tables."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from svae.plots.style import COLOURS, figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MARKS = "osD^vP*X"
+
+
+def sampler_statistics(rows: list[dict]) -> "Figure":
+    """Draw acceptance rates against kappa, and the p-values and scores of all settings."""
+    chart = figure(12, 4.2)
+    left, middle, right = chart.subplots(1, 3)
+    for i, m in enumerate(sorted({row["m"] for row in rows})):
+        mine = [row for row in rows if row["m"] == m]
+        kappa, colour = [row["concentration"] for row in mine], COLOURS[i % 8]
+        left.plot(kappa, [row["expected_acceptance_rate"] for row in mine], color=colour, lw=1)
+        measured = [row["acceptance_rate"] for row in mine]
+        left.plot(kappa, measured, _MARKS[i % 8], color=colour, ms=5, label=f"m = {m}")
+    left.set(xscale="log", xlabel="concentration kappa", ylabel="acceptance rate")
+    left.set_title("measured (marks), expected (lines)", fontsize="medium")
+    chart.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", frameon=False, ncols=8
+    )
+    p_values = np.sort([row["ks_p_value"] for row in rows])
+    share = (np.arange(len(rows)) + 0.5) / len(rows)
+    _quantiles(middle, share, p_values, "Kolmogorov-Smirnov p-value")
+    scores = np.sort([row["mean_score"] for row in rows])
+    _quantiles(right, normal_quantiles(share), scores, "standard score of the mean of w")
+    return chart
+
+
+def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None:
+    """Draw what was found against what an exact sampler would give on average."""
+    ends = [min(expected[0], found[0]), max(expected[-1], found[-1])]
+    axes.plot(ends, ends, color=COLOURS[8], lw=1)
+    axes.plot(expected, found, "o", color=COLOURS[0], ms=4)
+    axes.set(xlabel="expected of an exact sampler", ylabel=name)
+    axes.set_title(f"{len(found)} settings, sorted", fontsize="medium")
+
+
+def normal_quantiles(shares: np.ndarray) -> np.ndarray:
+    """Return the standard normal quantiles."""
+    from statistics import NormalDist
+
+    return np.array([NormalDist().inv_cdf(share) for share in shares])
+
+
+def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
+    """Draw mean over exact gradient, and the standard deviation of one sample, against kappa.
+
+    A mean with a standard error above 15 % is left out.
+    """
+    dimensions = sorted({row["m"] for row in rows})
+    shown = [
+        dimensions[i] for i in np.unique(np.linspace(0, len(dimensions) - 1, most).astype(int))
+    ]
+    estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
+    chart = figure(3 * len(shown), 6)
+    cells = chart.subplots(2, len(shown), sharex=True, sharey="row", squeeze=False)
+    for (above, below), m in zip(cells.T, shown, strict=True):
+        for i, estimator in enumerate(estimators):
+            mine = [r for r in rows if r["m"] == m and (r["gradient"], r["baseline"]) == estimator]
+            kappa = [row["concentration"] for row in mine]
+            style = {"color": COLOURS[(0, 5, 1, 2, 3, 7)[i % 6]], "marker": _MARKS[i % 8], "ms": 4}
+            error = np.array([2 * row["standard_error"] / row["exact"] for row in mine])
+            bias = np.array([row["mean"] / row["exact"] for row in mine])
+            bias[error > 0.3] = np.nan  # says nothing, and would cover the others
+            above.errorbar(kappa, bias, error, lw=1, label=label(*estimator), **style)
+            below.plot(kappa, [r["standard_deviation"] / r["exact"] for r in mine], lw=1, **style)
+        above.axhline(1, color=COLOURS[8], lw=1, zorder=0)
+        above.set(title=f"m = {m}", ylim=(0.4, 1.4))
+        below.set(xscale="log", yscale="log", xlabel="concentration kappa")
+    cells[0, 0].set_ylabel("mean gradient / exact\n(bars: 2 standard errors)")
+    cells[1, 0].set_ylabel("standard deviation\nof one sample / exact")
+    handles = cells[0, 0].get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=6)
+    chart.suptitle("gradient of E[20 w - 100] in kappa")
+    return chart
+
+
+def label(gradient: str, baseline: str) -> str:
+    """Return how an estimator is called in a legend."""
+    return gradient if baseline == "none" else f"{gradient}, {baseline} baseline"

@@ -1,0 +1,86 @@
+"""Studies: what they find is right, and what they are asked is all they do."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from svae.studies.sampler_check import SamplerCheck
+from tests.conftest import run_folders
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def _rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize(("m", "kappa"), [(2, 2.0), (11, 10.0), (41, 100.0)])
+def test_the_sampler_passes_its_check(m, kappa):
+    row = SamplerCheck([m], [kappa], 20_000).check(m, kappa, torch.device("cpu"), _generator())
+    assert row["ks_p_value"] > 1e-3
+    assert abs(row["mean_score"]) < 5
+    assert abs(row["acceptance_score"]) < 5
+    assert row["variance"] == pytest.approx(row["expected_variance"], rel=0.1)
+
+
+def test_a_wrong_sampler_fails_the_check(monkeypatch):
+    from svae.distributions import von_mises_fisher
+
+    right = von_mises_fisher.draw_until_accepted
+
+    def wrong(m, kappa, shape, generator):  # of another concentration, by 3 %
+        return right(m, kappa * 1.03, shape, generator)
+
+    monkeypatch.setattr(von_mises_fisher, "draw_until_accepted", wrong)
+    check = SamplerCheck([11], [10.0], 100_000)
+    row = check.check(11, 10.0, torch.device("cpu"), _generator())
+    assert row["ks_p_value"] < 1e-3
+    assert abs(row["mean_score"]) > 5
+
+
+# reference: g_rep / exact and standard deviations by quadrature
+@pytest.mark.parametrize(("m", "kappa", "ratio"), [(2, 1.0, 0.563), (5, 2.0, 0.866)])
+def test_the_bias_of_pathwise_is_the_known_one(m, kappa, ratio):
+    rows = SamplerCheck([m], [kappa], 50_000).gradients(m, kappa, "cpu", _generator())
+    found = {(row["gradient"], row["baseline"]): row for row in rows}
+    pathwise = found.pop(("pathwise", "none"))
+    error = pathwise["standard_error"] / pathwise["exact"]
+    assert abs(pathwise["relative_bias"] + 1 - ratio) < 5 * error + 5e-4
+    assert abs(pathwise["bias_score"]) > 10
+    assert all(abs(row["bias_score"]) < 5 for row in found.values())
+
+
+def test_the_spread_of_the_estimators_is_the_known_one():
+    rows = SamplerCheck([5], [10.0], 50_000).gradients(5, 10.0, "cpu", _generator())
+    found = {(row["gradient"], row["baseline"]): row["standard_deviation"] for row in rows}
+    assert found["implicit", "none"] == pytest.approx(0.245, rel=0.03)
+    # heavy tails: the deviation of 50,000 differs by some 8 % from one seed to another
+    assert found["corrected", "none"] == pytest.approx(1.97, rel=0.25)
+    assert found["corrected", "mean"] < found["corrected", "none"] / 3
+
+
+@pytest.mark.parametrize(
+    "keys", [([1], [1.0], 1000), ([2], [0.0], 1000), ([2], [1.0], 50)], ids=str
+)
+def test_settings_that_cannot_be_are_refused(keys):
+    with pytest.raises(ValueError, match="study: expected dimensions from 2 up"):
+        SamplerCheck(*keys)
+
+
+def test_sampler_check_from_the_command_line(svae_train, tmp_path):
+    line = ("experiment=sampler_check", "study.dimensions=[2,5]", "study.concentrations=[1,10]")
+    done = svae_train(*line, "study.samples=1000", "logger.mode=disabled", quick=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(tmp_path)
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+    assert len(_rows(folder / "sampler.csv")) == 4
+    assert len(_rows(folder / "gradients.csv")) == 24
+    assert json.loads((folder / "results.json").read_text())["settings"] == 4
+    assert {f.name for f in (folder / "plots").iterdir()} == {"sampler_check.png", "gradients.png"}
+    done = svae_train(f"evaluate={folder}", quick=False)
+    assert done.returncode == 2
+    assert "holds a study" in done.stderr
