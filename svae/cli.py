@@ -134,4 +134,4 @@ def _sweep(args: Namespace, plan: compose.Plan) -> int:
         trouble = sentence(error)
     except Exception as error:  # of the launcher or the sweeper, such as a worker that was killed
         trouble = f"the sweep stopped: {type(error).__name__}: {one_line(error)}"
-    return overview.close(plan.folder, plan.jobs, trouble, again)
+    return overview.close(plan, trouble, again)

@@ -49,6 +49,7 @@ class Plan:
     folder: Path
     is_sweep: bool = False
     jobs: int | None = None  # of a sweep, where that is known beforehand
+    searches: bool = False  # a sweep that chooses its runs as it goes
     reopens: bool = False
     evaluates: bool = False
     flags: tuple[str, ...] = ()
@@ -96,9 +97,19 @@ def _start(args: Namespace) -> Plan:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
-    count = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
     arguments = [*flags, "--multirun", *args.overrides]
-    return Plan(arguments, folder, is_sweep=True, jobs=count, flags=flags)
+    known = {"folder": folder, "is_sweep": True, "flags": flags}
+    if jobs is not None:
+        return Plan(arguments, jobs=len(jobs), **known)
+    sweeper = config.hydra.sweeper
+    count = sweeper.get("n_trials")
+    done = len(sweep.finished(folder))
+    if done and count and sweeper.get("storage"):
+        # the study remembers its trials: it would make as many again, and draw the first ones alike
+        arguments.append(f"hydra.sweeper.n_trials={max(0, count - done)}")
+        if "seed" in sweeper.sampler:
+            arguments.append("hydra.sweeper.sampler.seed=null")
+    return Plan(arguments, jobs=count, searches=True, **known)
 
 
 def command(args: Namespace, folder: Path) -> str:
@@ -176,6 +187,11 @@ def _check_sweep(args: Namespace) -> tuple[DictConfig, list[list[str]] | None]:
     if any(unused):
         print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
     if searches:
+        if "minimize" in str(base.hydra.sweeper.get("direction")):
+            raise Refused(
+                "hydra.sweeper.direction=minimize: the objective is the better the higher it is, "
+                "expected maximize, as search=optuna has it"
+            )
         return base, None
     return base, BasicSweeper.split_arguments(swept, max_batch_size=None)[0]
 
@@ -386,7 +402,5 @@ def quoted(key: str, path: Path) -> str:
 
 
 def _quote(text: str) -> str:
-    if re.fullmatch(r"/[\w./-]+", text):
-        return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

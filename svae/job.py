@@ -58,23 +58,28 @@ def of_sweep(config: DictConfig) -> float:
     """Run, continue, repeat or skip one job of a sweep; return the best value of its objective.
 
     The job number's folder says which, see `sweep.claim`. A job does not raise, since that would
-    end the whole sweep; only a request to stop the program itself goes through. A worker process
-    that is asked to stop leaves its run interrupted, and the sweep goes on without it.
+    end the whole sweep, but in a search, which has to know. A request to stop the program goes
+    through; a worker process that is asked to stop leaves its run interrupted and the sweep goes on
+    without it.
     """
     hydra = HydraConfig.get()
     in_worker = hydra.runtime.choices["hydra/launcher"] != "basic"
+    searches = hydra.runtime.choices["hydra/sweeper"] != "basic"
     try:
         # a worker of a cluster may have been started elsewhere
         with contextlib.chdir(hydra.runtime.cwd):
             if in_worker:
                 signals.install()
-            return _job(config, Path(hydra.runtime.output_dir), hydra.job.num)
+            return _job(config, Path(hydra.runtime.output_dir), hydra.job.num, searches)
     except Interrupted:
         if in_worker:
             return math.nan
         raise
     except (Failed, ValueError, OSError) as error:
-        log.error("%s", error)
+        if not isinstance(error, Failed):  # there was no folder to write it into
+            log.error("%s", error)
+        if searches:  # a search asks for the value, to go on from it
+            raise Failed(str(error)) from None
         return math.nan
 
 
@@ -85,8 +90,7 @@ def _kind(config: DictConfig):
     return experiment if config.study is None else study
 
 
-def _job(config: DictConfig, path: Path, number: int) -> float:
-    searches = HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
+def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
     folder, state = sweep.claim(path, *_asked(config), searches)
     if state in (FINISHED, RUNNING):
         return sweep.best_value(path, config.objective) if state == FINISHED else math.nan

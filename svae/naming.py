@@ -1,4 +1,4 @@
-"""What a run is called: vmf-d10-s0."""
+"""What a run and its choices are called: vmf-d10-s0."""
 
 import re
 
@@ -7,16 +7,17 @@ from svae.record import CONF
 
 def run_name(config: dict) -> str:
     """Return the name of a run of this configuration: model, latent dimension and seed."""
-    return f"{model_name(config)}-d{config['latent_dim']}-s{config['seed']}"
+    return f"{chosen(config, 'model')}-d{config['latent_dim']}-s{config['seed']}"
 
 
-def model_name(config: dict) -> str:
-    """Return the word that chooses this configuration's model, such as vmf.
+def chosen(config: dict, group: str) -> str:
+    """Return the word that chooses what the configuration has for `group`, such as vmf.
 
-    A model of a person's own is called by its class.
+    It is that of the first file with the same `_target_`; a class of a person's own keeps its name.
     """
-    target = config["model"]["_target_"]
-    for file in sorted((CONF / "model").glob("*.yaml")):
-        if re.search(rf"^_target_: *{re.escape(target)}\s*$", file.read_text(), re.MULTILINE):
+    target = config[group]["_target_"]
+    line = re.compile(rf"^ *_target_: *{re.escape(target)}\s*$", re.MULTILINE)
+    for file in sorted((CONF / group).glob("*.yaml")):
+        if line.search(file.read_text()):
             return file.stem
     return target.rsplit(".", 1)[-1]

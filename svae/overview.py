@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from svae import sweep
+from svae.compose import Plan
 from svae.naming import run_name
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from svae.sweep import Outcome
@@ -105,15 +106,17 @@ class _Watch:
             self._progress.console.print(text, markup=False)
 
 
-def close(folder: Path, jobs: int | None, trouble: str | None, again: str) -> int:
+def close(plan: Plan, trouble: str | None, again: str) -> int:
     """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
     from svae import report
 
-    paths = sweep.folders(folder)
+    folder, jobs, paths = plan.folder, plan.jobs, sweep.folders(plan.folder)
     if paths:
         report.make([folder])
     states = {path: read_status(path) for path in paths}
     left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
+    if plan.searches:  # which goes on with other trials
+        left[INTERRUPTED] = []
     for path in left[FAILED]:
         log = path / "svae-train.log"
         _say(f"{path} failed: {states[path]['error']} (traceback in {log})")

@@ -9,6 +9,14 @@ from omegaconf.errors import OmegaConfBaseException
 from svae import settings
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
+# what brings a launcher or a sweeper
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+    "optuna": "optuna",
+}
 
 
 class Refused(Exception):
@@ -54,6 +62,8 @@ def _missing(error: MissingConfigException) -> str:
     group, _, name = error.missing_cfg_file.rpartition("/")
     if not error.options:
         return f"{error.missing_cfg_file}: there is no such configuration"
+    if extra := _EXTRAS.get(name):
+        return f"{group}={name}: is not installed, it comes with pip install 'svae[{extra}]'"
     expected = ", ".join(error.options)
     return f"{group}={name}: expected one of {expected}{settings.hint(name, error.options)}"
 

@@ -146,6 +146,8 @@ GROUPS = (
     "evaluation",
     "logger",
     "experiment",
+    "search",
+    "cluster",
 )
 _NEEDED = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own

@@ -27,7 +27,7 @@ from svae.run import FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
 from svae.settings import difference
 
 # may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
-_FREE = ("device", "threads", "logger.")
+FREE = ("device", "threads", "logger.")
 # the first that a run has stands for it in one line
 _MAIN = ("test/log_likelihood", "test/auc", "test/elbo")
 
@@ -66,13 +66,13 @@ def state_of(path: Path) -> str | None:
 def mismatch(path: Path, config: DictConfig) -> str | None:
     """Return in what `config` differs from the run in `path`, one sentence, or None."""
     saved, wanted = (OmegaConf.to_container(c, resolve=False) for c in (saved_config(path), config))
-    found = difference(saved, wanted, _FREE)
+    found = difference(saved, wanted, FREE)
     return found and f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
 
 
 def best_value(path: Path, objective: str) -> float:
     """Return the best value of the objective of the finished run in `path`."""
-    return max(float(row[objective]) for row in _metrics(path))
+    return max(row[objective] for row in metrics(path))
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def outcome(path: Path) -> Outcome:
     """
     status = json.loads((path / "status.json").read_text())
     known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
-    seconds = sum(float(row["seconds"]) for row in _metrics(path))
-    results = _results(path) if status["state"] == FINISHED else {}
-    metric = next((name for name in _MAIN if name in results), None)
-    return Outcome(**known, metric=metric, value=results.get(metric), seconds=seconds)
+    seconds = sum(row["seconds"] for row in metrics(path))
+    numbers = results(path) if status["state"] == FINISHED else {}
+    metric = next((name for name in _MAIN if name in numbers), None)
+    return Outcome(**known, metric=metric, value=numbers.get(metric), seconds=seconds)
 
 
 def config(path: Path) -> dict:
@@ -113,14 +113,17 @@ def config(path: Path) -> dict:
     return yaml.safe_load((path / "config.yaml").read_text())
 
 
-def _metrics(path: Path) -> list[dict[str, str]]:
-    file = path / "metrics.csv"
-    return list(csv.DictReader(file.read_text().splitlines())) if file.is_file() else []
-
-
-def _results(path: Path) -> dict:
+def results(path: Path) -> dict:
+    """Return the final numbers of the run in `path`, nothing where it has not come so far."""
     file = path / "results.json"
     return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def metrics(path: Path) -> list[dict[str, float]]:
+    """Return a row per epoch of the run in `path`, as far as it has come."""
+    file = path / "metrics.csv"
+    rows = csv.DictReader(file.read_text().splitlines()) if file.is_file() else []
+    return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
