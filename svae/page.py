@@ -11,31 +11,31 @@ import numpy as np
 import torch
 
 from svae import sweep
+from svae.comparison import Comparison, Group, Run, published
 from svae.distributions import VonMisesFisher
 from svae.plots import many
-from svae.report import Group, Report, Run, published, shown_path
 from svae.run import FAILED, FINISHED
 
 _AGAINST = ("log-likelihood", "ELBO", "KL", "AUC", "average precision", "5-NN, 1000 labels")
 _STYLE = Path(__file__).with_name("page.css")
 
 
-def html(report: Report) -> str:
+def html(compared: Comparison) -> str:
     """Return the page."""
-    title = ", ".join(folder.name for folder in report.folders)
+    title = ", ".join(folder.name for folder in compared.folders)
     sections = (
-        _section("Results", _results(report), _RESULTS_NOTE),
-        _section("Failed runs", _failures(report)),
-        _section("Against the latent dimension", _against(report), "Mean and standard deviation."),
-        _section("Learning curves", _learning(report), _LEARNING_NOTE),
-        _section("Acceptance of the rejection sampler", _acceptance(report), _ACCEPTANCE_NOTE),
-        _section("Samples of the prior", _samples(report)),
-        _section("All runs", _runs(report)),
+        _section("Results", _results(compared), _RESULTS_NOTE),
+        _section("Failed runs", _failures(compared)),
+        _section("Against the latent dimension", _against(compared), _AGAINST_NOTE),
+        _section("Learning curves", _learning(compared), _LEARNING_NOTE),
+        _section("Acceptance of the rejection sampler", _acceptance(compared), _ACCEPTANCE_NOTE),
+        _section("Samples of the prior", _samples(compared)),
+        _section("All runs", _runs(compared)),
     )
     return _PAGE.format(
         title=escape(title),
         style=_STYLE.read_text(),
-        about=_about(report),
+        about=_about(compared),
         sections="\n".join(sections),
     )
 
@@ -61,6 +61,7 @@ _RESULTS_NOTE = (
     "Mean ± standard deviation over the seeds, n finished runs; in nats where a number is no rate. "
     "Of each latent dimension the best is bold."
 )
+_AGAINST_NOTE = "Mean and standard deviation over the seeds."
 _LEARNING_NOTE = (
     "Validation, one line per run; the axis leaves out what lies far below in the first tenth."
 )
@@ -77,24 +78,24 @@ def _section(title: str, content: str, note: str = "") -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{note}\n{content}\n</section>"
 
 
-def _about(report: Report) -> str:
-    states = [run.outcome.state for run in report.runs]
+def _about(compared: Comparison) -> str:
+    states = [run.outcome.state for run in compared.runs]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
     made = datetime.now().strftime("%d %B %Y, %H:%M").lstrip("0")
-    fixed = " ".join(f"{key}={value}" for key, value in report.fixed().items() if value)
+    fixed = " ".join(f"{key}={value}" for key, value in compared.fixed().items() if value)
     lines = f'<p class="note">{len(states)} runs ({counts}), report of {made}</p>'
     return lines + (f"\n<p><code>{escape(fixed)}</code></p>" if fixed else "")
 
 
-def _results(report: Report) -> str:
-    keys = list(report.groups[0].settings)
-    best = {metric.name: report.best(metric) for metric in report.metrics}
-    head = [_short(key) for key in keys] + ["n"] + [metric.label for metric in report.metrics]
+def _results(compared: Comparison) -> str:
+    keys = list(compared.groups[0].settings)
+    best = {metric.name: compared.best(metric) for metric in compared.metrics}
+    head = [_short(key) for key in keys] + ["n"] + [metric.label for metric in compared.metrics]
     rows = []
-    for group in report.groups:
+    for group in compared.groups:
         paper = published(group)
         cells = [escape(value) for value in group.settings.values()] + [str(len(group.finished))]
-        for metric in report.metrics:
+        for metric in compared.metrics:
             text = escape(group.text(metric))
             if group in best[metric.name]:
                 text = f"<strong>{text}</strong>"
@@ -125,22 +126,22 @@ def _cell(kind: str, name: str, content: str) -> str:
     return f'<td class="{kind}" data-label="{escape(name)}">{inside}</td>'
 
 
-def _failures(report: Report) -> str:
-    failed = [run for run in report.runs if run.outcome.state == FAILED]
+def _failures(compared: Comparison) -> str:
+    failed = [run for run in compared.runs if run.outcome.state == FAILED]
     return "\n".join(
-        f"<p><strong>{escape(shown_path(run, report))}</strong> {escape(run.name)}: "
+        f"<p><strong>{escape(compared.shown(run))}</strong> {escape(run.name)}: "
         f"{escape(run.outcome.error or 'no cause is known')}</p>"
         for run in failed
     )
 
 
-def _against(report: Report) -> str:
+def _against(compared: Comparison) -> str:
     """Draw the main metrics against the latent dimension, a line per model."""
-    lines = _lines(report)
-    if len({group.settings["latent_dim"] for group in report.groups}) < 2:
+    lines = _lines(compared)
+    if len({group.settings["latent_dim"] for group in compared.groups}) < 2:
         return ""
     charts = []
-    for metric in report.metrics:
+    for metric in compared.metrics:
         if metric.label not in _AGAINST:
             continue
         series = {}
@@ -156,19 +157,19 @@ def _point(group: Group, metric: str) -> tuple[float, float, float]:
     return float(group.settings["latent_dim"]), group.mean(metric), group.deviation(metric)
 
 
-def _lines(report: Report) -> dict[str, list[Group]]:
+def _lines(compared: Comparison) -> dict[str, list[Group]]:
     """Return the groups by their label: those of one label differ in the latent dimension."""
     lines = {}
-    for group in report.groups:
+    for group in compared.groups:
         lines.setdefault(group.label, []).append(group)
     return lines
 
 
-def _learning(report: Report) -> str:
+def _learning(compared: Comparison) -> str:
     """Draw the objective per epoch, a chart per latent dimension."""
-    labels = list(_lines(report))
+    labels = list(_lines(compared))
     charts = {}
-    for group in report.groups:
+    for group in compared.groups:
         for run in group.runs:
             objective = run.config["objective"]
             values = np.array([row[objective] for row in sweep.metrics(run.path)])
@@ -183,9 +184,9 @@ def _learning(report: Report) -> str:
     return _legend(labels) + _grid(drawn) if drawn else ""
 
 
-def _acceptance(report: Report) -> str:
-    labels, series = list(_lines(report)), {}
-    for group in report.groups:
+def _acceptance(compared: Comparison) -> str:
+    labels, series = list(_lines(compared)), {}
+    for group in compared.groups:
         for run in group.finished:
             if pair := _acceptance_rates(run):
                 series.setdefault(labels.index(group.label), []).append(pair)
@@ -210,15 +211,15 @@ def _acceptance_rates(run: Run) -> tuple[float, float] | None:
     return 1 / (1 / rates.double()).mean().item(), observed
 
 
-def _samples(report: Report) -> str:
+def _samples(compared: Comparison) -> str:
     """Show what the first finished run of each group decodes from its prior."""
     shown = []
-    for group in report.groups:
+    for group in compared.groups:
         for run in group.finished:
             file = run.path / "plots" / "samples.png"
             if file.is_file():
                 data = base64.b64encode(file.read_bytes()).decode()
-                words = f"{run.name} ({shown_path(run, report)})"
+                words = f"{run.name} ({compared.shown(run)})"
                 shown.append(
                     f'<figure><img src="data:image/png;base64,{data}" alt="samples of {words}">'
                     f"<figcaption>{escape(words)}</figcaption></figure>"
@@ -227,18 +228,18 @@ def _samples(report: Report) -> str:
     return f'<div class="grid pictures">{"".join(shown)}</div>' if shown else ""
 
 
-def _runs(report: Report) -> str:
-    keys = [key for key in report.groups[0].settings if key not in ("model", "latent_dim")]
+def _runs(compared: Comparison) -> str:
+    keys = [key for key in compared.groups[0].settings if key not in ("model", "latent_dim")]
     head = ["folder", "run", *map(_short, keys), "state", "epoch", "seconds", "result"]
-    return _table(head, _run_rows(report, keys), words=3 + len(keys))
+    return _table(head, _run_rows(compared, keys), words=3 + len(keys))
 
 
-def _run_rows(report: Report, keys: list[str]) -> Iterator[list[str]]:
-    for run in report.runs:
+def _run_rows(compared: Comparison, keys: list[str]) -> Iterator[list[str]]:
+    for run in compared.runs:
         o = run.outcome
         value = "" if o.value is None else f"{o.value:.4f}".replace("-", "\N{MINUS SIGN}")
         state = o.state if o.state == FINISHED else f"<em>{o.state}</em>"
-        words = [shown_path(run, report), run.name, *(run.settings[key] for key in keys)]
+        words = [compared.shown(run), run.name, *(run.settings[key] for key in keys)]
         yield [*map(escape, words), state, str(o.epoch), f"{o.seconds:.1f}", value]
 
 

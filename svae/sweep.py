@@ -94,6 +94,11 @@ def folders(sweep: Path) -> list[Path]:
     return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
 
 
+def finished(sweep: Path) -> list[Path]:
+    """Return the folders of the finished runs below `sweep`."""
+    return [path for path in folders(sweep) if state_of(path) == FINISHED]
+
+
 def outcome(path: Path) -> Outcome:
     """Return what has become of the run in `path`.
 

@@ -1,0 +1,230 @@
+"""Many runs side by side: read from their folders, grouped by all but the seed."""
+
+import csv
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from svae import naming, sweep
+from svae.record import CONF, saved_overrides
+from svae.run import FINISHED, read_status
+from svae.settings import GROUPS, flatten
+from svae.sweep import Outcome
+
+_NOT_COMPARED = ("seed", *sweep.FREE)
+PUBLISHED = CONF / "experiment" / "published.csv"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A final number: how it is called and written, and whether the higher one is the better."""
+
+    name: str
+    label: str
+    digits: int = 2
+    is_score: bool = False
+    is_brief: bool = False  # shown in the terminal, too
+
+
+METRICS = (
+    Metric("test/log_likelihood", "log-likelihood", is_score=True, is_brief=True),
+    Metric("test/elbo", "ELBO", is_score=True, is_brief=True),
+    Metric("test/reconstruction", "reconstruction"),
+    Metric("test/kl", "KL", is_brief=True),
+    Metric("test/auc", "AUC", 4, is_score=True, is_brief=True),
+    Metric("test/average_precision", "average precision", 4, is_score=True, is_brief=True),
+    Metric("test/knn_accuracy_100", "5-NN, 100 labels", 4, is_score=True),
+    Metric("test/knn_accuracy_600", "5-NN, 600 labels", 4, is_score=True),
+    Metric("test/knn_accuracy_1000", "5-NN, 1000 labels", 4, is_score=True),
+    Metric("test/acceptance_rate", "acceptance rate", 4),
+    Metric("test/concentration_mean", "concentration", 1),
+    Metric("seconds", "training (s)", 1, is_brief=True),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the report sees it; `settings` are those that anybody typed, with all runs' keys."""
+
+    path: Path
+    outcome: Outcome
+    config: dict
+    settings: dict[str, str]
+    results: dict
+
+    @property
+    def name(self) -> str:
+        return naming.run_name(self.config)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed; the numbers are those of the finished ones."""
+
+    settings: dict[str, str]
+    runs: list[Run]
+
+    @property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if run.outcome.state == FINISHED]
+
+    def values(self, metric: str) -> list[float]:
+        """Return the number of each finished run; a sampler that never rejects has no rate."""
+        values = [run.results[metric] for run in self.finished if metric in run.results]
+        return [] if metric == "test/acceptance_rate" and set(values) == {1.0} else values
+
+    def mean(self, metric: str) -> float:
+        """Return the mean over the seeds, nan where there is none."""
+        values = self.values(metric)
+        return statistics.mean(values) if values else math.nan
+
+    def deviation(self, metric: str) -> float:
+        """Return the standard deviation over the seeds (n - 1), nan for fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    def text(self, metric: Metric) -> str:
+        return spread(self.mean(metric.name), self.deviation(metric.name), metric.digits)
+
+    @property
+    def label(self) -> str:
+        """What tells the group from others of its latent dimension."""
+        return ", ".join(_label(k, v) for k, v in self.settings.items() if k != "latent_dim")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs, what they differ in, and the groups in the order of the tables."""
+
+    folders: list[Path]
+    runs: list[Run]
+    groups: list[Group]
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """Those that any run has."""
+        return [m for m in METRICS if any(group.values(m.name) for group in self.groups)]
+
+    def best(self, metric: Metric) -> list[Group]:
+        """Return the best groups of each data set and latent dimension, as far as they differ."""
+        if not metric.is_score:
+            return []
+        rivals = {}
+        for group in self.groups:
+            if group.values(metric.name):
+                keys = (group.settings.get("dataset"), group.settings["latent_dim"])
+                rivals.setdefault(keys, []).append(group)
+        best = []
+        for groups in rivals.values():
+            means = [round(group.mean(metric.name), metric.digits) for group in groups]
+            if len(set(means)) > 1:
+                best += [g for g, mean in zip(groups, means, strict=True) if mean == max(means)]
+        return best
+
+    def fixed(self) -> dict[str, str]:
+        """Return what was typed and is the same in all runs."""
+        shown = self.groups[0].settings if self.groups else {}
+        first = self.runs[0].settings
+        return {k: v for k, v in first.items() if k not in shown and k != "seed"}
+
+    def shown(self, run: Run) -> str:
+        """Return the run's folder as short as it is clear."""
+        folder = next(f for f in self.folders if run.path.is_relative_to(f))
+        short = run.path.relative_to(folder)
+        return str(short if len(self.folders) == 1 else Path(folder.name) / short)
+
+
+def read(folders: Iterable[Path]) -> Comparison:
+    """Read the runs below the folders.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    folders = [Path(folder).absolute() for folder in folders]
+    paths = [path for folder in folders for path in sweep.folders(folder)]
+    if not paths:
+        raise ValueError(f"{folders[0]}: expected run folders below it, found none")
+    typed = {path: _typed(path) for path in paths}
+    keys = ["dataset", "model", "latent_dim", "seed", *(k for t in typed.values() for k in t)]
+    runs = [_run(path, list(dict.fromkeys(keys)), typed[path]) for path in paths]
+    return Comparison(folders, runs, _groups(runs))
+
+
+def _typed(path: Path) -> dict[str, str]:
+    lines = (line.lstrip("+~").partition("=") for line in saved_overrides(path))
+    return {key: value for key, _, value in lines}
+
+
+def _run(path: Path, keys: list[str], typed: dict[str, str]) -> Run:
+    config = sweep.config(path)
+    leaves = flatten(config)
+    settings = {}
+    for key in keys:
+        default = leaves.get(key)
+        if key in ("dataset", "model"):
+            default = naming.chosen(config, key)
+        is_choice = key in GROUPS or key not in leaves
+        value = typed.get(key, default) if is_choice else default
+        settings[key] = "" if value is None else str(value)
+    status = read_status(path)
+    known = {**vars(sweep.outcome(path)), "state": status["state"]}
+    return Run(path, Outcome(**known), config, settings, sweep.results(path))
+
+
+def _groups(runs: list[Run]) -> list[Group]:
+    """Group the runs by the settings in which they differ, but for the seed and the machine."""
+    kept = [
+        key
+        for key in runs[0].settings
+        if key in ("model", "latent_dim")
+        or (len({run.settings[key] for run in runs}) > 1 and not key.startswith(_NOT_COMPARED))
+    ]
+    groups = {}
+    for run in runs:
+        groups.setdefault(tuple(run.settings[key] for key in kept), []).append(run)
+    order = sorted(groups, key=lambda values: [_number_or_text(v) for v in values])
+    found = [Group(dict(zip(kept, values, strict=True)), groups[values]) for values in order]
+    # of one latent dimension the models stand together, to be compared
+    return sorted(found, key=lambda group: _number_or_text(group.settings["latent_dim"]))
+
+
+def _number_or_text(value: str) -> tuple[float, str]:
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, value
+
+
+def published(group: Group) -> dict[str, str]:
+    """Return the published numbers of a group by metric; only presets of a paper's tables have any.
+
+    They are of the preset as it stands: what differs in more than data set, model and latent
+    dimension has none.
+    """
+    settings = group.runs[0].settings
+    experiment = settings.get("experiment")
+    if set(group.settings) - {"dataset", "model", "latent_dim", "experiment"}:
+        return {}
+    with PUBLISHED.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    digits = {metric.name: metric.digits for metric in METRICS}
+    return {
+        row["metric"]: spread(float(row["mean"]), float(row["std"] or "nan"), digits[row["metric"]])
+        for row in rows
+        if row["experiment"] == experiment
+        and all(row[key] in ("", settings[key]) for key in ("dataset", "model", "latent_dim"))
+    }
+
+
+def spread(mean: float, deviation: float, digits: int) -> str:
+    """Return mean ± standard deviation, as far as they are known."""
+    if math.isnan(mean):
+        return ""
+    text = f"{mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
+
+
+def _label(key: str, value: str) -> str:
+    return value if key in ("model", "dataset") else f"{key.rsplit('.', 1)[-1]} {value}"

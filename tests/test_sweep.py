@@ -1,0 +1,229 @@
+"""A sweep: what becomes of each job's folder, and the same command again."""
+
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from svae import compose, job, sweep
+from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
+from tests.conftest import run_folders
+
+CONFIG = OmegaConf.create(
+    {
+        "model": {"_target_": "svae.models.latent.VonMisesFisherFamily"},
+        "latent_dim": 3,
+        "seed": 0,
+        "device": "auto",
+        "trainer": {"max_epochs": 2},
+    }
+)
+
+
+def _config(**changes):
+    return OmegaConf.merge(CONFIG, changes)
+
+
+def _begin(path, state, metrics="epoch,val/elbo,seconds\n1,-5,0.5\n2,-3.25,0.25\n"):
+    with RunFolder.claim(path, CONFIG, ["latent_dim=3"]) as folder:
+        (path / "metrics.csv").write_text(metrics)
+        folder.checkpoints.joinpath("last.pt").write_text("state")
+        folder.status(state, 2, "it broke" if state == FAILED else None)
+
+
+def _files(path):
+    return {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+
+
+def test_a_job_without_a_run_begins_one(tmp_path):
+    folder, state = sweep.claim(tmp_path / "0", CONFIG, ["latent_dim=3"], searches=False)
+    with folder:
+        assert state is None
+        assert read_status(tmp_path / "0")["state"] == RUNNING
+
+
+@pytest.mark.parametrize("searches", [False, True])
+def test_a_finished_run_is_not_touched(tmp_path, searches):
+    _begin(tmp_path / "0", FINISHED)
+    before = _files(tmp_path)
+    assert sweep.claim(tmp_path / "0", _config(device="cpu"), [], searches) == (None, FINISHED)
+    assert sweep.best_value(tmp_path / "0", "val/elbo") == -3.25
+    assert _files(tmp_path) == before
+
+
+def test_an_interrupted_run_is_continued(tmp_path):
+    for state in (INTERRUPTED, RUNNING):  # RUNNING without a process: it was killed
+        _begin(tmp_path / state, state)
+        folder, found = sweep.claim(tmp_path / state, CONFIG, [], searches=False)
+        with folder:
+            assert found == INTERRUPTED
+            assert (folder.path / "checkpoints" / "last.pt").exists()
+
+
+def test_a_failed_run_begins_again_and_keeps_its_log(tmp_path):
+    _begin(tmp_path / "0", FAILED)
+    (tmp_path / "0" / "svae-train.log").write_text("Traceback")
+    (tmp_path / "0" / "mine.txt").write_text("a person's own")
+    folder, state = sweep.claim(tmp_path / "0", CONFIG, ["latent_dim=3"], searches=False)
+    with folder:
+        assert state == FAILED
+        left = {file.name for file in folder.path.iterdir()}
+        wanted = {".hydra", ".lock", "config.yaml", "status.json", "svae-train.log", "mine.txt"}
+        assert left == wanted
+        assert read_status(folder.path) == {"state": RUNNING, "epoch": 0, "error": None}
+        assert (folder.path / "svae-train.log").read_text() == "Traceback"
+
+
+def test_a_run_in_use_is_left_alone(tmp_path):
+    with RunFolder.claim(tmp_path / "0", CONFIG, []):
+        assert sweep.claim(tmp_path / "0", CONFIG, [], searches=False) == (None, RUNNING)
+
+
+def test_another_configuration_is_refused_and_in_a_search_takes_the_next_folder(tmp_path):
+    _begin(tmp_path / "0", FINISHED)
+    before = _files(tmp_path)
+    changed = _config(trainer={"max_epochs": 5})
+    with pytest.raises(ValueError, match=r"trainer\.max_epochs was 2 .* and is 5 now"):
+        sweep.claim(tmp_path / "0", changed, [], searches=False)
+    assert _files(tmp_path) == before
+    folder, state = sweep.claim(tmp_path / "0", changed, [], searches=True)
+    with folder:
+        assert (folder.path.name, state) == ("0-1", None)
+
+
+def test_folders_are_counted_as_people_count(tmp_path):
+    for name in ("10", "2", "0-1", "0"):
+        _begin(tmp_path / name, FINISHED)
+    assert [path.name for path in sweep.folders(tmp_path)] == ["0", "0-1", "2", "10"]
+
+
+def _plan(line):
+    return compose.plan(get_args_parser().parse_intermixed_args(shlex.split(line)))
+
+
+def test_a_begun_sweep_is_refused_in_what_differs_before_anything_is_touched(tmp_path):
+    line = f"-m model=normal,vmf latent_dim=2,3 hydra.sweep.dir={tmp_path}"
+    assert _plan(line).jobs == 4
+    config = compose._checked(
+        get_args_parser().parse_args([]), ["model=vmf", "latent_dim=2"], strict=True
+    )
+    with RunFolder.claim(tmp_path / "2", compose._task(config), []) as folder:
+        folder.status(FINISHED)
+    assert _plan(line).folder == tmp_path
+    with pytest.raises(compose.Refused, match="latent_dim was 2 when the run began and is 5 now"):
+        _plan(line.replace("2,3", "5,3"))
+
+
+def test_jobs_are_numbered_as_hydra_numbers_them(tmp_path):
+    """What a preset sweeps keeps its place when it is typed, too."""
+    arguments = ["experiment=table1", "latent_dim=2,5", "trainer.max_epochs=3", "seed=0,1"]
+    _, jobs = compose._check_sweep(get_args_parser().parse_args(["-m", *arguments]))
+    varying = [[word for word in words if "experiment" not in word] for words in jobs]
+    fixed = "trainer.max_epochs=3"
+    assert len(jobs) == 8
+    assert varying[1] == ["seed=0", "latent_dim=2", "model=vmf", fixed]
+    assert varying[2] == ["seed=0", "latent_dim=5", "model=normal", fixed]
+    assert varying[4] == ["seed=1", "latent_dim=2", "model=normal", fixed]
+
+
+def test_the_command_that_goes_on_survives_a_shell(tmp_path):
+    folder = tmp_path / "it's (mine)"
+    words = ["-m", "network.hidden=[8],[16]", "seed=0,1", "logger.name='a b'"]
+    command = compose.command(get_args_parser().parse_args(words), folder)
+    plan = _plan(command.removeprefix("svae-train "))
+    assert plan.folder == folder
+    assert plan.jobs == 4
+
+
+@pytest.mark.parametrize(("launcher", "raises"), [("basic", True), ("joblib", False)])
+def test_a_request_to_stop_ends_the_program_but_not_the_workers_sweep(
+    tmp_path, monkeypatch, launcher, raises
+):
+    def stopped(*arguments):
+        raise job.Interrupted(143, "terminated")
+
+    choices = {"hydra/launcher": launcher, "hydra/sweeper": "basic"}
+    runtime = {"choices": choices, "cwd": str(tmp_path), "output_dir": str(tmp_path / "0")}
+    hydra = OmegaConf.create({"hydra": {"runtime": runtime, "job": {"num": 0}}})
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra.hydra)
+    monkeypatch.setattr(job.signals, "install", lambda: None)
+    monkeypatch.setattr(job, "_job", stopped)
+    if raises:
+        with pytest.raises(job.Interrupted):
+            job.of_sweep(CONFIG)
+    else:
+        assert math.isnan(job.of_sweep(CONFIG))
+
+
+LINE = ("logger.mode=disabled", "plots=false")
+
+
+def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
+    files = f"dataset.file={tmp_path}/none.npz,{tiny}"
+    (tmp_path / "none.npz").write_bytes(tiny.read_bytes())
+    line = ("-m", files, "trainer.learning_rate=1e-3,1e30", *LINE, "hydra.sweep.dir=s")
+    # it is there when the sweep is checked, and damaged when its job starts
+    (tmp_path / "none.npz").write_text("damaged")
+    done = svae_train(*line)
+    assert done.returncode == 1, done.stderr
+    states = [read_status(path)["state"] for path in run_folders(tmp_path / "s")]
+    assert states == [FAILED, FAILED, FINISHED, FAILED]
+    for number, cause in ((0, "none.npz"), (3, "nan in epoch 1")):
+        (told,) = (row for row in done.stderr.splitlines() if f"s/{number} failed:" in row)
+        assert cause in told
+        assert "Traceback" in (tmp_path / "s" / str(number) / "svae-train.log").read_text()
+    assert "of 4 runs 3 failed; go on with: svae-train --multirun" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "s" / "report.html").is_file()
+    assert "[4/4]" in done.stdout
+    finished = _files(tmp_path / "s" / "2")
+
+    (tmp_path / "none.npz").write_bytes(tiny.read_bytes())
+    done = svae_train(*line)
+    states = [read_status(path)["state"] for path in run_folders(tmp_path / "s")]
+    assert states == [FINISHED, FAILED, FINISHED, FAILED]
+    assert "1 run finished earlier" in done.stdout
+    assert _files(tmp_path / "s" / "2") == finished
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_to_the_same_numbers(svae_train, tiny, tmp_path, environment):
+    line = ("-m", "model=normal,vmf", "latent_dim=2,3,5", "trainer.max_epochs=30", *LINE)
+    command = [sys.executable, "-m", "svae", "dataset=array", f"dataset.file={tiny}"]
+    command += ["trainer.warmup_epochs=1", "evaluation.importance_samples=20", "threads=1"]
+    command += ["device=cpu", *line]
+    options = {"cwd": tmp_path, "env": environment, "start_new_session": True}
+    with subprocess.Popen(
+        [*command, "hydra.sweep.dir=broken"], stdout=subprocess.DEVNULL, **options
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "broken" / "2" / "metrics.csv").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    finished = {n: _files(tmp_path / "broken" / n) for n in ("0", "1")}
+    for name in ("broken", "whole"):
+        done = subprocess.run(
+            [*command, f"hydra.sweep.dir={name}"], check=False, capture_output=True, **options
+        )
+        assert done.returncode == 0, done.stderr
+    for name, files in finished.items():
+        assert _files(tmp_path / "broken" / name) == files
+    assert numbers(tmp_path / "broken") == numbers(tmp_path / "whole")
+
+
+def numbers(folder: Path) -> list[str]:
+    """Return summary.csv without what differs between two times of the same."""
+    import csv
+
+    rows = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
+    return [{k: v for k, v in row.items() if k not in ("seconds", "commit")} for row in rows]
