@@ -111,8 +111,11 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     from svae import report
 
     folder, jobs, paths = plan.folder, plan.jobs, sweep.folders(plan.folder)
-    if paths:
-        report.make([folder])
+    try:
+        if paths:
+            report.make([folder])
+    except Exception as error:  # such as a full disk: the runs are safe all the same
+        trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
     states = {path: read_status(path) for path in paths}
     left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
     if plan.searches:  # which goes on with other trials

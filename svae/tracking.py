@@ -256,11 +256,15 @@ def _has_key() -> bool:
 
 
 def _run_id(folder: Path) -> str:
-    """Return the W&B id of the run in `folder`, made when it is first asked for."""
+    """Return the W&B id of the run in `folder`, made when it is first asked for.
+
+    The agent of a W&B sweep has given its run an id already.
+    """
     file = folder / "wandb" / "run-id"
     if not file.is_file():
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, secrets.token_hex(4))
+        given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, given or secrets.token_hex(4))
     return file.read_text()
 
 

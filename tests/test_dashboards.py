@@ -1,0 +1,56 @@
+"""What is shown on Weights & Biases: a workspace and a sweep, as far as they go without a network."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra._internal.utils import get_args_parser
+
+from svae import compose
+from svae.tracking import _run_id
+
+DASHBOARDS = Path(__file__).parent.parent / "dashboards"
+
+
+def test_the_workspace_has_the_panels_that_people_want():
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
+    from dashboards.workspace import workspace
+
+    spec = json.dumps(workspace("someone", "svae")._to_model().model_dump(mode="json"))
+    for name in (
+        "train/elbo",
+        "val/elbo",
+        "val/kl",
+        "train/acceptance_rate",
+        "train/concentration_mean",
+        "test/log_likelihood",
+        "latent_dim",
+        "plots/samples",
+    ):
+        assert name in spec, name
+
+
+def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
+    """With each value of every parameter, as an agent writes them: key=value."""
+    monkeypatch.chdir(tmp_path)
+    sweep = yaml.safe_load((DASHBOARDS / "sweep.yaml").read_text())
+    assert sweep["command"][0] == "svae-train"
+    assert sweep["metric"] == {"name": "val/elbo", "goal": "maximize"}
+    fixed = sweep["command"][1:-1]
+    for key, space in sweep["parameters"].items():
+        for value in space.get("values", [space.get("min"), space.get("max")]):
+            line = shlex.join([*fixed, f"{key}={value}"])
+            args = get_args_parser().parse_intermixed_args(shlex.split(line))
+            assert compose.plan(args).arguments[-1] == f"{key}={value}"
+
+
+def test_a_run_of_an_agent_is_the_one_that_the_agent_started(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    own = _run_id(tmp_path / "a")
+    assert _run_id(tmp_path / "a") == own
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "given")
+    assert _run_id(tmp_path / "b") == "given"
+    assert _run_id(tmp_path / "a") == own
