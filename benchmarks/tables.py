@@ -20,7 +20,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from svae.files import write_text
-from svae.naming import model_name
+from svae.naming import chosen
 from svae.record import CONF, saved_config
 from svae.run import FINISHED, read_status
 from svae.settings import flatten
@@ -102,7 +102,7 @@ def _row(config: dict, results: dict) -> Row:
     options = ("isotropic", "gradient", "initial_concentration")
     about = {name: config["model"].get(name, "") for name in options}
     about |= {name: config[name] for name in ("latent_dim", "seed")}
-    about["model"] = model_name(config)
+    about["model"] = chosen(config, "model")
     numbers = {k: v for k, v in results.items() if k.startswith("test/") or k in _ABOUT}
     numbers["seconds"] = round(results["seconds"], 1)
     return {name: str(value) for name, value in (about | numbers).items()}

@@ -15,6 +15,7 @@ same command again goes on with a sweep, and several machines may work on one at
 
 import csv
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ def mismatch(path: Path, config: DictConfig) -> str | None:
 
 
 def best_value(path: Path, objective: str) -> float:
-    """Return the best value of the objective of the finished run in `path`."""
-    return max(row[objective] for row in metrics(path))
+    """Return the best value of the objective of the finished run in `path`, nan of a study."""
+    return max((row[objective] for row in metrics(path)), default=math.nan)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is shown on Weights & Biases: a workspace and a sweep, as far as they go without a network."""
+"""What is shown on Weights & Biases: a workspace and a sweep, as far as goes without a network."""
 
 import json
 import shlex
@@ -14,6 +14,8 @@ from svae.tracking import _run_id
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 
 
+# of wandb-workspaces itself
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_workspace_has_the_panels_that_people_want():
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     from dashboards.workspace import workspace
