@@ -83,8 +83,9 @@ def _check_size(model: nn.Module) -> None:
 
 def study(config: DictConfig):
     """Return the study that `study._target_` names, made of the keys beside it."""
-    keys = [key for key in config.study if key != "reads"]
-    return _instantiate(OmegaConf.masked_copy(config.study, keys), "study")
+    keys = OmegaConf.to_container(config.study, resolve=True)
+    del keys["reads"]  # is the command line's
+    return _instantiate(OmegaConf.create(keys), "study")
 
 
 def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictConfig]:

@@ -10,6 +10,7 @@ import torch
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
 from svae.objectives import Elbo, objective
+from svae.signal_to_noise import kappa_gradient_snr
 from svae.streams import seeded, stream
 
 
@@ -77,6 +78,10 @@ def train(
         names = (number, restarts)
         metrics = _train_epoch(model, optimizer, data, settings, names)
         metrics |= {"train/kl_weight": settings.kl_weight_at(number)}
+        if model.latent.has_unit_length and not data.is_graph:  # a graph's would double its epoch
+            generator = stream(data.device, settings.seed, "gradient", *names)
+            snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
+            metrics |= {"train/kappa_gradient_snr": snr}
         metrics |= _validate(model, data, settings, names)
         metrics |= {"seconds": time.perf_counter() - started}
         _check_finite(metrics, number)

@@ -6,8 +6,9 @@ import json
 import pytest
 import torch
 
+from svae.studies.gradient_study import GradientStudy, compare
 from svae.studies.sampler_check import SamplerCheck
-from tests.conftest import run_folders
+from tests.conftest import QUICK, run_folders
 
 
 def _generator(seed=0):
@@ -84,3 +85,42 @@ def test_sampler_check_from_the_command_line(svae_train, tmp_path):
     done = svae_train(f"evaluate={folder}", quick=False)
     assert done.returncode == 2
     assert "holds a study" in done.stderr
+
+
+def test_bias_and_noise_are_those_of_the_law_they_are_drawn_from():
+    generator = _generator()
+    exact = torch.linspace(-1, 2, 20, dtype=torch.float64)
+    reference = exact + torch.randn(4000, 20, dtype=torch.float64, generator=generator)
+    found = 0.8 * exact + 3 * torch.randn(4000, 20, dtype=torch.float64, generator=generator)
+    row = compare(found, reference)
+    assert abs(row["relative_bias"] + 0.2) < 5 * row["standard_error"] < 0.1
+    expected = 3 / exact.square().mean().sqrt().item()
+    assert row["relative_noise"] == pytest.approx(expected, rel=0.05)
+    assert row["signal_to_noise"] == pytest.approx(1 / row["relative_noise"])
+
+
+def test_gradient_study_from_the_command_line(svae_train, tiny, tmp_path):
+    line = ("study.latent_dims=[2]", "study.epochs=[1,2]", "study.repeats=128")
+    quick = [word for word in QUICK if not word.startswith(("evaluation", "latent_dim"))]
+    data = ("dataset=array", f"dataset.file={tiny}", "logger.mode=disabled", *quick)
+    done = svae_train(
+        "experiment=gradient_study", *data, *line, "logger.mode=disabled", quick=False
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(tmp_path)
+    rows = _rows(folder / "gradients.csv")
+    assert len(rows) == 12
+    assert len(_rows(folder / "curves.csv")) == 12
+    for row in rows:
+        if row["gradient"] == "pathwise":
+            assert float(row["relative_bias"]) < -0.1
+        else:
+            assert abs(float(row["bias_score"])) < 5
+    noise = {(r["gradient"], r["baseline"]): float(r["relative_noise"]) for r in rows[:6]}
+    assert noise["implicit", "none"] < noise["corrected", "mean"] < noise["score", "none"]
+    assert {f.name for f in (folder / "plots").iterdir()} == {"gradients.png", "curves.png"}
+
+
+def test_gradient_study_measures_only_epochs_that_there_are():
+    with pytest.raises(ValueError, match=r"study.epochs=\[1, 9\]: expected at most"):
+        GradientStudy([2], [1, 9], 16, 16, max_epochs=5)

@@ -60,28 +60,80 @@ def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     shown = [
         dimensions[i] for i in np.unique(np.linspace(0, len(dimensions) - 1, most).astype(int))
     ]
-    estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
     chart = figure(3 * len(shown), 6)
     cells = chart.subplots(2, len(shown), sharex=True, sharey="row", squeeze=False)
     for (above, below), m in zip(cells.T, shown, strict=True):
-        for i, estimator in enumerate(estimators):
-            mine = [r for r in rows if r["m"] == m and (r["gradient"], r["baseline"]) == estimator]
+        for style, mine in _by_estimator([row for row in rows if row["m"] == m]):
             kappa = [row["concentration"] for row in mine]
-            style = {"color": COLOURS[(0, 5, 1, 2, 3, 7)[i % 6]], "marker": _MARKS[i % 8], "ms": 4}
             error = np.array([2 * row["standard_error"] / row["exact"] for row in mine])
             bias = np.array([row["mean"] / row["exact"] for row in mine])
             bias[error > 0.3] = np.nan  # says nothing, and would cover the others
-            above.errorbar(kappa, bias, error, lw=1, label=label(*estimator), **style)
+            above.errorbar(kappa, bias, error, lw=1, **style)
             below.plot(kappa, [r["standard_deviation"] / r["exact"] for r in mine], lw=1, **style)
         above.axhline(1, color=COLOURS[8], lw=1, zorder=0)
         above.set(title=f"m = {m}", ylim=(0.4, 1.4))
         below.set(xscale="log", yscale="log", xlabel="concentration kappa")
     cells[0, 0].set_ylabel("mean gradient / exact\n(bars: 2 standard errors)")
     cells[1, 0].set_ylabel("standard deviation\nof one sample / exact")
-    handles = cells[0, 0].get_legend_handles_labels()
+    handles = cells[1, 0].get_legend_handles_labels()
     chart.legend(*handles, loc="outside lower center", frameon=False, ncols=6)
     chart.suptitle("gradient of E[20 w - 100] in kappa")
     return chart
+
+
+def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
+    """Draw bias and noise of each estimator at the measured epochs, one column per dimension."""
+    dimensions = list(dict.fromkeys(row["latent_dim"] for row in rows))
+    chart = figure(3.4 * len(dimensions) + 1, 6)
+    cells = chart.subplots(2, len(dimensions), sharex=True, sharey="row", squeeze=False)
+    for (above, below), d in zip(cells.T, dimensions, strict=True):
+        for style, mine in _by_estimator([row for row in rows if row["latent_dim"] == d]):
+            epochs = [row["epoch"] for row in mine]
+            bias = np.array([row["relative_bias"] for row in mine])
+            error = np.array([2 * row["standard_error"] for row in mine])
+            bias[error > 0.3] = np.nan  # says nothing, and would cover the others
+            above.errorbar(epochs, bias, error, lw=1, **style)
+            below.plot(epochs, [row["relative_noise"] for row in mine], lw=1, **style)
+        above.axhline(0, color=COLOURS[8], lw=1, zorder=0)
+        above.set_title(f"d = {d}")
+        below.set(xlabel="epoch", yscale="log")
+        below.xaxis.get_major_locator().set_params(integer=True)
+    cells[0, 0].set_ylabel("relative bias\n(bars: 2 standard errors)")
+    cells[1, 0].set_ylabel("relative noise of one sample")
+    handles = cells[1, 0].get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=3)
+    chart.suptitle("gradient of E[log p(x|z)] in kappa, on the model's own loss")
+    return chart
+
+
+def training_curves(rows: list[dict]) -> "Figure":
+    """Draw the validation ELBO and kappa while training under each estimator."""
+    dimensions = list(dict.fromkeys(row["latent_dim"] for row in rows))
+    chart = figure(3.4 * len(dimensions) + 1, 6)
+    cells = chart.subplots(2, len(dimensions), sharex=True, squeeze=False)
+    for (above, below), d in zip(cells.T, dimensions, strict=True):
+        for style, mine in _by_estimator([row for row in rows if row["latent_dim"] == d]):
+            epochs = [row["epoch"] for row in mine]
+            above.plot(epochs, [row["val/elbo"] for row in mine], lw=1, **style)
+            below.plot(epochs, [row["val/concentration_mean"] for row in mine], lw=1, **style)
+        above.set_title(f"d = {d}")
+        below.set(xlabel="epoch", yscale="log")
+        below.xaxis.get_major_locator().set_params(integer=True)
+    cells[0, 0].set_ylabel("validation ELBO (nats)")
+    cells[1, 0].set_ylabel("mean concentration kappa")
+    handles = cells[0, 0].get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=3)
+    chart.suptitle("training under each estimator")
+    return chart
+
+
+def _by_estimator(rows: list[dict]):
+    """Yield the style and the rows of each estimator."""
+    estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
+    for i, estimator in enumerate(estimators):
+        colour = COLOURS[(0, 5, 1, 2, 3, 7)[i % 6]]
+        style = {"color": colour, "marker": _MARKS[i % 8], "ms": 4, "label": label(*estimator)}
+        yield style, [row for row in rows if (row["gradient"], row["baseline"]) == estimator]
 
 
 def label(gradient: str, baseline: str) -> str:
