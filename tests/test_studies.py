@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from svae.studies.dimension_study import DimensionStudy, gaussian_length
 from svae.studies.gradient_study import GradientStudy, compare
 from svae.studies.sampler_check import SamplerCheck
 from tests.conftest import QUICK, run_folders
@@ -124,3 +125,30 @@ def test_gradient_study_from_the_command_line(svae_train, tiny, tmp_path):
 def test_gradient_study_measures_only_epochs_that_there_are():
     with pytest.raises(ValueError, match=r"study.epochs=\[1, 9\]: expected at most"):
         GradientStudy([2], [1, 9], 16, 16, max_epochs=5)
+
+
+def test_the_length_of_a_gaussian_vector_is_known():
+    z = torch.randn(200_000, 7, generator=_generator())
+    assert gaussian_length(7) == pytest.approx(z.norm(dim=-1).mean().item(), abs=0.01)
+
+
+def test_dimension_study_gathers_the_finished_runs_of_a_sweep(svae_train, tmp_path):
+    line = ("-m", "model=normal,vmf", "latent_dim=2,4", "trainer.max_epochs=1", "plots=false")
+    done = svae_train(*line, "logger.mode=disabled", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "sweep" / "3" / "results.json").unlink()
+    line = ("experiment=dimension_study", "study.sweep=sweep", "hydra.run.dir=out")
+    done = svae_train(*line, "logger.mode=disabled", quick=False)
+    assert done.returncode == 0, done.stderr
+    rows = _rows(tmp_path / "out" / "dimensions.csv")
+    found = [(row["model"], row["latent_dim"]) for row in rows]
+    assert found == [("normal", "2"), ("normal", "4"), ("vmf", "2")]
+    results = json.loads((tmp_path / "sweep" / "1" / "results.json").read_text())
+    assert float(rows[2]["test/kl"]) == results["test/kl"]
+    assert rows[0]["test/concentration_mean"] == ""
+    assert (tmp_path / "out" / "plots" / "dimensions.png").is_file()
+
+
+def test_dimension_study_needs_runs(tmp_path):
+    with pytest.raises(ValueError, match="expected a folder with finished runs"):
+        DimensionStudy(str(tmp_path))

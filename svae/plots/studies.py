@@ -139,3 +139,43 @@ def _by_estimator(rows: list[dict]):
 def label(gradient: str, baseline: str) -> str:
     """Return how an estimator is called in a legend."""
     return gradient if baseline == "none" else f"{gradient}, {baseline} baseline"
+
+
+def dimensions(rows: list[dict]) -> "Figure":
+    """Draw what is known and what was measured of each latent dimension, every model in one."""
+    chart = figure(12, 7)
+    cells = chart.subplots(2, 3)
+    d = np.unique([row["latent_dim"] for row in rows])
+    known = {row["latent_dim"]: row for row in rows}
+    line = {"color": COLOURS[7], "marker": "o", "ms": 4, "lw": 1}
+    cells[0, 0].plot(d, [np.exp(known[k]["log_area"]) for k in d], **line)
+    cells[0, 0].set(ylabel="surface area of S^d", yscale="log")
+    lengths, spread = (
+        np.array([known[k][name] for k in d]) for name in ("gaussian_length", "gaussian_length_std")
+    )
+    cells[0, 1].plot(d, lengths, **line)
+    cells[0, 1].fill_between(d, lengths - 2 * spread, lengths + 2 * spread, color=COLOURS[9])
+    cells[0, 1].set(ylabel="length of a standard Gaussian vector\n(mean, band: 2 deviations)")
+    measured = {
+        (0, 2): ("test/log_likelihood", "test log-likelihood (nats)"),
+        (1, 0): ("test/kl", "test KL (nats)"),
+        (1, 1): ("test/concentration_mean", "mean concentration kappa"),
+        (1, 2): ("test/acceptance_rate", "acceptance rate of the sampler"),
+    }
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    for place, (name, words) in measured.items():
+        for i, model in enumerate(models):
+            mine = [row for row in rows if row["model"] == model and row[name] != ""]
+            style = {"color": COLOURS[(0, 5, 2)[i % 3]], "marker": _MARKS[i % 8], "ms": 5, "lw": 1}
+            error = [row[f"{name}_std"] or 0 for row in mine]
+            x, y = [row["latent_dim"] for row in mine], [row[name] for row in mine]
+            cells[place].errorbar(x, y, error, label=model, capsize=2, **style)
+        cells[place].set(ylabel=words)
+    for axes in cells.flat:
+        axes.set(xlabel="latent dimension d", xscale="log")
+        axes.set_xticks(d, [str(k) for k in d])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    handles = cells[0, 2].get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=4)
+    return chart

@@ -1,0 +1,81 @@
+"""Where does the sphere stop helping: what changes with the dimension, from the runs of a sweep."""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+
+from svae.distributions.sphere import log_sphere_area
+from svae.naming import model_name
+from svae.plots.studies import dimensions
+from svae.record import saved_config
+from svae.run import FINISHED, read_status
+from svae.studies.findings import Findings
+
+_MEASURED = (
+    "test/log_likelihood",
+    "test/elbo",
+    "test/kl",
+    "test/concentration_mean",
+    "test/acceptance_rate",
+)
+
+
+@dataclass(frozen=True)
+class DimensionStudy:
+    """Gathers finished runs below the folder `sweep` by model and latent dimension.
+
+    `dimensions.csv` has a row per model and dimension d: how many runs, the mean and the standard
+    deviation over them of what they measured, and what is known of d: the log area of S^d, and
+    mean and standard deviation of the length of a standard Gaussian vector in R^d.
+    """
+
+    sweep: str
+
+    def __post_init__(self):
+        if not self.runs():
+            raise ValueError(
+                f"study.sweep={self.sweep}: expected a folder with finished runs of vectors below"
+            )
+
+    def runs(self) -> dict[tuple[str, int], list[dict]]:
+        """Return the results of finished runs by model and latent dimension."""
+        found = defaultdict(list)
+        for file in sorted(Path(self.sweep).expanduser().rglob("status.json")):
+            folder = file.parent
+            if not (folder / "results.json").is_file() or read_status(folder)["state"] != FINISHED:
+                continue
+            results = json.loads((folder / "results.json").read_text())
+            config = saved_config(folder)
+            if "test/log_likelihood" in results:
+                found[model_name(config), config.latent_dim].append(results)
+        return dict(sorted(found.items()))
+
+    def __call__(self, config, device, progress) -> Findings:
+        rows = [_row(model, d, runs) for (model, d), runs in self.runs().items()]
+        best = max(rows, key=lambda row: row["test/log_likelihood"])
+        results = {"runs": sum(row["runs"] for row in rows), "best_latent_dim": best["latent_dim"]}
+        return Findings({"dimensions": rows}, {"dimensions": partial(dimensions, rows)}, results)
+
+
+def _row(model: str, d: int, runs: list[dict]) -> dict:
+    row = {"model": model, "latent_dim": d, "runs": len(runs)}
+    for name in _MEASURED:
+        values = [run[name] for run in runs if name in run]
+        row[name] = mean(values) if values else ""
+        row[f"{name}_std"] = stdev(values) if len(values) > 1 else ""
+    length = gaussian_length(d)
+    return {
+        **row,
+        "log_area": log_sphere_area(d + 1),
+        "gaussian_length": length,
+        "gaussian_length_std": math.sqrt(d - length**2),
+    }
+
+
+def gaussian_length(d: int) -> float:
+    """Return E|z| = sqrt(2) Gamma((d+1)/2) / Gamma(d/2) of a standard Gaussian vector in R^d."""
+    return math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
