@@ -95,7 +95,7 @@ KEYS: dict[str, Accepts] = {
     "study.epochs": _WIDTHS,
     "study.observations": _whole(2),
     "study.repeats": _whole(16),
-    "study.max_epochs": _whole(1),
+    "study.trained_epochs": _whole(1),
     "study.sweep": _TEXT,
     "resume": _or_null(_TEXT),
     "evaluate": _or_null(_TEXT),

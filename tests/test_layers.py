@@ -13,6 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ONLY_IN = {
     "hydra": {"cli", "compose", "refusals", "job", "build"},
     "omegaconf": {
+        "studies",
         "study",
         "cli",
         "compose",
@@ -56,7 +57,18 @@ MAY_IMPORT = {
     "progress": {"checkpoint", "run", "tracking", "train"},
     "plots": {"data", "distributions", "ranking", "recovery"},
     "tracking": {"files"},
-    "studies": {"build", "data", "distributions", "objectives", "plots", "streams", "train"},
+    "studies": {
+        "build",
+        "data",
+        "distributions",
+        "naming",
+        "plots",
+        "record",
+        "run",
+        "signal_to_noise",
+        "streams",
+        "train",
+    },
     "settings": set(),
     "naming": {"record"},
     "overview": {"compose", "naming", "report", "run", "sweep"},

@@ -124,7 +124,7 @@ def test_gradient_study_from_the_command_line(svae_train, tiny, tmp_path):
 
 def test_gradient_study_measures_only_epochs_that_there_are():
     with pytest.raises(ValueError, match=r"study.epochs=\[1, 9\]: expected at most"):
-        GradientStudy([2], [1, 9], 16, 16, max_epochs=5)
+        GradientStudy([2], [1, 9], 16, 16, trained_epochs=5)
 
 
 def test_the_length_of_a_gaussian_vector_is_known():

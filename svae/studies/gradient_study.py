@@ -39,7 +39,7 @@ class GradientStudy:
     epochs: list[int]
     observations: int
     repeats: int
-    max_epochs: int
+    trained_epochs: int
 
     def __post_init__(self):
         if self.observations < 2 or self.repeats < 16:
@@ -47,9 +47,10 @@ class GradientStudy:
                 f"study: expected 2 observations and 16 repeats or more, got {self.observations} "
                 f"and {self.repeats}"
             )
-        if max(self.epochs) > self.max_epochs:
+        if max(self.epochs) > self.trained_epochs:
             raise ValueError(
-                f"study.epochs={self.epochs}: expected at most trainer.max_epochs={self.max_epochs}"
+                f"study.epochs={self.epochs}: expected at most trainer.max_epochs="
+                f"{self.trained_epochs}"
             )
 
     def __call__(self, config: DictConfig, device, progress) -> Findings:
