@@ -114,12 +114,25 @@ def training(config: DictConfig) -> train.Settings:
     """Return the training settings."""
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     keys.pop("negatives", None)  # is the data set's
+    if keys.get("compile"):
+        keys["compile"] = _can_compile(device(config))
     return train.Settings(
         **keys,
         baseline=config.sampler.baseline,
         objective=config.objective,
         seed=config.seed,
     )
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Return whether torch.compile works here; if not, one line says why."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # what a missing compiler raises differs from one to the other
+        reason = " ".join(str(error).split())[:200]
+        print(f"trainer.compile: nothing can be compiled here, the step runs as it is ({reason})")
+        return False
+    return True
 
 
 def evaluation(config: DictConfig) -> evaluate.Settings:

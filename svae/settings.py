@@ -112,6 +112,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.kl_weight": _NOT_NEGATIVE,
     "trainer.samples": _whole(1),
     "trainer.on_nan": _one_of("stop", "restart"),
+    "trainer.compile": _SWITCH,
     "trainer.negatives": _one_of("all", "sampled"),
     "evaluation.importance_samples": _whole(1),
     "evaluation.batch_size": _whole(1),

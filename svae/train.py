@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -32,6 +33,7 @@ class Settings:
     baseline: str = "none"
     objective: str = "val/elbo"
     seed: int = 0
+    compile: bool = False
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -105,11 +107,13 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
     model.train()
     generator = stream(data.device, settings.seed, "train", *names)
     kl_weight = settings.kl_weight_at(names[0])
-    measure = objective(data.likelihood)
+    measure = _measure(data.likelihood, settings.compile)
+    # a compiled step draws from torch's own generator, which is seeded below
+    noise = None if settings.compile else generator
     terms, guard = [], Guard(model)
     with seeded(data.device, settings.seed, "dropout", *names):
         for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
-            bound = measure(model, batch, settings.samples, settings.baseline, generator)
+            bound = measure(model, batch, settings.samples, settings.baseline, noise)
             optimizer.zero_grad(set_to_none=True)
             loss = bound.loss(kl_weight)
             loss.backward()
@@ -118,6 +122,12 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
             terms.append(bound.detach())
     guard.check(names[0])
     return summarise(terms, "train")
+
+
+@cache
+def _measure(likelihood: str, compiled: bool) -> Callable[..., Elbo]:
+    measure = objective(likelihood)
+    return torch.compile(measure, dynamic=False) if compiled else measure
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
 """The loop: warm-up, early stopping, exact continuation, divergence."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch.distributions import Distribution
 
-from svae import checkpoint, train
+from svae import build, checkpoint, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
@@ -107,3 +110,32 @@ def test_streams_differ_by_every_word_and_repeat():
     names = [(0,), (1,), (0, "train", 1, 0), (0, "train", 1, 1), (0, "train", 11, 0), (0, "a", 1)]
     assert len({first(*name) for name in names}) == len(names)
     assert first(0, "train", 1, 0) == first(0, "train", 1, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # dynamo's own
+def test_a_compiled_step_trains_and_continues_exactly(monkeypatch):
+    # a backend that needs no C++ compiler; torch.compile turns validation off for good
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    train._measure.cache_clear()
+    torch._dynamo.reset()
+    model, optimizer, data = _setup()
+    settings = _settings(compile=True, max_epochs=3, batch_size=40)
+    whole = list(train.train(model, optimizer, data, settings))
+    assert 0.65 < whole[0].metrics["train/acceptance_rate"] <= 1
+
+    model, optimizer, data = _setup()
+    first = next(train.train(model, optimizer, data, settings))
+    rest = list(train.train(model, optimizer, data, settings, first))
+    assert _without_time([first, *rest]) == _without_time(whole)
+    train._measure.cache_clear()
+
+
+def test_where_nothing_can_be_compiled_the_step_runs_as_it_is(monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    assert not build._can_compile(torch.device("cpu"))
+    assert capsys.readouterr().out.count("no C++ compiler") == 1
