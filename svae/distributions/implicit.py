@@ -19,6 +19,7 @@ from torch import Tensor
 # With these every slope is within 1e-7 of mpmath's, on the CPU within 1e-8.
 CUT = 20.0
 GAUSS_NODES, FEJER_NODES = 16, 24
+_BETWEEN = 1e-200, 2.0 - 1e-12  # the ends of 1 - w, where a quotient would be 0 / 0
 
 
 def gauss(count: int) -> tuple[Tensor, Tensor]:
@@ -56,11 +57,11 @@ def implicit_slope(
         mean_complement: 1 - A.
         below_top: 1 - w.
     """
-    # at an end the stretch has no length and would give 0 / 0; the slope is level there
-    o = below_top.clamp(1e-200, 2.0 - 1e-12)
-    e = 2.0 - o
     if m == 3:
-        return _closed_form(concentration, o, e)
+        return ordinary_slope(concentration, below_top)
+    # at an end the stretch has no length and would give 0 / 0; the slope is level there
+    o = below_top.clamp(*_BETWEEN)
+    e = 2.0 - o
     above_mean = o - mean_complement  # A - w
     stretch = _stretch(m, concentration, above_mean, o, e)
     # a table would have to be copied to another device, which no captured step can do
@@ -79,8 +80,10 @@ def implicit_slope(
     return (distance.mul_(density) @ weights).mul_(stretch).div_(sine)
 
 
-def _closed_form(concentration: Tensor, o: Tensor, e: Tensor) -> Tensor:
-    """Return the slope on the ordinary sphere, where the distribution function is elementary."""
+def ordinary_slope(concentration: Tensor, below_top: Tensor) -> Tensor:
+    """Return `implicit_slope` on the ordinary sphere, m = 3, where all is elementary."""
+    o = below_top.clamp(*_BETWEEN)
+    e = 2.0 - o
     kappa = concentration.clamp_min(3e-8)  # at 0 the terms would cancel to 0 / 0
     share = torch.expm1(-kappa * torch.minimum(o, e)) / torch.expm1(-2.0 * kappa) * 2.0
     # two ways to write one number, each free of cancellation at its own end

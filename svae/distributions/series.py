@@ -25,7 +25,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from svae.distributions.implicit import implicit_slope
+from svae.distributions.implicit import implicit_slope, ordinary_slope
 from svae.distributions.ulrich_wood import Envelope
 from svae.special import BesselMoments, bessel_moments
 
@@ -71,6 +71,8 @@ class Series:
 
     def slope(self, below_top: Tensor) -> Tensor:
         """Return what `implicit_slope` returns, at 1 - w in the shape sample + batch."""
+        if self._m == 3:
+            return ordinary_slope(self._kappa, below_top)
         if self._m < _SLOPE_FROM:
             return implicit_slope(self._m, self._kappa, self.moments.complement, below_top)
         stretch = self._columns[4]

@@ -1,0 +1,227 @@
+"""Time of training and evaluation as ratios within one run, printed as one table.
+
+    OMP_NUM_THREADS=2 python -m benchmarks.training [step] [epoch] [evaluation] [start] [memory]
+
+Without a word all parts run. A step is what `svae-train` does for a batch: gather and binarise
+images, forward, loss, backward, numerical guard, Adam. It is compared with the matrix products of
+its layers alone, an epoch with the loop of s-vae-pytorch (package hyperspherical_vae, left out
+where it is not installed) fed from memory. What is compared takes turns, and medians are.
+"""
+
+import importlib.util
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from svae import evaluate, train
+from svae.data import mnist
+from svae.data.splits import DataSet, Split
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, VonMisesFisherFamily
+
+FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
+DIMENSIONS, BATCHES = (2, 5, 10, 20, 40), (64, 256, 1000)
+
+
+def medians(calls: dict[str, Callable], repetitions: int) -> dict[str, float]:
+    """Return the median wall time of each call in seconds, the first of each left out."""
+    times = {name: [] for name in calls}
+    for repetition in range(repetitions + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if repetition:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def products(model: AutoEncoder, batch: int, *, backward: bool = True) -> Callable:
+    """Return a function that does the matrix products of a step, 3 per layer, or the decoder's."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    if not backward:
+        layers = [layer for layer in model.decoder if isinstance(layer, nn.Linear)]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers]
+    operands = [(torch.randn(batch, i), torch.randn(o, i), torch.randn(batch, o)) for i, o in sizes]
+
+    def run() -> None:
+        for x, weight, grad in operands:
+            _ = x @ weight.T
+            if backward:
+                _ = grad.T @ x, grad @ weight
+
+    return run
+
+
+def epoch(family, d: int, data: DataSet, batch: int, **options) -> Callable:
+    """Return a function that trains a new model for one more epoch."""
+    model = AutoEncoder(data.features, family(d), **options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch)
+    return lambda: train._train_epoch(model, optimizer, data, settings, (1, 0))
+
+
+def part(data: DataSet, count: int) -> DataSet:
+    split = Split(data.train.values[:count].contiguous(), binary=True)
+    return DataSet(split, split, split, data.likelihood)
+
+
+def steps(data: DataSet, count: int = 25, repetitions: int = 15) -> None:
+    print("\n| batch | d | products ms | normal / products | vmf / normal | bf16 vmf / vmf |")
+    print("|---|---|---|---|---|---|")
+    for batch in BATCHES:
+        few = part(data, count * batch)
+        for d in DIMENSIONS:
+            alone = products(AutoEncoder(784, FAMILIES["normal"](d)), batch)
+            calls = {name: epoch(family, d, few, batch) for name, family in FAMILIES.items()}
+            calls["bf16"] = epoch(FAMILIES["vmf"], d, few, batch, half=True)
+            calls["products"] = lambda alone=alone: [alone() for _ in range(count)]
+            took = medians(calls, repetitions)
+            ratios = (
+                f"{took['normal'] / took['products']:.2f} | {took['vmf'] / took['normal']:.2f} | "
+                f"{took['bf16'] / took['vmf']:.2f}"
+            )
+            print(
+                f"| {batch} | {d} | {1e3 * took['products'] / count:.2f} | {ratios} |", flush=True
+            )
+
+
+class Peer(nn.Module):
+    """The model of s-vae-pytorch's example on its distributions, with separate heads."""
+
+    def __init__(self, name: str, d: int):
+        super().__init__()
+        self.name, self.m = name, d + (name == "vmf")
+        self.encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU())
+        self.loc, self.spread = nn.Linear(128, self.m), nn.Linear(128, 1 if name == "vmf" else d)
+        self.decoder = AutoEncoder(784, NormalFamily(self.m)).decoder
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.encoder(x)
+        loc, spread = self.loc(features), F.softplus(self.spread(features))
+        if self.name == "normal":
+            q = Normal(loc, spread)
+            kl = kl_divergence(q, Normal(torch.zeros_like(loc), torch.ones_like(loc))).sum(-1)
+        else:
+            from hyperspherical_vae.distributions import HypersphericalUniform, VonMisesFisher
+
+            q = VonMisesFisher(loc / loc.norm(dim=-1, keepdim=True), spread + 1)
+            kl = kl_divergence(q, HypersphericalUniform(self.m - 1))
+        logits = self.decoder(q.rsample())
+        error = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+        return (error + kl).mean()
+
+
+def peer_epoch(name: str, d: int, images: torch.Tensor, batch: int) -> Callable:
+    """Return a function that trains s-vae-pytorch's model for an epoch, as its example does."""
+    model = Peer(name, d)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    dataset = torch.utils.data.TensorDataset(images.float() / 255)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True)
+
+    def run() -> None:
+        for (x,) in loader:
+            optimizer.zero_grad()
+            model((x > torch.rand_like(x)).float()).backward()
+            optimizer.step()
+
+    return run
+
+
+def epochs(data: DataSet, batch: int = 64, d: int = 10) -> None:
+    few = part(data, 12_000)
+    has_peer = importlib.util.find_spec("hyperspherical_vae") is not None
+    print(
+        "\n| model, d = 10, batch 64 | s an epoch of 60,000 | s-vae-pytorch / ours |\n|---|---|---|"
+    )
+    for name, family in FAMILIES.items():
+        calls = {"ours": epoch(family, d, few, batch)}
+        if has_peer:
+            calls["peer"] = peer_epoch(name, d, few.train.values, batch)
+        took = medians(calls, 3)
+        ratio = f"{took['peer'] / took['ours']:.1f}" if has_peer else "not installed"
+        print(f"| {name} | {5 * took['ours']:.1f} | {ratio} |", flush=True)
+
+
+def evaluations(data: DataSet, count: int = 200, samples: int = 500) -> None:
+    print("\n| evaluation, 500 samples, d = 10 | s for 10,000 images | / decoder's products |")
+    print("|---|---|---|")
+    settings = evaluate.Settings(importance_samples=samples)
+    split = part(data, count).test
+    rows = settings.batch_size // samples * samples
+    for name, family in FAMILIES.items():
+        model = AutoEncoder(784, family(10))
+        alone = products(model, rows, backward=False)
+        calls = {
+            "ours": lambda model=model: evaluate.evaluate(
+                model, split, settings, torch.Generator().manual_seed(0)
+            ),
+            "products": lambda alone=alone: [alone() for _ in range(count * samples // rows)],
+        }
+        took = medians(calls, 5)
+        ratio = took["ours"] / took["products"]
+        print(f"| {name} | {took['ours'] * 10_000 / count:.0f} | {ratio:.2f} |", flush=True)
+
+
+def start_up() -> None:
+    def process(*arguments: str) -> Callable:
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+
+    took = medians(
+        {"hydra": process("-c", "import hydra"), "help": process("-m", "svae", "--help")}, 7
+    )
+    print(
+        f"\n`svae-train --help` takes {took['help'] - took['hydra']:.2f} s more than `import hydra`"
+    )
+
+
+def memory() -> None:
+    def peak(*arguments: str) -> float:
+        code = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, "
+            "stdout=subprocess.DEVNULL); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        command = [sys.executable, "-c", code, sys.executable, *arguments]
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+        return int(done.stdout) / (1 << 20 if platform.system() == "Linux" else 1 << 30)
+
+    with tempfile.TemporaryDirectory() as folder:
+        short = ("trainer.max_epochs=1", "evaluation.importance_samples=50", "logger.mode=offline")
+        run = peak("-m", "svae", *short, f"hydra.run.dir={folder}/run")
+    alone = peak("-c", "import torch")
+    above = f"{run - alone:.2f} above `import torch`"
+    print(f"\npeak memory of a run of one epoch: {run:.2f} GiB, {above}")
+
+
+def main() -> None:
+    parts = sys.argv[1:] or ["step", "epoch", "evaluation", "start", "memory"]
+    data = mnist.load()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} thread(s) of "
+        f"{platform.processor() or platform.machine()}, {date.today()}"
+    )
+    torch.manual_seed(0)
+    if "step" in parts:
+        steps(data)
+    if "epoch" in parts:
+        epochs(data)
+    if "evaluation" in parts:
+        evaluations(data)
+    if "start" in parts:
+        start_up()
+    if "memory" in parts:
+        memory()
+
+
+if __name__ == "__main__":
+    main()
