@@ -162,7 +162,12 @@ _BUILT = ("model.", "network.", "dataset.", "study")
 _REQUIRED = {key for key in KEYS if not key.startswith(_BUILT)}
 _BY_DATASET = ("network", "trainer", "evaluation")
 # what only a data set of vectors, or only a graph, has a use for
-_OF_VECTORS = {"trainer.batch_size", "evaluation.importance_samples", "evaluation.batch_size"}
+_OF_VECTORS = {
+    "trainer.batch_size",
+    "trainer.compile",
+    "evaluation.importance_samples",
+    "evaluation.batch_size",
+}
 _OF_GRAPHS = {"trainer.negatives", "evaluation.samples"}
 # the network for vectors, that for graphs
 _NETWORKS = (
