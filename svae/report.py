@@ -5,6 +5,7 @@
 makes it again from the run folders below DIR, and puts it into the first of them.
 """
 
+import contextlib
 import csv
 import io
 import sys
@@ -26,8 +27,9 @@ def make(folders: Iterable[Path]) -> None:
     write_text(target / "summary.csv", summary(runs))
     write_text(target / "report.html", page.html(runs))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table(runs))
-    console.print(f"report: {target / 'report.html'}", markup=False, soft_wrap=True)
+    with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
+        console.print(table(runs))
+        console.print(f"report: {target / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def summary(compared: Comparison) -> str:
