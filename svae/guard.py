@@ -12,7 +12,10 @@ class Diverged(RuntimeError):
 
 
 class Guard:
-    """Keeps loss and gradients of every step of an epoch on the device; `check` reads them once."""
+    """Keeps loss and gradients of every step of an epoch on the device; `check` reads them once.
+
+    `model` may be a stack of models: then the loss and every parameter have a row for each.
+    """
 
     def __init__(self, model: nn.Module):
         self._parameters = dict(model.named_parameters())
@@ -24,30 +27,35 @@ class Guard:
         """Keep what a step gave, after its backward pass; `summary` is that of its posteriors."""
         self._steps += 1
         # a sum is finite unless a term is not, and is cheaper than a norm
-        gradients = (p.grad.sum() for p in self._parameters.values() if p.grad is not None)
+        rows = loss.dim()
+        gradients = [
+            p.grad.sum(tuple(range(rows, p.dim())))
+            for p in self._parameters.values()
+            if p.grad is not None
+        ]
         self._noted += [loss.detach(), *gradients]
         if "concentration_mean" in summary:
             self._concentrations.append(summary["concentration_mean"].detach())
 
-    def check(self, epoch: int) -> None:
-        """Look at every step of `epoch`.
+    def check(self, epoch: int, *row: int) -> None:
+        """Look at every step of `epoch`, of a stack at those of one `row`.
 
         Raises:
             Diverged: names the first step whose loss or gradient is not finite (or too large for
                 Adam, which squares it), and the range of the concentration there; or a
                 concentration that float32 cannot express.
         """
-        noted = torch.stack(self._noted).view(self._steps, -1)
+        noted = torch.stack(self._noted)[..., *row].view(self._steps, -1)
+        concentrations = [values[row] for values in self._concentrations]
         bad = noted.square().isfinite().logical_not().nonzero().tolist()
         if bad:
             step, column = bad[0]
             raise Diverged(
                 f"{self._names()[column]} is {noted[step, column].item():.4g} in epoch {epoch}, "
-                f"step {step + 1} of {self._steps}{self._range(step)}"
+                f"step {step + 1} of {self._steps}{_place(concentrations, step)}"
             )
-        if self._concentrations and (largest := _range(self._concentrations)[1]) > (
-            LARGEST_CONCENTRATION
-        ):
+        largest = _range(concentrations)[1] if concentrations else 0.0
+        if largest > LARGEST_CONCENTRATION:
             raise Diverged(
                 f"the concentration is {largest:.4g} in epoch {epoch}: above "
                 f"{LARGEST_CONCENTRATION:.0e} float32 cannot tell directions apart"
@@ -57,14 +65,15 @@ class Guard:
         used = [name for name, p in self._parameters.items() if p.grad is not None]
         return ["train/loss", *(f"the gradient of {name}" for name in used)]
 
-    def _range(self, step: int) -> str:
-        """Tell the concentrations of the step, or of the one before where they are not finite."""
-        for at in (step, step - 1):
-            if 0 <= at < len(self._concentrations):
-                low, high = _range([self._concentrations[at]])
-                if low <= high:  # false for nan
-                    return f" (concentration {low:.4g} to {high:.4g} in step {at + 1})"
-        return ""
+
+def _place(concentrations: list[Tensor], step: int) -> str:
+    """Tell the concentrations of the step, or of the one before where they are not finite."""
+    for at in (step, step - 1):
+        if 0 <= at < len(concentrations):
+            low, high = _range([concentrations[at]])
+            if low <= high:  # false for nan
+                return f" (concentration {low:.4g} to {high:.4g} in step {at + 1})"
+    return ""
 
 
 def _range(parts: list[Tensor]) -> tuple[float, float]:

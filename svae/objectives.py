@@ -19,7 +19,8 @@ class Elbo:
 
     `reconstruction` E_q[log p(x|z)] and `kl` KL(q || p) are (batch,), `proposals` (samples, batch)
     counts what the sampler tried for each sample, `surrogate` (batch,) is zero in value and
-    carries the score term of estimators that need one, `summary` describes the posteriors.
+    carries the score term of estimators that need one, `summary` describes the posteriors. Of a
+    stack of R models (see `svae.models.stack`) every batch is (R, batch).
     """
 
     reconstruction: Tensor
@@ -39,7 +40,7 @@ class Elbo:
             "elbo": self.value,
             "reconstruction": self.reconstruction,
             "kl": self.kl,
-            "proposals": self.proposals.flatten(),
+            "proposals": self.proposals.movedim(0, -1).flatten(-2),
             **self.summary,
         }
 
@@ -51,7 +52,7 @@ class Elbo:
 
     def loss(self, kl_weight: float = 1.0) -> Tensor:
         """Return what to minimise: the batch mean of -(reconstruction - kl_weight * KL)."""
-        return -(self.reconstruction + self.surrogate - kl_weight * self.kl).mean()
+        return -(self.reconstruction + self.surrogate - kl_weight * self.kl).mean(-1)
 
 
 def elbo(
@@ -165,7 +166,7 @@ def _baseline(values: Tensor, name: str) -> Tensor:
     """
     if name == "none":
         return torch.zeros_like(values)
-    dim = 1 if name == "mean" else 0
+    dim = -1 if name == "mean" else 0
     others = values.shape[dim] - 1
     if others < 1:
         return torch.zeros_like(values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
@@ -74,26 +75,47 @@ def train(
     Raises:
         Diverged: when a training or validation quantity is not finite (see `svae.guard`).
     """
-    while last.number < settings.max_epochs and not _exhausted(last, settings):
+    while goes_on(last, settings):
         started = time.perf_counter()
-        number = last.number + 1
-        names = (number, restarts)
+        names = (last.number + 1, restarts)
         metrics = _train_epoch(model, optimizer, data, settings, names)
-        metrics |= {"train/kl_weight": settings.kl_weight_at(number)}
-        if model.latent.has_unit_length and not data.is_graph:  # a graph's would double its epoch
-            generator = stream(data.device, settings.seed, "gradient", *names)
-            snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
-            metrics |= {"train/kappa_gradient_snr": snr}
-        metrics |= _validate(model, data, settings, names)
-        metrics |= {"seconds": time.perf_counter() - started}
-        _check_finite(metrics, number)
-        last = _record(last, number, metrics, settings.objective)
+        spent = time.perf_counter() - started
+        last = complete(model, data, settings, last, restarts, metrics, spent)
         yield last
 
 
-def _exhausted(last: Epoch, settings: Settings) -> bool:
+def goes_on(last: Epoch, settings: Settings) -> bool:
+    """Tell whether another epoch is due after `last`."""
     waited = last.number - max(last.best_epoch, settings.warmup_epochs)
-    return waited >= settings.patience
+    return last.number < settings.max_epochs and waited < settings.patience
+
+
+def complete(
+    model,
+    data: DataSet,
+    settings: Settings,
+    last: Epoch,
+    restarts: int,
+    trained: dict[str, float],
+    spent: float,
+) -> Epoch:
+    """Validate; return the epoch after `last`, whose training gave `trained` in `spent` seconds.
+
+    Raises:
+        Diverged: when a quantity is not finite.
+    """
+    started = time.perf_counter()
+    number = last.number + 1
+    metrics = {**trained, "train/kl_weight": settings.kl_weight_at(number)}
+    names = (number, restarts)
+    if model.latent.has_unit_length and not data.is_graph:  # a graph's would double its epoch
+        generator = stream(data.device, settings.seed, "gradient", *names)
+        snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
+        metrics |= {"train/kappa_gradient_snr": snr}
+    metrics |= _validate(model, data, settings, names)
+    metrics |= {"seconds": spent + time.perf_counter() - started}
+    _check_finite(metrics, number)
+    return _record(last, number, metrics, settings.objective)
 
 
 def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str) -> Epoch:
@@ -104,22 +126,13 @@ def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str)
 
 
 def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> dict[str, float]:
-    model.train()
     generator = stream(data.device, settings.seed, "train", *names)
-    kl_weight = settings.kl_weight_at(names[0])
+    batches = data.train.batches(settings.batch_size, generator, shuffle=True)
     measure = _measure(data.likelihood, settings.compile)
     # a compiled step draws from torch's own generator, which is seeded below
     noise = None if settings.compile else generator
-    terms, guard = [], Guard(model)
     with seeded(data.device, settings.seed, "dropout", *names):
-        for batch in data.train.batches(settings.batch_size, generator, shuffle=True):
-            bound = measure(model, batch, settings.samples, settings.baseline, noise)
-            optimizer.zero_grad(set_to_none=True)
-            loss = bound.loss(kl_weight)
-            loss.backward()
-            guard.note(loss, bound.summary)
-            optimizer.step()
-            terms.append(bound.detach())
+        terms, guard = descend(model, optimizer, measure, batches, settings, names[0], noise)
     guard.check(names[0])
     return summarise(terms, "train")
 
@@ -128,6 +141,33 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
 def _measure(likelihood: str, compiled: bool) -> Callable[..., Elbo]:
     measure = objective(likelihood)
     return torch.compile(measure, dynamic=False) if compiled else measure
+
+
+def descend(
+    model,
+    optimizer: torch.optim.Optimizer,
+    measure: Callable[..., Elbo],
+    batches: Iterable,
+    settings: Settings,
+    epoch: int,
+    generator,
+) -> tuple[list[Elbo], Guard]:
+    """Take a step for each batch of an epoch; return what each gave, and a guard to ask of them.
+
+    Reads nothing from the device. `model` may be a stack of models, see `svae.together`.
+    """
+    model.train()
+    kl_weight = settings.kl_weight_at(epoch)
+    terms, guard = [], Guard(model)
+    for batch in batches:
+        bound = measure(model, batch, settings.samples, settings.baseline, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss = bound.loss(kl_weight)
+        loss.backward(torch.ones_like(loss))
+        guard.note(loss, bound.summary)
+        optimizer.step()
+        terms.append(bound.detach())
+    return terms, guard
 
 
 @torch.no_grad()
@@ -141,9 +181,25 @@ def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, floa
 
 def summarise(terms: Iterable[Elbo], split: str) -> dict[str, float]:
     """Return means over all observations by their metric names; reads the device once."""
+    names, means = _means(terms)
+    return _metrics(names, means.tolist(), split)
+
+
+def summarise_rows(terms: Iterable[Elbo], split: str) -> list[dict[str, float]]:
+    """Return the same for every model of a stack."""
+    names, means = _means(terms)
+    return [_metrics(names, values, split) for values in means.T.tolist()]
+
+
+def _means(terms: Iterable[Elbo]) -> tuple[list[str], Tensor]:
     columns = [term.columns for term in terms]
-    means = [torch.cat([c[name] for c in columns]).double().mean() for name in columns[0]]
-    metrics = dict(zip(columns[0], torch.stack(means).tolist(), strict=True))
+    names = list(columns[0])
+    means = [torch.cat([c[name] for c in columns], -1).double().mean(-1) for name in names]
+    return names, torch.stack(means)
+
+
+def _metrics(names: list[str], values: list[float], split: str) -> dict[str, float]:
+    metrics = dict(zip(names, values, strict=True))
     metrics["acceptance_rate"] = 1 / metrics.pop("proposals")
     return {f"{split}/{name}": value for name, value in metrics.items()}
 

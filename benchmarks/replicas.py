@@ -1,0 +1,85 @@
+"""The throughput of several runs trained side by side, against the same runs in turn.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.replicas
+
+An epoch of each of 8 runs: 40 steps of batch 64 at 784 pixels, d = 10, and 100 validation images.
+Both ways take turns, and medians are compared.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from svae import train
+from svae.data.splits import DataSet, Split
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.streams import seeded
+from svae.together import Learner, train_together
+
+FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
+REPLICAS, BATCH, STEPS, EPOCHS = 8, 64, 40, 7
+
+
+def learner(seed: int, family: Callable, data: DataSet) -> Learner:
+    settings = train.Settings(
+        max_epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        warmup_epochs=0,
+        patience=EPOCHS,
+        kl_weight=1.0,
+        samples=1,
+        seed=seed,
+    )
+    with seeded("cpu", seed, "parameters"):
+        model = AutoEncoder(data.features, family(10)).to(data.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    return Learner(model, optimizer, data, settings)
+
+
+def times(family: Callable, data: DataSet, clock: Callable) -> tuple[float, float]:
+    """Return the seconds of an epoch of all runs in turn, and side by side."""
+    alone, together = ([learner(s, family, data) for s in range(REPLICAS)] for _ in range(2))
+    in_turn = zip(
+        *(train.train(one.model, one.optimizer, data, one.settings) for one in alone), strict=True
+    )
+    ways, spent = (in_turn, train_together(together)), ([], [])
+    for _ in range(EPOCHS):
+        for epochs, kept in zip(ways, spent, strict=True):
+            start = clock()
+            next(epochs)
+            kept.append(clock() - start)
+    # the first epoch warms up
+    return tuple(statistics.median(kept[1:]) for kept in spent)
+
+
+def device_clock() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # the processor's time, which other programs do not lengthen, where it is one thread's
+    on_cpu = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    clock = device_clock if device == "cuda" else on_cpu
+    images = torch.rand(BATCH * STEPS, 784, generator=torch.Generator().manual_seed(0)) ** 3
+    values = (255 * images).to(torch.uint8)
+    splits = [Split(part, binary=True) for part in (values, values[:100], values[:100])]
+    data = DataSet(*splits, "bernoulli").to(torch.device(device))
+    print(f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()}")
+    print(
+        f"{'ms per step and run, batch 64, d = 10':40} {'in turn':>8} {'together':>9} {'ratio':>6}"
+    )
+    for name, family in FAMILIES.items():
+        in_turn, together = (1e3 * t / STEPS / REPLICAS for t in times(family, data, clock))
+        what = f"{name}, {REPLICAS} replicas"
+        print(f"{what:40} {in_turn:8.2f} {together:9.2f} {in_turn / together:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Several models trained side by side, as one stack: the work of a step is paid for once.
+
+Each draws from the random streams of its own seed what it would draw alone, so that it becomes the
+same model up to rounding.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from svae import train
+from svae.data.splits import DataSet
+from svae.guard import Diverged, Guard
+from svae.models.stack import stack, stack_models, unstack
+from svae.objectives import Elbo, elbo
+from svae.streams import stream
+from svae.train import START, Epoch, Settings
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, for each parameter
+
+
+@dataclass(eq=False)
+class Learner:
+    """A model in training and how far it is; `failure` ends its training until it is cleared."""
+
+    model: nn.Module
+    optimizer: torch.optim.Adam
+    data: DataSet
+    settings: Settings
+    last: Epoch = START
+    restarts: int = 0
+    failure: Diverged | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.failure is None and train.goes_on(self.last, self.settings)
+
+
+def train_together(learners: Sequence[Learner]) -> Iterator[list[Learner]]:
+    """Train until every learner has come to its end; yield those that have just made an epoch.
+
+    The learners have one architecture, one data shape and settings that differ in the seed alone.
+    Those that are behind go first, so that all of a stack are in the same epoch, and who has come
+    to the end leaves it. A learner's `failure` says that its epoch gave a number that is not
+    finite; the others are not touched by it.
+    """
+    while going := [learner for learner in learners if learner.goes_on]:
+        least = min(learner.last.number for learner in going)
+        group = [learner for learner in going if learner.last.number == least]
+        _epoch(group, least + 1)
+        yield group
+
+
+def _epoch(group: list[Learner], number: int) -> None:
+    """Train and validate one epoch of every learner of `group`."""
+    started = time.perf_counter()
+    terms, guard = _descend(group, number)
+    trained = train.summarise_rows(terms, "train")
+    share = (time.perf_counter() - started) / len(group)
+    for row, own in enumerate(group):
+        try:
+            guard.check(number, row)
+            own.last = train.complete(
+                own.model, own.data, own.settings, own.last, own.restarts, trained[row], share
+            )
+        except Diverged as failure:
+            own.failure = failure
+
+
+def _descend(group: list[Learner], number: int) -> tuple[list[Elbo], Guard]:
+    """Take the steps of an epoch with the stack of all models."""
+    first = group[0].settings
+    whole = stack_models([own.model for own in group])
+    optimizer = torch.optim.Adam(whole.parameters(), lr=first.learning_rate, fused=True)
+    generators = tuple(
+        stream(own.data.device, own.settings.seed, "train", number, own.restarts) for own in group
+    )
+    batches = zip(
+        *(
+            own.data.train.batches(first.batch_size, generator, shuffle=True)
+            for own, generator in zip(group, generators, strict=True)
+        ),
+        strict=True,
+    )
+    _load(optimizer, whole, group)
+    done = train.descend(
+        whole, optimizer, elbo, map(torch.stack, batches), first, number, generators
+    )
+    _save(optimizer, whole, group)
+    return done
+
+
+def _load(optimizer: torch.optim.Adam, whole: nn.Module, group: list[Learner]) -> None:
+    """Put what the optimisers of `group` know into that of the stack."""
+    for stacked, *own in _parameters(whole, group):
+        states = [one.optimizer.state[p] for one, p in zip(group, own, strict=True)]
+        if states[0]:  # empty before the first step
+            optimizer.state[stacked] = {
+                "step": states[0]["step"].clone(),
+                **{name: stack([state[name] for state in states]) for name in _MOMENTS},
+            }
+
+
+def _save(optimizer: torch.optim.Adam, whole: nn.Module, group: list[Learner]) -> None:
+    """Put the parameters of the stack and what its optimiser knows back into those of `group`."""
+    for stacked, *own in _parameters(whole, group):
+        unstack(stacked, own)
+        state = optimizer.state[stacked]
+        for one, parameter in zip(group, own, strict=True):
+            mine = one.optimizer.state[parameter]
+            mine["step"] = state["step"].clone()
+            for name in _MOMENTS:
+                mine.setdefault(name, torch.empty_like(parameter))
+        for name in _MOMENTS:
+            moments = [one.optimizer.state[p][name] for one, p in zip(group, own, strict=True)]
+            unstack(state[name], moments)
+
+
+def _parameters(whole: nn.Module, group: list[Learner]) -> Iterator[tuple[nn.Parameter, ...]]:
+    return zip(whole.parameters(), *(own.model.parameters() for own in group), strict=True)
