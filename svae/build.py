@@ -93,6 +93,8 @@ def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictCo
     folder = Path(run_folder).expanduser()
     where = _device(device)
     config = saved_config(folder)
+    if config.trainer.get("replicas", 1) > 1:
+        raise ValueError(f"{folder}: holds replicas, expected one of them, such as {folder / '0'}")
     path = folder / "checkpoints" / "best.pt"
     state = checkpoint.load(path, where)
     checkpoint.check_best(state, path)
@@ -113,7 +115,8 @@ def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
 def training(config: DictConfig) -> train.Settings:
     """Return the training settings."""
     keys = OmegaConf.to_container(config.trainer, resolve=True)
-    keys.pop("negatives", None)  # is the data set's
+    for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
+        keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = _can_compile(device(config))
     return train.Settings(

@@ -24,7 +24,7 @@ from svae.progress import Progress
 from svae.run import FINISHED, RUNNING, RunFolder, public
 from svae.streams import stream
 from svae.tracking import Screen, WandbRun, read_metrics
-from svae.train import train
+from svae.train import Settings, train
 
 log = logging.getLogger("svae")
 
@@ -41,8 +41,8 @@ class Experiment:
     model: torch.nn.Module
 
 
-def prepare(config: DictConfig, turn: int = 0) -> Experiment:
-    """Build data and model; of several GPUs take the one whose `turn` it is.
+def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> Experiment:
+    """Build data, unless they are given, and model; of several GPUs take that whose `turn` it is.
 
     Raises:
         ValueError: when a value, a file or the device is not to be had.
@@ -50,7 +50,7 @@ def prepare(config: DictConfig, turn: int = 0) -> Experiment:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = build.device(config, turn)
-    data = build.data(config)
+    data = data or build.data(config)
     model = build.model(config, data.features, data.likelihood)
     return Experiment(config, device, data.to(device), model.to(device))
 
@@ -64,7 +64,7 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
     wandb_run, exit_code, results, images = None, 1, None, []
-    progress = _progress(experiment, folder)
+    progress = new_progress(experiment, folder)
     if resumed:
         progress.restore()
     try:
@@ -72,12 +72,7 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
         wandb_run = open_wandb(experiment, folder, group, progress.state.history, screen)
         screen.note(f"run folder: {folder.path}")
         _train(experiment, progress, screen, wandb_run)
-        results = _evaluate_best(experiment, folder, screen)
-        results |= _summary(progress.state) | _split(experiment)
-        folder.results(results)
-        images = _draw(experiment, folder)
-        folder.status(FINISHED)
-        screen.results(results, str(folder.path))
+        results, images = conclude(experiment, folder, progress, screen)
         exit_code = 0
         return progress.state.epoch.best_value
     finally:
@@ -85,7 +80,25 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
             wandb_run.finish(results, images, exit_code)
 
 
-def _progress(experiment: Experiment, folder: RunFolder) -> Progress:
+def conclude(
+    experiment: Experiment, folder: RunFolder, progress: Progress, screen: Screen
+) -> tuple[dict, list[Path]]:
+    """Evaluate the best checkpoint of a run and draw; return the numbers and the pictures.
+
+    Raises:
+        Diverged: when a number is not finite.
+    """
+    results = _evaluate_best(experiment, folder, screen)
+    results |= _summary(progress.state) | _split(experiment)
+    folder.results(results)
+    images = _draw(experiment, folder)
+    folder.status(FINISHED)
+    screen.results(results, str(folder.path))
+    return results, images
+
+
+def new_progress(experiment: Experiment, folder: RunFolder) -> Progress:
+    """Return the state of a run that begins, with its optimiser."""
     data = experiment.data
     about = {"features": data.features, "likelihood": data.likelihood}
     optimizer = build.optimizer(experiment.config, experiment.model)
@@ -126,14 +139,7 @@ def _train(experiment: Experiment, progress: Progress, screen: Screen, wandb_run
     with screen.training(progress.state.epoch.number, settings.max_epochs) as bar:
         try:
             while (failure := _epochs(experiment, settings, progress, bar, wandb_run)) is not None:
-                restarts = progress.state.restarts + 1
-                if settings.on_nan == "stop" or restarts > _MOST_RESTARTS:
-                    raise failure
-                progress.rewind()
-                screen.note(
-                    f"{failure}: restart {restarts} of at most {_MOST_RESTARTS}, "
-                    f"from epoch {progress.state.epoch.number}"
-                )
+                restart(progress, settings, failure, screen)
         finally:
             for row in progress.save():
                 wandb_run.log(row)
@@ -142,6 +148,22 @@ def _train(experiment: Experiment, progress: Progress, screen: Screen, wandb_run
     screen.note(
         f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.5g} "
         f"in epoch {last.best_epoch}"
+    )
+
+
+def restart(progress: Progress, settings: Settings, failure: Diverged, screen: Screen) -> None:
+    """Go back to the last good epoch, as `trainer.on_nan` allows.
+
+    Raises:
+        Diverged: the `failure`, when it does not.
+    """
+    restarts = progress.state.restarts + 1
+    if settings.on_nan == "stop" or restarts > _MOST_RESTARTS:
+        raise failure
+    progress.rewind()
+    screen.note(
+        f"{failure}: restart {restarts} of at most {_MOST_RESTARTS}, "
+        f"from epoch {progress.state.epoch.number}"
     )
 
 

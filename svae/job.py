@@ -50,7 +50,7 @@ def single(config: DictConfig, plan: Plan) -> float | None:
         raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
     with folder:
         if plan.evaluates:
-            return _evaluate_again(prepared, folder)
+            return _evaluated(lambda: work.evaluate_again(prepared, folder))
         return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), plan.flags)
 
 
@@ -85,9 +85,11 @@ def of_sweep(config: DictConfig) -> float:
 
 def _kind(config: DictConfig):
     """Return the module whose `prepare` and `run` do what is asked for: a training or a study."""
-    from svae import experiment, study
+    from svae import experiment, replicas, study
 
-    return experiment if config.study is None else study
+    if config.study is not None:
+        return study
+    return replicas if config.trainer.get("replicas", 1) > 1 else experiment
 
 
 def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
@@ -116,11 +118,9 @@ def _asked(config: DictConfig) -> tuple[DictConfig, list[str]]:
     return compose.portable(config, overrides)
 
 
-def _evaluate_again(prepared, folder: RunFolder) -> None:
-    from svae import experiment
-
+def _evaluated(work: Callable[[], None]) -> None:
     try:
-        experiment.evaluate_again(prepared, folder)
+        work()
     except ValueError as error:
         raise Refused(one_line(error)) from error
     except Exception as error:

@@ -111,6 +111,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.patience": _whole(1),
     "trainer.kl_weight": _NOT_NEGATIVE,
     "trainer.samples": _whole(1),
+    "trainer.replicas": _whole(1),
     "trainer.on_nan": _one_of("stop", "restart"),
     "trainer.compile": _SWITCH,
     "trainer.negatives": _one_of("all", "sampled"),
@@ -167,6 +168,7 @@ _OF_VECTORS = {
     "trainer.compile",
     "evaluation.importance_samples",
     "evaluation.batch_size",
+    "trainer.replicas",
 }
 _OF_GRAPHS = {"trainer.negatives", "evaluation.samples"}
 # the network for vectors, that for graphs
@@ -199,6 +201,7 @@ def check(config: dict) -> None:
             "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
         )
     _check_baseline(flat)
+    _check_replicas(flat)
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -264,6 +267,19 @@ def _check_baseline(flat: dict) -> None:
             f"sampler.baseline=leave_one_out: needs trainer.samples from 2 up, "
             f"got {flat['trainer.samples']}"
         )
+
+
+def _check_replicas(flat: dict) -> None:
+    replicas = flat.get("trainer.replicas", 1)
+    if replicas == 1:
+        return
+    if flat["trainer.compile"]:
+        raise ValueError(
+            f"trainer.replicas={replicas}: several models in one step are not compiled, expected "
+            "trainer.compile=false"
+        )
+    if any(key.startswith("study.") for key in flat):
+        raise ValueError(f"trainer.replicas={replicas}: a study trains nothing, expected 1")
 
 
 def flatten(config: dict, prefix: str = "") -> dict[str, Any]:

@@ -72,8 +72,14 @@ def mismatch(path: Path, config: DictConfig) -> str | None:
 
 
 def best_value(path: Path, objective: str) -> float:
-    """Return the best value of the objective of the finished run in `path`, nan of a study."""
-    return max((row[objective] for row in metrics(path)), default=math.nan)
+    """Return the best value of the objective of the finished run in `path`, nan of a study.
+
+    Of replicas it is the mean.
+    """
+    best = [
+        max((row[objective] for row in metrics(run)), default=math.nan) for run in folders(path)
+    ]
+    return sum(best) / len(best)
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,12 @@ class Outcome:
 
 
 def folders(sweep: Path) -> list[Path]:
-    """Return the folders of the runs below `sweep`, counted as people count: 2 before 10."""
+    """Return the folders of the runs below `sweep`, counted as people count: 2 before 10.
+
+    Of replicas their own folders, not the one that holds them all.
+    """
     found = {file.parent for file in sweep.rglob("status.json")}
+    found -= {path.parent for path in found}
     return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
 
 

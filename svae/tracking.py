@@ -194,7 +194,7 @@ class WandbRun:
     def _open(self, mode: str, arguments: dict, folder: Path) -> None:
         import wandb
 
-        settings = wandb.Settings(silent=True, console="off", init_timeout=20)
+        settings = wandb.Settings(silent=True, console="off", init_timeout=20, reinit="create_new")
         arguments = {**arguments, "id": _run_id(folder)}
         if mode == "offline":
             _remove_offline_files(folder, arguments["id"])

@@ -1,0 +1,255 @@
+"""Replicas: each is the run of its seed alone, in numbers and files, and disturbs no other."""
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+import svae
+from svae import tracking, train
+from svae.data.splits import DataSet, Split
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
+from svae.models.stack import stack_models
+from svae.streams import seeded
+from svae.together import Learner, train_together
+from tests.conftest import QUICK
+from tests.forked import Program
+from tests.wandb_file import read_records
+
+FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
+
+
+def _data(count=200, binary=True):
+    values = torch.rand(count, 20, generator=torch.Generator().manual_seed(1))
+    parts = [Split(part, binary=binary) for part in values.split([count - 40, 20, 20])]
+    return DataSet(*parts, "bernoulli" if binary else "gaussian")
+
+
+def _learner(seed, data, latent, half=False, **changes):
+    settings = {
+        "max_epochs": 13,
+        "batch_size": 20,
+        "learning_rate": 1e-3,
+        "warmup_epochs": 2,
+        "patience": 13,
+        "kl_weight": 1.0,
+        "samples": 1,
+    }
+    with seeded("cpu", seed, "parameters"):
+        model = AutoEncoder(20, latent, data.likelihood, hidden=(16, 8), half=half)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    return Learner(model, optimizer, data, train.Settings(**(settings | changes), seed=seed))
+
+
+def _alone(learner):
+    epochs = train.train(learner.model, learner.optimizer, learner.data, learner.settings)
+    return list(epochs)
+
+
+def _assert_equal(together, alone, tolerance=1e-4):
+    for own, other in zip(together.model.parameters(), alone.model.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_stack_computes_what_its_models_compute(family, binary):
+    data = _data(binary=binary)
+    models = [_learner(seed, data, family(3)).model for seed in range(3)]
+    for number, parameter in enumerate(models[1].parameters()):
+        parameter.data += 0.01 * number  # the Gaussian's deviations begin alike
+    stack = stack_models(models)
+    observations = torch.rand(3, 5, 20).round()
+    latent = torch.randn(4, 3, 5, models[0].latent.embedding)
+    together = stack.likelihood(latent).log_prob(observations)
+    (together.sum() + stack.posterior(observations).loc.square().sum()).backward()
+    for row, model in enumerate(models):
+        alone = model.likelihood(latent[:, row]).log_prob(observations[row])
+        torch.testing.assert_close(together[:, row], alone, rtol=1e-5, atol=1e-5)
+        (alone.sum() + model.posterior(observations[row]).loc.square().sum()).backward()
+        for ours, theirs in zip(stack.parameters(), model.parameters(), strict=True):
+            if theirs.grad is not None:
+                gradient = ours.grad[row].view_as(theirs)
+                torch.testing.assert_close(gradient, theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("latent", "changes"),
+    [
+        (NormalFamily(3), {}),
+        (NormalFamily(3), {"half": True}),
+        (PowerSphericalFamily(3), {"samples": 2}),
+        (VonMisesFisherFamily(3), {}),
+        (VonMisesFisherFamily(3, gradient="corrected"), {"baseline": "mean"}),
+        (
+            VonMisesFisherFamily(3, gradient="score"),
+            {"baseline": "leave_one_out", "samples": 3},
+        ),
+        (VonMisesFisherFamily(2, sampler="inversion"), {}),
+    ],
+)
+def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):
+    data = _data()
+    learners, singles = (
+        [_learner(seed, data, latent, **changes) for seed in (3, 4, 5)] for _ in "ab"
+    )
+    rounds = list(train_together(learners))
+    assert len(rounds) == 13  # of eight steps
+    for together, alone in zip(learners, singles, strict=True):
+        metrics = _alone(alone)[-1].metrics
+        assert together.last.metrics.keys() == metrics.keys()
+        for name in metrics.keys() - {"seconds"}:
+            assert together.last.metrics[name] == pytest.approx(metrics[name], rel=1e-4), name
+        _assert_equal(together, alone, 1e-2 if changes.get("half") else 1e-4)
+
+
+def test_who_stops_early_leaves_and_who_is_behind_catches_up(monkeypatch):
+    # the validation of seed 1 is best at once, that of the others rises
+    monkeypatch.setattr(
+        train,
+        "_validate",
+        lambda model, data, settings, names: {
+            "val/elbo": -names[0] if settings.seed == 1 else names[0]
+        },
+    )
+    changes = {"patience": 2, "max_epochs": 6}
+    learners = [_learner(seed, _data(), VonMisesFisherFamily(3), **changes) for seed in range(3)]
+    ahead = learners[2]
+    settings = (ahead.model, ahead.optimizer, ahead.data, ahead.settings)
+    ahead.last = next(train.train(*settings))
+    rounds = [
+        sorted(learner.settings.seed for learner in group) for group in train_together(learners)
+    ]
+    assert rounds == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 2], [0, 2]]
+    assert [learner.last.number for learner in learners] == [6, 4, 6]
+    assert [learner.last.best_epoch for learner in learners] == [6, 1, 6]
+    for learner in learners:
+        alone = _learner(learner.settings.seed, _data(), VonMisesFisherFamily(3), **changes)
+        _alone(alone)
+        _assert_equal(learner, alone)
+
+
+def test_a_divergence_is_that_of_one_alone():
+    learners = [_learner(seed, _data(), NormalFamily(3), max_epochs=2) for seed in range(3)]
+    learners[1].model.decoder[0].weight.data[0, 0] = float("nan")
+    list(train_together(learners))
+    assert "train/loss is nan in epoch 1, step 1 of 8" in str(learners[1].failure)
+    assert learners[1].last.number == 0
+    for learner in (learners[0], learners[2]):
+        assert learner.failure is None
+        alone = _learner(learner.settings.seed, _data(), NormalFamily(3), max_epochs=2)
+        _alone(alone)
+        _assert_equal(learner, alone)
+
+
+def test_other_layers_than_linear_ones_are_refused():
+    models = [torch.nn.Sequential(torch.nn.Conv1d(1, 1, 1)) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"0\.weight of shape \(1, 1, 1\)"):
+        stack_models(models)
+
+
+def _metrics(folder):
+    rows = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def _status(folder):
+    return json.loads((folder / "status.json").read_text())
+
+
+def _assert_rows(ours, theirs):
+    assert len(ours) == len(theirs)
+    for row, other in zip(ours, theirs, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+
+
+def test_every_replica_is_a_complete_run(svae_train, tmp_path):
+    done = svae_train("trainer.replicas=2", "seed=4", "hydra.run.dir=r")
+    assert done.returncode == 0, done.stderr
+    assert svae_train("seed=5", "hydra.run.dir=alone").returncode == 0
+    assert _status(tmp_path / "r") == {"state": "finished", "epoch": 2, "error": None}
+    own, alone = tmp_path / "r" / "1", tmp_path / "alone"
+    _assert_rows(_metrics(own), _metrics(alone))
+    files = {file.relative_to(alone) for file in alone.rglob("*") if "wandb" not in file.parts}
+    assert {file.relative_to(own) for file in own.rglob("*") if "wandb" not in file.parts} == files
+    ours, theirs = (json.loads((f / "results.json").read_text()) for f in (own, alone))
+    assert ours["test/elbo"] == pytest.approx(theirs["test/elbo"], rel=1e-4)
+    records = [read_records(tmp_path / "r" / name) for name in "01"]
+    assert [record.epochs for record in records] == [[1, 2]] * 2
+    assert [record.config["seed"] for record in records] == [4, 5]
+    assert [record.exit_code for record in records] == [0, 0]
+    assert records[0].ids != records[1].ids
+    assert records[0].group == records[1].group != ""
+
+    model, config = svae.load(own)
+    assert (config.seed, config.trainer.replicas) == (5, 1)
+    assert model.posterior(torch.zeros(5, 64)).loc.shape == (5, 4)
+    with pytest.raises(ValueError, match="holds replicas, expected one of them"):
+        svae.load(tmp_path / "r")
+
+    for word in ("evaluate=r", "evaluate=r/1"):
+        done = svae_train(word, "evaluation.importance_samples=30", quick=False)
+        assert done.returncode == 0, done.stderr
+    done = svae_train("resume=r/1", "trainer.max_epochs=3", quick=False)
+    assert done.returncode == 0, done.stderr
+    done = svae_train("resume=r", "trainer.max_epochs=4", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert svae_train("seed=5", "hydra.run.dir=long", "trainer.max_epochs=4").returncode == 0
+    _assert_rows(_metrics(own), _metrics(tmp_path / "long"))
+    assert [_status(tmp_path / "r" / name)["epoch"] for name in "01"] == [4, 4]
+
+
+def _interrupt_itself():
+    show = tracking.Bar.epoch
+
+    def epoch(self, number, metrics):
+        show(self, number, metrics)
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    tracking.Bar.epoch = epoch
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, environment):
+    common = ("trainer.replicas=3", "trainer.max_epochs=4", "plots=false", "logger.mode=disabled")
+    arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "hydra.run.dir=broken"]
+    done = Program(arguments, tmp_path, environment, _interrupt_itself).wait()
+    assert done.returncode == 130
+    assert f"svae-train resume={tmp_path / 'broken'}" in done.stderr
+    folders = [tmp_path / "broken" / name for name in ("", "0", "1", "2")]
+    assert [_status(folder)["state"] for folder in folders] == ["interrupted"] * 4
+    done = svae_train("resume=broken", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert svae_train(*common, "hydra.run.dir=whole").returncode == 0
+    for name in "012":
+        ours, theirs = (tmp_path / folder / name for folder in ("broken", "whole"))
+        assert _metrics(ours) == _metrics(theirs)
+        ours, theirs = (torch.load(f / "checkpoints/last.pt")["model"] for f in (ours, theirs))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def _spoil_one():
+    step = train.descend
+
+    def descend(model, *arguments):
+        if len(model.decoder[0].weight) == 3:  # while all are there
+            model.decoder[0].weight.data[1] = float("nan")
+        return step(model, *arguments)
+
+    train.descend = descend
+
+
+def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environment):
+    common = ("trainer.replicas=3", "plots=false", "logger.mode=disabled", "hydra.run.dir=r")
+    arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common]
+    done = Program(arguments, tmp_path, environment, _spoil_one).wait()
+    assert done.returncode == 1
+    assert f"{tmp_path / 'r' / '1'}: train/loss is nan in epoch 1" in done.stderr
+    states = [_status(tmp_path / "r" / name)["state"] for name in ("", "0", "1", "2")]
+    assert states == ["failed", "finished", "failed", "finished"]
+    assert (tmp_path / "r" / "2" / "results.json").is_file()
