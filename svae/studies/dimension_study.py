@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from svae.distributions.sphere import log_sphere_area
-from svae.naming import model_name
+from svae.naming import chosen
 from svae.plots.studies import dimensions
 from svae.record import saved_config
 from svae.run import FINISHED, read_status
@@ -51,7 +51,7 @@ class DimensionStudy:
             results = json.loads((folder / "results.json").read_text())
             config = saved_config(folder)
             if "test/log_likelihood" in results:
-                found[model_name(config), config.latent_dim].append(results)
+                found[chosen(config, "model"), config.latent_dim].append(results)
         return dict(sorted(found.items()))
 
     def __call__(self, config, device, progress) -> Findings:
