@@ -110,7 +110,7 @@ def test_ray(start, folder, basic):
 @_needs("hydra_optuna_sweeper")
 @pytest.mark.parametrize("storage", ["sqlite:///study.db", "null"], ids=["sqlite", "memory"])
 def test_a_search_is_stopped_and_continued(start, folder, storage):
-    name = storage.partition(":")[0]
+    name = "memory" if storage == "null" else "sqlite"
     space = ("latent_dim=2,3,5", "trainer.learning_rate=tag(log,interval(1e-4,1e-2))")
     line = (
         "-m",
