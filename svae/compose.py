@@ -48,7 +48,7 @@ class Plan:
     arguments: list[str]
     folder: Path
     is_sweep: bool = False
-    jobs: int | None = None  # of a sweep, where that is known beforehand
+    jobs: int | None = None  # runs of a sweep, where that is known beforehand
     searches: bool = False  # a sweep that chooses its runs as it goes
     reopens: bool = False
     evaluates: bool = False
@@ -100,7 +100,8 @@ def _start(args: Namespace) -> Plan:
     arguments = [*flags, "--multirun", *args.overrides]
     known = {"folder": folder, "is_sweep": True, "flags": flags}
     if jobs is not None:
-        return Plan(arguments, jobs=len(jobs), **known)
+        # replicas are a job of several runs
+        return Plan(arguments, jobs=len(jobs) * config.trainer.get("replicas", 1), **known)
     sweeper = config.hydra.sweeper
     count = sweeper.get("n_trials")
     done = len(sweep.finished(folder))

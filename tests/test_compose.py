@@ -192,6 +192,11 @@ def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
         assert "," in typed or all(typed in job for job in jobs)
 
 
+def test_replicas_count_as_runs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert compose.plan(_parse("-m seed=0,4 trainer.replicas=3")).jobs == 6
+
+
 def test_a_sampler_override_is_noted_once_for_models_without_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     compose.plan(_parse("-m model=normal,power_spherical,vmf sampler.gradient=corrected seed=0,1"))
