@@ -113,7 +113,7 @@ def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) ->
         **OmegaConf.to_container(logger, resolve=True),
         "name": logger.name or run_name(config),
     }
-    return WandbRun(folder.path, settings, config, group, history)
+    return WandbRun(folder.path, settings, config, group, history, screen.note)
 
 
 def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:

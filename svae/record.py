@@ -13,6 +13,14 @@ CONF = next(
     for path in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
     if path.is_dir()
 )
+# OmegaConf only asserts that a file holds a list or keys
+_UNREADABLE = (
+    UnicodeError,
+    yaml.YAMLError,
+    OmegaConfBaseException,
+    RecursionError,
+    AssertionError,
+)
 _LARGEST = 2**18  # bytes; a record has a few thousand
 
 
@@ -63,8 +71,8 @@ def _read(file: Path, folder: Path) -> Any:
         # a few aliases of aliases fill any memory; what this program writes has none
         text = content.decode()
         aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
-        parsed = {} if aliases else OmegaConf.to_container(OmegaConf.create(text))
-    except (UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        parsed = {} if aliases else OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except _UNREADABLE as error:
         raise ValueError(f"{file}: expected YAML ({_one_line(error)})") from None
     if aliases:
         raise ValueError(f"{file}: YAML aliases are not allowed in a run folder")

@@ -5,10 +5,11 @@ import io
 import logging
 import netrc
 import os
+import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlparse
@@ -21,6 +22,8 @@ from svae.files import write_text
 
 log = logging.getLogger("svae")
 
+_PATIENCE = 30.0  # seconds that the end of a run waits for W&B
+_MODES = ("online", "offline", "disabled")
 # what the live line shows of an epoch, where the model has it
 _SHOWN = (
     ("train", "train/elbo", ".2f"),
@@ -154,17 +157,24 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 class WandbRun:
-    """One Weights & Biases run; whatever goes wrong in it is said once and training goes on.
+    """One Weights & Biases run; whatever goes wrong in it is told once and training goes on.
 
     Opening it again for the same folder continues the same W&B run. Offline, the earlier files of
-    the run are replaced by one that holds `history`, every epoch of it once.
+    the run are replaced by one that holds `history`, every epoch of it once. `tell` says a line to
+    the person who waits for the run.
     """
 
     def __init__(
-        self, folder: Path, settings: dict, config: dict, group: str | None, history: list[dict]
+        self,
+        folder: Path,
+        settings: dict,
+        config: dict,
+        group: str | None,
+        history: list[dict],
+        tell: Callable[[str], None] = log.warning,
     ):
-        self._run = None
-        mode = _mode(settings["mode"])
+        self._run, self._tell = None, tell
+        mode = _mode(settings["mode"], tell)
         if mode == "disabled":
             return
         arguments = {
@@ -194,16 +204,23 @@ class WandbRun:
     def _open(self, mode: str, arguments: dict, folder: Path) -> None:
         import wandb
 
-        settings = wandb.Settings(silent=True, console="off", init_timeout=20, reinit="create_new")
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=20,
+            reinit="create_new",
+            # a server that dies in mid-run keeps nobody waiting; what it lacks lies in the folder
+            finish_timeout=_PATIENCE,
+            finish_timeout_raises=True,
+        )
         arguments = {**arguments, "id": _run_id(folder)}
-        if mode == "offline":
-            _remove_offline_files(folder, arguments["id"])
+        self._earlier = _offline_files(folder, arguments["id"])
         try:
             self._run = wandb.init(mode=mode, settings=settings, **arguments)
         except wandb.errors.Error as error:
             if mode == "offline":
                 raise
-            log.warning("W&B cannot be reached (%s): the run is logged offline", error)
+            self._tell(f"W&B cannot be reached ({_short(error)}): the run is logged offline")
             wandb.teardown()  # the service still holds the run that could not begin
             self._run = wandb.init(mode="offline", settings=settings, **arguments)
         self._run.define_metric("epoch")
@@ -216,6 +233,10 @@ class WandbRun:
         for row in history:
             if row["epoch"] > known:
                 self._run.log(row, step=row["epoch"])
+        # what stands in them stands in the new file now
+        for path in self._earlier if self._run.offline else ():
+            if path != Path(self._run.dir).parent:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _summarise(self, results: dict, images: list[Path]) -> None:
         import wandb
@@ -231,17 +252,34 @@ class WandbRun:
         try:
             action(*arguments)
         except Exception as error:
-            log.warning("logging to W&B stopped: %s: %s", type(error).__name__, error)
+            self._tell(f"logging to W&B stopped ({type(error).__name__}: {_short(error)})")
             self._run = None
+            if isinstance(error, ConnectionError):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """End W&B's service, which would complain at exit that it has died."""
+        import wandb
+
+        with suppress(Exception):
+            wandb.teardown()
 
 
-def _mode(asked: str) -> str:
+def _mode(asked: str, tell: Callable[[str], None]) -> str:
     """Return online, offline or disabled; `auto` asks the environment and never a person."""
     if asked != "auto":
         return asked
-    if mode := os.environ.get("WANDB_MODE"):
+    mode = os.environ.get("WANDB_MODE")
+    if mode in _MODES:
         return mode
+    if mode:
+        tell(f"WANDB_MODE={mode}: expected {', '.join(_MODES)}; the run is logged offline")
+        return "offline"
     return "online" if _has_key() else "offline"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _has_key() -> bool:
@@ -261,13 +299,14 @@ def _run_id(folder: Path) -> str:
     The agent of a W&B sweep has given its run an id already.
     """
     file = folder / "wandb" / "run-id"
-    if not file.is_file():
-        given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, given or secrets.token_hex(4))
-    return file.read_text()
+    known = file.read_text() if file.is_file() else ""
+    if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):  # it becomes part of paths
+        return known
+    given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, new := given or secrets.token_hex(4))
+    return new
 
 
-def _remove_offline_files(folder: Path, run_id: str) -> None:
-    for path in (folder / "wandb").glob(f"offline-run-*-{run_id}"):
-        shutil.rmtree(path, ignore_errors=True)
+def _offline_files(folder: Path, run_id: str) -> list[Path]:
+    return list((folder / "wandb").glob(f"offline-run-*-{run_id}"))

@@ -47,6 +47,7 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
         ({}, "auto", "offline"),
         ({"WANDB_API_KEY": "x" * 40}, "auto", "online"),
         ({"WANDB_MODE": "disabled"}, "auto", "disabled"),
+        ({"WANDB_MODE": "garbage", "WANDB_API_KEY": "x" * 40}, "auto", "offline"),
         ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, "auto", "offline"),
         ({"WANDB_API_KEY": "x" * 40}, "offline", "offline"),
     ],
@@ -57,7 +58,7 @@ def test_the_mode_asks_nobody(monkeypatch, tmp_path, environment, asked, mode):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert tracking._mode(asked) == mode
+    assert tracking._mode(asked, print) == mode
 
 
 def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
