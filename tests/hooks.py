@@ -1,0 +1,221 @@
+"""What goes wrong in the fault tests: called in the program's process before it begins."""
+
+import errno
+import gc
+import os
+import signal
+import time
+import weakref
+
+import torch
+
+from svae import checkpoint, evaluate, experiment, files, objectives, progress, run, tracking, train
+
+
+def slow() -> None:
+    """Let every epoch from the second on take a while, so that a test can act meanwhile."""
+    _after_epoch(2, lambda: time.sleep(0.7))
+
+
+def read_only() -> None:
+    """Let no file be made any more once the second epoch is safe."""
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def turn():
+        files.tempfile.mkstemp = refuse
+
+    _after_epoch(2, turn)
+
+
+def slow_and_deaf() -> None:
+    """Be slow, and ignore the signals as a job in the background does."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    slow()
+
+
+def slow_end() -> None:
+    """Be slow, and take long to write the status when asked to stop."""
+    slow()
+    write = run.RunFolder.status
+
+    def status(self, state, *arguments, **named):
+        if state == run.INTERRUPTED:
+            time.sleep(30)
+        write(self, state, *arguments, **named)
+
+    run.RunFolder.status = status
+
+
+def swallowed_signal() -> None:
+    """Ask to stop while a weak reference's callback runs: Python drops what is raised there."""
+
+    class Thing:
+        pass
+
+    def ask():
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        gc.collect()
+        assert reference() is None
+
+    _once_after_epoch(2, ask)
+
+
+def signal_in_evaluation() -> None:
+    """Ask to stop in the final evaluation."""
+    _before(evaluate, "evaluate", lambda: os.kill(os.getpid(), signal.SIGINT))
+
+
+def killed_in_write() -> None:
+    """Die with half of the third last.pt written."""
+    _every_epoch_saved()
+    save = checkpoint.save
+
+    def half(path, content):
+        if path.name == "last.pt" and content["epoch"]["number"] == 3:
+            (path.parent / ".last.pt.half.tmp").write_bytes(b"PK half")
+            _die()
+        save(path, content)
+
+    checkpoint.save = half
+
+
+def killed_before_rename() -> None:
+    """Die between the writing and the renaming of the third last.pt."""
+    replace, count = os.replace, []
+
+    def dying(source, target):
+        count.append(str(target).endswith("last.pt"))
+        if sum(count) == 2 and count[-1]:
+            _die()
+        replace(source, target)
+
+    files.os.replace = dying
+    _every_epoch_saved()
+
+
+def killed_between_last_and_best() -> None:
+    """Die with last.pt of the third epoch written, and best.pt of it not."""
+    _every_epoch_saved()
+    save = checkpoint.save
+
+    def dying(path, content):
+        if path.name == "best.pt" and content["epoch"] == 3:
+            _die()
+        save(path, content)
+
+    checkpoint.save = dying
+
+
+def killed_before_metrics() -> None:
+    """Die with the checkpoints written, and metrics.csv not."""
+    _every_epoch_saved()
+    _before(progress, "write_metrics", _die, count=3)
+
+
+def killed_in_evaluation() -> None:
+    """Die when all epochs are made."""
+    _before(evaluate, "evaluate", _die)
+
+
+def killed_before_the_end() -> None:
+    """Die with the results written, and the status not."""
+    _before(experiment, "_draw", _die)
+
+
+def killed_in_claim() -> None:
+    """Die with one of the files of a new folder written."""
+    _before(run, "write_text", _die, count=2)
+
+
+def bad_loss_once() -> None:
+    """Make a loss not finite in epoch 3, unless the run has been restarted."""
+    inner = train._train_epoch
+
+    def with_bad_loss(model, optimizer, data, settings, names):
+        if names != (3, 0):
+            return inner(model, optimizer, data, settings, names)
+        loss, count = objectives.Elbo.loss, []
+
+        def bad(self, *arguments):
+            count.append(1)
+            return loss(self, *arguments) * (float("nan") if len(count) == 2 else 1)
+
+        objectives.Elbo.loss = bad
+        try:
+            return inner(model, optimizer, data, settings, names)
+        finally:
+            objectives.Elbo.loss = loss
+
+    train._train_epoch = with_bad_loss
+
+
+def bad_evaluation() -> None:
+    """Let the final evaluation give a number that is not finite."""
+    inner = evaluate.evaluate
+    evaluate.evaluate = lambda *a, **k: inner(*a, **k) | {"test/log_likelihood": -float("inf")}
+
+
+def out_of_gpu_memory() -> None:
+    """Let the third epoch meet a GPU without memory."""
+    _fail_in_epoch(3, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+
+
+def out_of_memory() -> None:
+    """Let the third epoch meet a machine without memory."""
+    text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+    _fail_in_epoch(3, RuntimeError(text))
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _every_epoch_saved() -> None:
+    progress._SAVE_EVERY = 0.0
+
+
+def _after_epoch(first: int, act) -> None:
+    """Call `act` after every epoch from `first` on."""
+    show = tracking.Bar.epoch
+    _every_epoch_saved()
+
+    def shown(self, number, metrics):
+        show(self, number, metrics)
+        if number >= first:
+            act()
+
+    tracking.Bar.epoch = shown
+
+
+def _once_after_epoch(epoch: int, act) -> None:
+    acted = []
+    _after_epoch(epoch, lambda: acted or (acted.append(1), act()))
+
+
+def _before(module, name: str, act, count: int = 1) -> None:
+    """Call `act` before the call number `count` of `module.name`."""
+    inner, calls = getattr(module, name), []
+
+    def wrapped(*arguments, **named):
+        calls.append(1)
+        if len(calls) == count:
+            act()
+        return inner(*arguments, **named)
+
+    setattr(module, name, wrapped)
+
+
+def _fail_in_epoch(epoch: int, error: Exception) -> None:
+    inner = train._train_epoch
+
+    def failing(model, optimizer, data, settings, names):
+        if names[0] == epoch:
+            raise error
+        return inner(model, optimizer, data, settings, names)
+
+    train._train_epoch = failing
