@@ -53,6 +53,7 @@ class RunFolder:
             OSError: when it cannot be written.
         """
         path, lock = _first_free(wanted)
+        remove_temporaries(path)
         run = cls(path, lock)
         run._record(config, overrides)
         return run

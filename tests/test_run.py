@@ -82,3 +82,22 @@ def test_secrets_stay_in_the_environment(tmp_path, monkeypatch):
     assert public(config) == {"a": "oc.env.SECRET", "b": "x-oc.env.SECRET", "c": 1, "d": 1}
     # and the resolver is itself again
     assert config.b == "x-hunter2"
+
+
+def test_what_a_killed_claim_leaves_is_cleared_by_the_next(tmp_path):
+    half = tmp_path / "run" / ".hydra" / ".overrides.yaml.abc.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_text("half")
+    with _claim(tmp_path / "run") as folder:
+        assert folder.path == tmp_path / "run"
+        assert not half.exists()
+
+
+def test_somebodys_files_are_not_overwritten(tmp_path):
+    for name in ("metrics.csv", "status.json", "results.json"):
+        folder = tmp_path / name.removesuffix(".json")
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"holds {name} and no run, expected a new or an empty"):
+            _claim(folder)
+        assert [file.read_text() for file in folder.iterdir()] == ["mine"]
