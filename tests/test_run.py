@@ -98,6 +98,6 @@ def test_somebodys_files_are_not_overwritten(tmp_path):
         folder = tmp_path / name.removesuffix(".json")
         folder.mkdir()
         (folder / name).write_text("mine")
-        with pytest.raises(ValueError, match=f"holds {name} and no run, expected a new or an empty"):
+        with pytest.raises(ValueError, match=f"holds {name} and no run, expected a new"):
             _claim(folder)
         assert [file.read_text() for file in folder.iterdir()] == ["mine"]
