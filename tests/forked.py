@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ class Program:
 
 
 def _run(arguments, cwd, environment, output, before) -> None:
+    # tests that run in the background of a script would hand on what is ignored there
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

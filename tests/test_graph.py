@@ -346,10 +346,13 @@ def test_a_continued_graph_run_equals_one_without_a_break(negatives, stop, tmp_p
     for epoch in train.train(again, second, data, settings):
         if epoch.number == stop:
             break
-    state = checkpoint.training_state(again, second, epoch, [], 0)
-    checkpoint.save(tmp_path / "x.pt", state)
+    tensors = checkpoint.tensors(again, second)
+    history = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
+    best = {"model": tensors["model"], "epoch": 1, "features": 6, "likelihood": "edges"}
+    state = checkpoint.State(tensors, epoch, history, 0, best)
+    checkpoint.save(tmp_path / "last.pt", state.content())
     third, optimizer = fresh()
-    last, _, _ = checkpoint.restore(checkpoint.load(tmp_path / "x.pt"), third, optimizer)
+    last = checkpoint.restore(tmp_path / "last.pt", third, optimizer).epoch
     torch.rand(7)  # whatever else draws from torch's own generator changes nothing
     rest = list(train.train(third, optimizer, data, settings, last))
     for ours, theirs in zip(rest, whole[stop:], strict=True):
@@ -391,7 +394,8 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
     best = max(rows, key=lambda row: float(row["val/auc"]))
     assert results["best_epoch"] == int(best["epoch"])
     assert results["val/auc"] == pytest.approx(float(best["val/auc"]), abs=1e-12)
-    assert {file.stem for file in (folder / "plots").iterdir()} == {"curves", "latent", "links"}
+    drawn = {file.stem for file in (folder / "plots").iterdir()}
+    assert drawn == {"curves", "latent", "links", "sampler", "spreads"}
     with np.load(folder / "latents.npz") as arrays:
         assert arrays["loc"].shape == (60, 3)
         # the reported numbers are those of the saved scores
@@ -412,8 +416,11 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["dataset=sphere_graph", "network=mlp"], "no likelihood edges, expected bernoulli"),
-        (["network=gcn"], "no likelihood bernoulli, expected edges"),
+        (
+            ["dataset=sphere_graph", "network=mlp"],
+            "network=mlp: does not fit a dataset that is a graph",
+        ),
+        (["network=gcn"], "network=gcn: does not fit a dataset that is no graph"),
         (["dataset=sphere_graph", "dataset.edges=19"], "a graph of 19 edges: expected at least 20"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

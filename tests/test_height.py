@@ -31,8 +31,7 @@ def test_the_density_integrates_to_its_distribution(m, kappa):
 @pytest.mark.parametrize(("m", "kappa"), [(2, 3.0), (3, 10.0), (11, 50.0), (41, 1.0)])
 def test_proposals_have_the_density_that_is_drawn(m, kappa):
     generator = torch.Generator().manual_seed(m)
-    like = torch.zeros((), dtype=torch.float64)
-    z = _symmetric_beta(m, torch.Size((20_000,)), like, generator)
+    z = _symmetric_beta(m, *torch.rand(2, 20_000, dtype=torch.float64, generator=generator))
     x0 = 1 - envelope(m, torch.tensor(kappa, dtype=torch.float64))[0]
     w = ((x0 + z) / (1 + x0 * z)).numpy()
     grid = torch.linspace(0, torch.pi, 20_001, dtype=torch.float64)[1:-1]

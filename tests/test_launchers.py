@@ -27,9 +27,8 @@ TINY = (
 
 
 def _needs(module):
-    return pytest.mark.skipif(
-        find_spec(f"hydra_plugins.{module}") is None, reason=f"{module} is not installed"
-    )
+    has = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{module}")
+    return pytest.mark.skipif(not has, reason=f"{module} is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from torch.nn.functional import normalize
 
 from svae import plots
@@ -10,6 +11,8 @@ from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.plots import decoded
+from svae.plots.latent import globe
+from svae.plots.style import CLASS_COLOURS, figure
 
 
 def test_great_circles_go_the_short_way_at_a_constant_speed():
@@ -64,3 +67,15 @@ def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
     assert set(drawings) == expected
     for draw in drawings.values():
         draw().canvas.draw()
+
+
+def test_a_class_has_its_colour_on_both_sides_of_the_globe():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(60, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    seen = points @ np.array([2.0, 0.0, 1.0]) >= 0
+    labels = np.where(seen, rng.integers(3, 6, 60), rng.integers(0, 3, 60))
+    axes = figure(4, 4).subplots()
+    globe(axes, points, labels)
+    found = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
+    assert found == {to_rgba(colour) for colour in CLASS_COLOURS[3:6]}

@@ -341,6 +341,14 @@ def test_a_step_compiles_to_one_graph(gradient, backend, monkeypatch):
     assert loc.grad.abs().max() > 0
 
 
+def test_a_number_is_a_concentration_in_the_dtype_of_the_direction():
+    for dtype in (torch.float32, torch.float64):
+        loc = direction(4, dtype)
+        q = VonMisesFisher(loc, 3)
+        assert q.concentration.dtype == dtype
+        assert torch.equal(q.mean, VonMisesFisher(loc, torch.tensor(3.0, dtype=dtype)).mean)
+
+
 def test_wrong_input_is_refused_with_its_value():
     one, loc = torch.tensor(1.0), direction(4, torch.float32)
 
@@ -350,6 +358,7 @@ def test_wrong_input_is_refused_with_its_value():
         return str(error.value)
 
     assert "-2.5" in refused(loc, torch.tensor(-2.5))
+    assert "-2.5" in refused(loc, -2.5)
     assert "nan" in refused(loc, torch.tensor([1.0, math.nan]))
     assert "inf" in refused(loc, torch.tensor(math.inf))
     assert "0.9" in refused(torch.tensor([0.9, 0, 0]), one)

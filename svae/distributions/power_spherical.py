@@ -33,7 +33,7 @@ class PowerSpherical(Distribution):
 
     Args:
         loc: mu, unit vectors, (..., m), m from 2 up.
-        concentration: kappa >= 0, (...), broadcasts with loc; same dtype.
+        concentration: kappa >= 0, (...), a number or broadcasts with loc; same dtype.
         validate_args: whether parameters and the values given to log_prob are checked.
 
     Raises:
@@ -47,7 +47,9 @@ class PowerSpherical(Distribution):
     support = unit_sphere
     has_rsample = True
 
-    def __init__(self, loc: Tensor, concentration: Tensor, *, validate_args: bool | None = None):
+    def __init__(
+        self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None
+    ):
         self.loc, self.concentration = broadcast_parameters(loc, concentration)
         super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)
 

@@ -31,8 +31,10 @@ def log_sphere_area(m: int) -> float:
     return math.log(2) + m / 2 * math.log(math.pi) - math.lgamma(m / 2)
 
 
-def broadcast_parameters(loc: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
+def broadcast_parameters(loc: Tensor, concentration: Tensor | float) -> tuple[Tensor, Tensor]:
     """Returns loc (..., m) and concentration (...) expanded to one batch shape.
+
+    A number is taken as a concentration in the dtype of loc.
 
     Raises:
         ValueError: if m < 2, the shapes do not broadcast, or the dtypes differ.
@@ -40,6 +42,8 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor) -> tuple[Tensor, Te
     m = loc.shape[-1] if loc.dim() else 0
     if m < 2:
         raise ValueError(f"loc needs m >= 2 entries in its last axis, got shape {tuple(loc.shape)}")
+    if not isinstance(concentration, Tensor):
+        concentration = loc.new_tensor(concentration)
     if loc.dtype != concentration.dtype:
         raise ValueError(
             f"loc and concentration need one dtype, got {loc.dtype} and {concentration.dtype}"

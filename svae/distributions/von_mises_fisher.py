@@ -49,7 +49,7 @@ class VonMisesFisher(Distribution):
 
     Args:
         loc: mu, unit vectors, (..., m), m from 2 up.
-        concentration: kappa in [0, 1e8], (...), broadcasts with loc; same dtype.
+        concentration: kappa in [0, 1e8], (...), a number or broadcasts with loc; same dtype.
         gradient: one of the above.
         sampler: "rejection" (Ulrich and Wood) or, for m = 3, "inversion" of the distribution
             function. Inversion rejects nothing, hence has no `corrected`, and its `pathwise` and
@@ -74,7 +74,7 @@ class VonMisesFisher(Distribution):
     def __init__(
         self,
         loc: Tensor,
-        concentration: Tensor,
+        concentration: Tensor | float,
         gradient: str = "implicit",
         sampler: str = "rejection",
         *,

@@ -102,9 +102,7 @@ def globe(axes, points: np.ndarray, labels: np.ndarray | None, side: int = 1) ->
         axes.plot(*seen.T, color=COLOURS[9], lw=0.6, zorder=0)
     turn = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(turn), np.sin(turn), color=COLOURS[8], lw=1)
-    near = points @ towards >= 0
-    x, y = (points[near] @ basis).T
-    scatter(axes, x, y, None if labels is None else labels[near])
+    scatter(axes, *(points @ basis).T, labels, points @ towards >= 0)
     axes.set_aspect("equal")
     axes.axis("off")
 

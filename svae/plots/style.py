@@ -52,14 +52,17 @@ def classes(labels: np.ndarray | None, count: int) -> Iterator[tuple[str | None,
         yield str(label), np.flatnonzero(labels == label)
 
 
-def scatter(axes, x, y, labels: np.ndarray | None) -> None:
-    """Scatter points, one colour per class, in an order that lets no class cover another."""
-    colours = CLASS_COLOURS[0]
+def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = slice(None)) -> None:
+    """Scatter points, one colour per class, in an order that lets no class cover another.
+
+    Of them all, those that the mask `shown` takes: so a class has its colour in every part.
+    """
+    x, y, colours = np.asarray(x)[shown], np.asarray(y)[shown], CLASS_COLOURS[0]
     if labels is not None:
         ranks = np.unique(labels, return_inverse=True)[1] % len(CLASS_COLOURS)
-        colours = np.array(CLASS_COLOURS)[ranks]
-        order = np.random.default_rng(0).permutation(len(labels))
-        x, y, colours = np.asarray(x)[order], np.asarray(y)[order], colours[order]
+        colours = np.array(CLASS_COLOURS)[ranks[shown]]
+        order = np.random.default_rng(0).permutation(len(colours))
+        x, y, colours = x[order], y[order], colours[order]
     size = np.clip(16_000 / max(len(x), 1), 4, 16)
     axes.scatter(x, y, c=colours, lw=0, s=size)
 
