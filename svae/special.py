@@ -55,12 +55,13 @@ def bessel_moments(order: float | Tensor, x: Tensor) -> BesselMoments:
 
     Args:
         order: a number, or a tensor that broadcasts with x; >= 0; has no gradient.
-        x: >= 0, of any shape; its dtype and device come back.
+        x: >= 0, of any shape; its dtype (of whole numbers, torch's default) and device come back.
 
     Raises:
         ValueError: if order is a negative or infinite number, or a tensor that requires a gradient.
     """
-    return BesselMoments(*(moment.to(x.dtype) for moment in _moments(order, x)))
+    dtype = _floating(x)
+    return BesselMoments(*(moment.to(dtype) for moment in _moments(order, x)))
 
 
 def log_bessel_i(order: float | Tensor, x: Tensor) -> Tensor:
@@ -74,9 +75,9 @@ def log_bessel_i(order: float | Tensor, x: Tensor) -> Tensor:
     if isinstance(order, Tensor):
         # order 0 has no power of x; selecting its base keeps 0 / 0 out of the gradient at x = 0
         power = order * torch.log(torch.where(order == 0, 2.0, wide) / 2)
-        return (log_m + power - torch.lgamma(order.double() + 1)).to(x.dtype)
+        return (log_m + power - torch.lgamma(order.double() + 1)).to(_floating(x))
     power = order * torch.log(wide / 2) if order else 0.0
-    return (log_m + power - math.lgamma(order + 1)).to(x.dtype)
+    return (log_m + power - math.lgamma(order + 1)).to(_floating(x))
 
 
 def bessel_i_ratio(order: float | Tensor, x: Tensor) -> Tensor:
@@ -85,7 +86,12 @@ def bessel_i_ratio(order: float | Tensor, x: Tensor) -> Tensor:
     x / (2 order + 2) as x -> 0 and 1 - (2 order + 1) / (2x) as x -> inf. Arguments and errors are
     those of :func:`bessel_moments`.
     """
-    return _moments(order, x)[2].to(x.dtype)
+    return _moments(order, x)[2].to(_floating(x))
+
+
+def _floating(x: Tensor) -> torch.dtype:
+    """Return the dtype that comes back: that of x, for whole numbers torch's default."""
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
 def _moments(order: float | Tensor, x: Tensor) -> tuple[Tensor, ...]:

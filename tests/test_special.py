@@ -256,3 +256,10 @@ def test_compiles_into_one_graph(order):
     torch.testing.assert_close(found, right)
     grads = [torch.autograd.grad(value.sum(), x)[0] for value in (found, right)]
     torch.testing.assert_close(*grads)
+
+
+def test_whole_numbers_are_not_truncated():
+    x = torch.tensor([1, 50])
+    assert torch.equal(bessel_i_ratio(1, x), bessel_i_ratio(1, x.float()))
+    assert torch.equal(log_bessel_i(1, x), log_bessel_i(1, x.float()))
+    assert bessel_moments(1, x).ratio.dtype == torch.float32

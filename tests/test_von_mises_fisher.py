@@ -386,3 +386,14 @@ def test_wrong_input_is_refused_with_its_value():
         VonMisesFisher(loc, one).log_prob(torch.tensor([2.0, 0, 0, 0]))
     with pytest.raises(ValueError, match=r"R\^4 and R\^3"):
         kl_divergence(VonMisesFisher(loc, one), HypersphericalUniform(3))
+
+
+@pytest.mark.parametrize("m", [3, 101])
+def test_the_density_of_float32_samples_is_theirs_at_high_concentration(m):
+    """Against the same points, brought to unit length in float64."""
+    q = VonMisesFisher(direction(m, torch.float32), 1e6)
+    x = q.sample((2000,))
+    exact, loc = (torch.nn.functional.normalize(v.double(), dim=-1) for v in (x, q.loc))
+    expected = VonMisesFisher(loc, 1e6).log_prob(exact)
+    # what is left is the rounding of the points: 1e6 |x - mu| 6e-8 nats
+    torch.testing.assert_close(q.log_prob(x).double(), expected, rtol=0, atol=2e-3 * m**0.5)

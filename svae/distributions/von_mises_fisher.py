@@ -229,9 +229,10 @@ class VonMisesFisher(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        height = (self.loc.double() * value.double()).sum(-1)
+        # 1 - mu.x by the distance: of vectors in float32, mu.x is known within 1e-7 only
+        below_top = (value.double() - self.loc.double()).square().sum(-1) / 2
         log_normaliser = self._moments.log_normaliser + log_sphere_area(self.event_shape[0])
-        return self._to_dtype(self.concentration.double() * (height - 1) - log_normaliser)
+        return self._to_dtype(-self.concentration.double() * below_top - log_normaliser)
 
     def entropy(self) -> Tensor:
         return self._to_dtype(log_sphere_area(self.event_shape[0]) - self._moments.relative_entropy)
