@@ -3,21 +3,23 @@
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-# one worker: two builds at once would write into the same folder
-pytestmark = pytest.mark.xdist_group("packaging")
 ROOT = Path(__file__).parent.parent
 LINE = ("trainer.max_epochs=1", "evaluation.importance_samples=2", "logger.mode=disabled")
 
 
 def _pip(*arguments: str | Path) -> None:
     command = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # two builds at once would write into the same folder of the checkout
+    with FileLock(Path(tempfile.gettempdir()) / "svae-tests-build.lock"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
