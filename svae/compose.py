@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from svae import settings, sweep
+from svae.grid import choices, combinations
 from svae.record import CONF, saved_config, saved_overrides
 from svae.refusals import HYDRA_ERRORS, Refused, one_line, tell_file
 
@@ -35,7 +36,6 @@ _CHANGEABLE = {
     "evaluate": ("device", "threads", "evaluation.", "plots"),
 }
 _NUMBER = r"[\w.]+=-?[0-9][0-9.e+-]*"
-_CHECKED_JOBS = 256  # of a sweep; beyond, every value is checked once instead of every combination
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _check_sweep(args: Namespace) -> tuple[DictConfig, list[list[str]] | None]:
     lines = [f"{key}={value}" for key, value in params.items()]
     swept = [*parser.parse_overrides(lines), *parsed]
     searches = base.hydra.runtime.choices["hydra/sweeper"] != "basic"
-    unused = _check_jobs(args, fixed, _combinations(_choices(swept, searches)))
+    unused = _check_jobs(args, fixed, combinations(choices(swept, searches)))
     if all(unused):
         raise Refused(_no_sampler(unused[0]))
     if any(unused):
@@ -195,24 +195,6 @@ def _check_sweep(args: Namespace) -> tuple[DictConfig, list[list[str]] | None]:
             )
         return base, None
     return base, BasicSweeper.split_arguments(swept, max_batch_size=None)[0]
-
-
-def _choices(swept: list[Override], searches: bool) -> list[list[str]]:
-    """Return the values of each key that is swept, as overrides."""
-    choices = {}
-    for o in swept:
-        key = o.get_key_element()
-        choices.pop(key, None)  # what is typed replaces what a preset sweeps
-        if o.is_sweep_override() and o.is_discrete_sweep():
-            choices[key] = [f"{key}={value}" for value in o.sweep_string_iterator()]
-            if not choices[key]:
-                raise Refused(f"{o.input_line}: no value, expected at least one")
-        elif o.is_sweep_override() and not searches:
-            raise Refused(
-                f"{o.input_line}: an interval needs a sweeper that draws from it, expected values "
-                "such as a,b or range(1,5)"
-            )
-    return list(choices.values())
 
 
 def _check_jobs(args: Namespace, fixed: list[str], jobs: list[tuple[str, ...]]) -> list[list[str]]:
@@ -239,19 +221,6 @@ def _config_loader(args: Namespace):
     """Return what knows the options of each group, for sweeps such as model=glob(*)."""
     with _initialized(args):
         return GlobalHydra.instance().config_loader()
-
-
-def _combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:
-    product = itertools.islice(itertools.product(*choices), _CHECKED_JOBS + 1)
-    jobs = list(product)
-    if len(jobs) <= _CHECKED_JOBS:
-        return jobs
-    first = [options[0] for options in choices]
-    return [
-        (*first[:i], option, *first[i + 1 :])
-        for i, options in enumerate(choices)
-        for option in options
-    ]
 
 
 def _checked(args: Namespace, overrides: list[str], *, strict: bool) -> DictConfig:

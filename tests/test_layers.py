@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "svae"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # outside package -> the rooms that may import it
 ONLY_IN = {
-    "hydra": {"cli", "compose", "refusals", "job", "build"},
+    "hydra": {"cli", "compose", "grid", "refusals", "job", "build"},
     "omegaconf": {
         "studies",
         "study",
@@ -79,7 +79,8 @@ MAY_IMPORT = {
     "report": {"comparison", "files", "page"},
     "sweep": {"settings", "record", "run"},
     "refusals": {"settings"},
-    "compose": {"settings", "record", "refusals", "sweep"},
+    "grid": {"refusals"},
+    "compose": {"settings", "record", "refusals", "sweep", "grid"},
 }
 
 
