@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from svae.averaging import MEAN
 from svae.files import write_atomically
 from svae.train import START, Epoch
 
@@ -165,13 +166,13 @@ def _check_moments(state: Any, model, path: Path) -> None:
         raise Unusable(f"{path}: expected the optimiser's state of {len(parameters)} parameters")
     for number, parameter in enumerate(parameters):
         own = moments[number]
-        if not isinstance(own, dict) or own.keys() != set(_MOMENTS):
+        if not isinstance(own, dict) or own.keys() - {MEAN} != set(_MOMENTS):
             raise Unusable(f"{path}: expected the optimiser's {', '.join(_MOMENTS)}")
         for name, value in own.items():
             shape = torch.Size() if name == "step" else parameter.shape
             dtype = torch.float32 if name == "step" else parameter.dtype
             _check_tensor(value, shape, dtype, f"{path}: the optimiser's {name}: ")
-            if name != "exp_avg" and (value < 0).any():
+            if name in ("step", "exp_avg_sq") and (value < 0).any():
                 raise Unusable(f"{path}: the optimiser's {name}: expected no negative number")
 
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 from svae import checkpoint
+from svae.averaging import averaged_state
 from svae.checkpoint import State
 from svae.run import RUNNING, RunFolder, read_status
 from svae.tracking import write_metrics
@@ -54,7 +55,8 @@ class Progress:
         row = {"epoch": epoch.number, **epoch.metrics}
         best = self.state.best
         if epoch.improved:
-            best = {"model": tensors["model"], "epoch": epoch.number, **self._about}
+            averages = averaged_state(self.model, self.optimizer)
+            best = {"model": averages, "epoch": epoch.number, **self._about}
         history = [*self.state.history, row]
         self.state = State(tensors, epoch, history, self.state.restarts, best)
         return self.save() if time.monotonic() - self._saved_at >= _SAVE_EVERY else []

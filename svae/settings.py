@@ -113,6 +113,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.samples": _whole(1),
     "trainer.replicas": _whole(1),
     "trainer.on_nan": _one_of("stop", "restart"),
+    "trainer.averaging": _SWITCH,
     "trainer.compile": _SWITCH,
     "trainer.negatives": _one_of("all", "sampled"),
     "evaluation.importance_samples": _whole(1),
@@ -165,6 +166,7 @@ _BY_DATASET = ("network", "trainer", "evaluation")
 # what only a data set of vectors, or only a graph, has a use for
 _OF_VECTORS = {
     "trainer.batch_size",
+    "trainer.averaging",
     "trainer.compile",
     "evaluation.importance_samples",
     "evaluation.batch_size",

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from svae import train
+from svae.averaging import averaged
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
 from svae.models.stack import stack, stack_models, unstack
@@ -19,7 +20,7 @@ from svae.objectives import Elbo, elbo
 from svae.streams import stream
 from svae.train import START, Epoch, Settings
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, for each parameter
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, for each parameter; a mean begins anew
 
 
 @dataclass(eq=False)
@@ -63,9 +64,10 @@ def _epoch(group: list[Learner], number: int) -> None:
     for row, own in enumerate(group):
         try:
             guard.check(number, row)
-            own.last = train.complete(
-                own.model, own.data, own.settings, own.last, own.restarts, trained[row], share
-            )
+            with averaged(own.optimizer):
+                own.last = train.complete(
+                    own.model, own.data, own.settings, own.last, own.restarts, trained[row], share
+                )
         except Diverged as failure:
             own.failure = failure
 
@@ -112,11 +114,11 @@ def _save(optimizer: torch.optim.Adam, whole: nn.Module, group: list[Learner]) -
         for one, parameter in zip(group, own, strict=True):
             mine = one.optimizer.state[parameter]
             mine["step"] = state["step"].clone()
-            for name in _MOMENTS:
+            for name in state.keys() - {"step"}:
                 mine.setdefault(name, torch.empty_like(parameter))
-        for name in _MOMENTS:
-            moments = [one.optimizer.state[p][name] for one, p in zip(group, own, strict=True)]
-            unstack(state[name], moments)
+        for name in state.keys() - {"step"}:
+            rows = [one.optimizer.state[p][name] for one, p in zip(group, own, strict=True)]
+            unstack(state[name], rows)
 
 
 def _parameters(whole: nn.Module, group: list[Learner]) -> Iterator[tuple[nn.Parameter, ...]]:

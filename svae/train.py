@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from svae.averaging import averaged, follow
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
 from svae.objectives import Elbo, objective
@@ -21,6 +22,7 @@ class Settings:
     """How to train; the keys of `trainer`, with the seed, the baseline and the objective.
 
     A graph is one observation and has no batch size. `on_nan` is for the caller: `train` stops.
+    With `averaging` the mean of an epoch's parameters is validated, see `svae.averaging`.
     """
 
     max_epochs: int
@@ -30,6 +32,7 @@ class Settings:
     kl_weight: float
     samples: int
     batch_size: int | None = None
+    averaging: bool = False
     on_nan: str = "stop"
     baseline: str = "none"
     objective: str = "val/elbo"
@@ -80,7 +83,8 @@ def train(
         names = (last.number + 1, restarts)
         metrics = _train_epoch(model, optimizer, data, settings, names)
         spent = time.perf_counter() - started
-        last = complete(model, data, settings, last, restarts, metrics, spent)
+        with averaged(optimizer):
+            last = complete(model, data, settings, last, restarts, metrics, spent)
         yield last
 
 
@@ -159,13 +163,15 @@ def descend(
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
     terms, guard = [], Guard(model)
-    for batch in batches:
+    for step, batch in enumerate(batches, 1):
         bound = measure(model, batch, settings.samples, settings.baseline, generator)
         optimizer.zero_grad(set_to_none=True)
         loss = bound.loss(kl_weight)
         loss.backward(torch.ones_like(loss))
         guard.note(loss, bound.summary)
         optimizer.step()
+        if settings.averaging:
+            follow(optimizer, step)
         terms.append(bound.detach())
     return terms, guard
 
