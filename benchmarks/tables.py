@@ -93,8 +93,8 @@ def protocol() -> dict:
 def _foreign(config: dict) -> str | None:
     """Return in what a configuration differs from the protocol, or None."""
     for key, wanted in protocol().items():
-        if key in config and not key.startswith(_FREE) and config[key] != wanted:
-            return f"{key} is {config[key]}, the protocol's is {wanted}"
+        if not key.startswith(_FREE) and config.get(key, "missing") != wanted:
+            return f"{key} is {config.get(key, 'missing')}, the protocol's is {wanted}"
     return None
 
 
