@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -134,26 +135,46 @@ class RunFolder:
 
 
 def read_status(path: Path) -> dict:
-    """Return status.json of a run folder; `running` without a process is read as interrupted.
+    """Return the status of a run; `running` without a process is read as interrupted.
 
     Raises:
         ValueError: when the folder holds no run.
     """
-    file = path / "status.json"
+    status = written_status(path)
+    if status["state"] == RUNNING and not _is_held(path):
+        status["state"] = INTERRUPTED
+    return status
+
+
+def written_status(path: Path) -> dict:
+    """Return status.json of a run folder; a damaged one counts as that of a run without an epoch.
+
+    Such a run can be continued all the same: the truth is its checkpoint.
+
+    Raises:
+        ValueError: when the folder holds no run.
+    """
     try:
-        status = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = (path / "status.json").read_bytes()
+    except OSError:
         raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
-    if not (
+    try:
+        status = json.loads(content)
+    except (ValueError, RecursionError):
+        status = None
+    if not _is_status(status):
+        return {"state": RUNNING, "epoch": 0, "error": None}
+    return {"error": None, **status}
+
+
+def _is_status(status: Any) -> bool:
+    return (
         isinstance(status, dict)
         and status.get("state") in STATES
         and isinstance(epoch := status.get("epoch"), int)
         and epoch >= 0
-    ):
-        raise ValueError(f"{file}: expected a state and an epoch, got {json.dumps(status)[:200]}")
-    if status["state"] == RUNNING and not _is_held(path):
-        status["state"] = INTERRUPTED
-    return {"error": None, **status}
+        and isinstance(status.get("error"), str | None)
+    )
 
 
 def public(config: DictConfig) -> dict:
