@@ -14,7 +14,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from svae import compose, job, signals
+from svae import compose, configuration, job, multirun, signals
 from svae.job import Failed
 from svae.record import CONF
 from svae.refusals import HYDRA_ERRORS, Refused, one_line, sentence
@@ -121,11 +121,12 @@ def _sweep(args: Namespace, plan: compose.Plan) -> int:
     """Run the jobs, show what becomes of them, write the report; return the exit code."""
     from svae import overview
 
-    arguments = [*plan.arguments, compose.quoted("hydra.sweep.dir", plan.folder)]
+    arguments = [*plan.arguments, configuration.quoted("hydra.sweep.dir", plan.folder)]
     again = compose.command(args, plan.folder)
     trouble = None
+    multirun.trust()  # every job has been checked
     try:
-        with overview.watching(plan.folder, plan.jobs):
+        with overview.watching(plan):
             _hydra(arguments, job.of_sweep)
     except Interrupted as interrupted:
         text = f"{interrupted.text}; continue with: {again}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from svae import compose, signals, sweep
+from svae import configuration, signals, sweep
 from svae.compose import Plan
 from svae.failures import advise, explain
 from svae.refusals import Refused, one_line
@@ -115,7 +115,7 @@ def _asked(config: DictConfig) -> tuple[DictConfig, list[str]]:
     """Return what the folder is to say was asked: the configuration, and what was typed."""
     # unresolved: without the secrets that it may point to
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return compose.portable(config, overrides)
+    return configuration.portable(config, overrides)
 
 
 def _evaluated(work: Callable[[], None]) -> None:
@@ -132,7 +132,7 @@ def _guarded(folder: RunFolder, work: Callable[[], float], flags: tuple[str, ...
     """Do `work`; whatever ends it early is written down in the run folder first."""
     from svae.checkpoint import Unusable
 
-    command = ["svae-train", *flags, compose.quoted("resume", folder.path)]
+    command = ["svae-train", *flags, configuration.quoted("resume", folder.path)]
     resume = shlex.join(command)
     try:
         return work()

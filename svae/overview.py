@@ -25,8 +25,8 @@ _PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in
 
 
 @contextlib.contextmanager
-def watching(folder: Path, jobs: int | None) -> Iterator[None]:
-    """Show, while the block runs, every run below `folder` that ends; `jobs` is their number."""
+def watching(plan: Plan) -> Iterator[None]:
+    """Show, while the block runs, every run of the sweep that ends."""
     console = Console(highlight=False, soft_wrap=True)
     progress = Progress(
         TextColumn("sweep"),
@@ -40,7 +40,7 @@ def watching(folder: Path, jobs: int | None) -> Iterator[None]:
         speed_estimate_period=_PERIOD,
         disable=not console.is_terminal,
     )
-    watch, stop = _Watch(folder, jobs, progress), threading.Event()
+    watch, stop = _Watch(plan, progress), threading.Event()
     thread = threading.Thread(target=watch.until, args=(stop,), daemon=True)
     with progress:
         thread.start()
@@ -55,12 +55,13 @@ def watching(folder: Path, jobs: int | None) -> Iterator[None]:
 class _Watch:
     """Looks at the run folders again and again and tells what is new."""
 
-    def __init__(self, folder: Path, jobs: int | None, progress: Progress):
-        self._folder, self._jobs, self._progress = folder, jobs, progress
-        self._task = progress.add_task("", total=jobs, line="")
-        self._seen = {path: _written(path) for path in sweep.folders(folder)}
+    def __init__(self, plan: Plan, progress: Progress):
+        self._plan, self._progress = plan, progress
+        self._total = plan.runs or "?"
+        self._task = progress.add_task("", total=plan.runs, line="")
+        self._seen = {path: _written(path) for path in self._paths()}
         self._earlier = dict(self._seen)
-        self._show(f"sweep folder: {folder}")
+        self._show(f"sweep folder: {plan.folder}")
         self._told = sum(o.state == FINISHED for o in map(sweep.outcome, self._seen))
         if self._told:
             self._show(f"{_runs(self._told)} finished earlier")
@@ -75,26 +76,29 @@ class _Watch:
 
     def look(self) -> None:
         """Tell of the runs that have ended since the last look, and move the bar."""
-        outcomes = [sweep.outcome(path) for path in sweep.folders(self._folder)]
+        outcomes = [sweep.outcome(path) for path in self._paths()]
         for outcome in outcomes:
             written = _written(outcome.path)
             if outcome.state != RUNNING and self._seen.get(outcome.path) != written:
                 self._told += 1
-                self._show(f"[{self._told}/{self._jobs or '?'}] {self._line(outcome)}")
+                self._show(f"[{self._told}/{self._total}] {self._line(outcome)}")
             self._seen[outcome.path] = written
         # what failed earlier is going to be repeated, what runs on since earlier was killed
         running = [o for o in outcomes if o.state == RUNNING and self._is_new(o.path)]
         done = self._told + sum(o.epoch / _config(o.path)["trainer"]["max_epochs"] for o in running)
         words = [f"{run_name(_config(o.path))} epoch {o.epoch}" for o in running]
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
-        line = f"{self._told}/{self._jobs or '?'}  {', '.join(words[:2])}{more}"
+        line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
         self._progress.update(self._task, completed=done, line=line)
+
+    def _paths(self) -> list[Path]:
+        return sweep.folders(self._plan.folder, self._plan.paths)
 
     def _is_new(self, path: Path) -> bool:
         return self._seen[path] != self._earlier.get(path)
 
     def _line(self, outcome: Outcome) -> str:
-        number = outcome.path.relative_to(self._folder)
+        number = outcome.path.relative_to(self._plan.folder)
         what = f"{outcome.metric} {outcome.value:.4f}" if outcome.metric else outcome.error or ""
         seconds = timedelta(seconds=round(outcome.seconds))
         name = run_name(_config(outcome.path))
@@ -110,10 +114,10 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
     from svae import report
 
-    folder, jobs, paths = plan.folder, plan.jobs, sweep.folders(plan.folder)
+    paths = sweep.folders(plan.folder, plan.paths)
     try:
         if paths:
-            report.make([folder])
+            report.make([plan.folder])
     except Exception as error:  # such as a full disk: the runs are safe all the same
         trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
     states = {path: read_status(path) for path in paths}
@@ -126,10 +130,10 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     if trouble:
         _say(trouble)
     counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
-    counts["have not begun"] = max(0, (jobs or 0) - len(paths))
+    counts["have not begun"] = max(0, (plan.runs or 0) - len(paths))
     words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
     if words:
-        _say(f"of {_runs(max(jobs or 0, len(paths)))} {', '.join(words)}; go on with: {again}")
+        _say(f"of {_runs(max(plan.runs or 0, len(paths)))} {', '.join(words)}; go on with: {again}")
     return 1 if words or trouble else 0
 
 

@@ -24,7 +24,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from svae.record import saved_config
-from svae.run import FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
+from svae.run import FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status, written_status
 from svae.settings import difference
 
 # may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
@@ -95,13 +95,16 @@ class Outcome:
     seconds: float = 0.0
 
 
-def folders(sweep: Path) -> list[Path]:
+def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
     """Return the folders of the runs below `sweep`, counted as people count: 2 before 10.
 
-    Of replicas their own folders, not the one that holds them all.
+    Of replicas their own folders, not the one that holds them all. `jobs` are the folders of the
+    jobs whose runs are meant; None: all.
     """
     found = {file.parent for file in sweep.rglob("status.json")}
     found -= {path.parent for path in found}
+    if jobs is not None:
+        found = {path for path in found if path in jobs or path.parent in jobs}
     return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
 
 
@@ -116,7 +119,7 @@ def outcome(path: Path) -> Outcome:
     A run whose process has died still counts as running here: to ask for its lock could get in the
     way of the process that continues it, see `run.read_status`.
     """
-    status = json.loads((path / "status.json").read_text())
+    status = written_status(path)
     known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
     seconds = sum(row["seconds"] for row in metrics(path))
     numbers = results(path) if status["state"] == FINISHED else {}

@@ -6,7 +6,8 @@ from argparse import Namespace
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from svae import compose, refusals, settings
+from svae import compose, configuration, refusals, settings
+from svae.multirun import Multirun
 
 REFUSED = [
     ("model=vfm", "model=vfm: expected one of normal, power_spherical, vmf; did you mean vmf?"),
@@ -177,14 +178,14 @@ def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     ],
 )
 def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
-    jobs, check = [], compose._check_jobs
+    jobs, check = [], Multirun._check
 
-    def noted(args, fixed, found):
-        jobs.extend([*fixed, *job] for job in found)
-        return check(args, fixed, found)
+    def noted(self, found):
+        jobs.extend(found)
+        check(self, found)
 
-    monkeypatch.setattr(compose, "_check_jobs", noted)
-    compose._check_sweep(_parse(f"-m {line}"))
+    monkeypatch.setattr(Multirun, "_check", noted)
+    Multirun(_parse(f"-m {line}"))
     assert len({tuple(sorted(job)) for job in jobs}) == len(jobs) == count
     keys = [override.split("=")[0] for override in jobs[0]]
     assert len(set(keys)) == len(keys)
@@ -194,7 +195,7 @@ def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
 
 def test_replicas_count_as_runs_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert compose.plan(_parse("-m seed=0,4 trainer.replicas=3")).jobs == 6
+    assert compose.plan(_parse("-m seed=0,4 trainer.replicas=3")).runs == 6
 
 
 def test_a_sampler_override_is_noted_once_for_models_without_one(tmp_path, monkeypatch, capsys):
@@ -216,7 +217,7 @@ def test_groups_of_a_persons_own(tmp_path):
 
 
 def test_every_key_of_the_configuration_is_described():
-    config = compose._checked(_parse(""), [], strict=True)
-    leaves = settings.flatten(compose._unresolved(config))
+    config = configuration.checked(_parse(""), [], strict=True)
+    leaves = settings.flatten(configuration.unresolved(config))
     built = {"model.sampler", "model.gradient"}
     assert {k for k in leaves if not k.endswith("_target_")} - built <= settings.KEYS.keys()

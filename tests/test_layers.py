@@ -11,12 +11,14 @@ PACKAGE = Path(__file__).parent.parent / "svae"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # outside package -> the rooms that may import it
 ONLY_IN = {
-    "hydra": {"cli", "compose", "grid", "refusals", "job", "build"},
+    "hydra": {"cli", "configuration", "multirun", "grid", "refusals", "job", "build"},
     "omegaconf": {
         "studies",
         "study",
         "cli",
         "compose",
+        "configuration",
+        "multirun",
         "refusals",
         "job",
         "sweep",
@@ -81,7 +83,9 @@ MAY_IMPORT = {
     "sweep": {"settings", "record", "run"},
     "refusals": {"settings"},
     "grid": {"refusals"},
-    "compose": {"settings", "record", "refusals", "sweep", "grid"},
+    "configuration": {"settings", "record", "refusals"},
+    "multirun": {"configuration", "settings", "refusals", "sweep", "grid"},
+    "compose": {"configuration", "multirun", "settings", "record", "refusals", "sweep"},
 }
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from svae import compose
+from svae.multirun import Multirun
 from svae.refusals import HYDRA_ERRORS, Refused, sentence
 from svae.settings import GROUPS, KEYS
 
@@ -49,7 +50,7 @@ def _refusal(overrides: list[str], multirun: bool) -> str | None:
     args.multirun = multirun
     try:
         if multirun:
-            compose._check_sweep(args)
+            Multirun(args)
         else:
             compose.plan(args)
     except Refused as refusal:

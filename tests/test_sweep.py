@@ -14,7 +14,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from svae import compose, job, sweep
+from svae import compose, configuration, job, overview, report, sweep
+from svae.multirun import Multirun
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
 from tests.conftest import run_folders
 
@@ -112,21 +113,65 @@ def _plan(line):
 
 def test_a_begun_sweep_is_refused_in_what_differs_before_anything_is_touched(tmp_path):
     line = f"-m model=normal,vmf latent_dim=2,3 hydra.sweep.dir={tmp_path}"
-    assert _plan(line).jobs == 4
-    config = compose._checked(
+    assert _plan(line).runs == 4
+    config = configuration.checked(
         get_args_parser().parse_args([]), ["model=vmf", "latent_dim=2"], strict=True
     )
-    with RunFolder.claim(tmp_path / "2", compose._task(config), []) as folder:
+    with RunFolder.claim(tmp_path / "2", configuration.task(config), []) as folder:
         folder.status(FINISHED)
     assert _plan(line).folder == tmp_path
     with pytest.raises(compose.Refused, match="latent_dim was 2 when the run began and is 5 now"):
         _plan(line.replace("2,3", "5,3"))
 
 
+@pytest.mark.parametrize(
+    ("subdir", "words"),
+    [
+        ("../${hydra.job.num}", "outside"),
+        ("${seed}", "for runs 0 and 2"),
+        (".", "outside"),
+        ("/tmp/${hydra.job.num}", "outside"),
+        ("x${latent_dim}", "for runs 0 and 1"),
+        ("${now:%S}-${hydra.job.num}", "changes with time"),
+        ("${hydra.job.id}", "expected a folder of its own"),
+        ("${nothing}", "expected a folder of its own"),
+    ],
+)
+def test_the_folders_of_jobs_are_their_own_and_below_the_sweep(tmp_path, subdir, words):
+    line = f"-m latent_dim=2,3 seed=0,1 hydra.sweep.dir={tmp_path}/s 'hydra.sweep.subdir={subdir}'"
+    with pytest.raises(compose.Refused, match=r"hydra\.sweep\.subdir") as refused:
+        _plan(line)
+    assert words in str(refused.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_within_that_of_another_job_is_refused(tmp_path):
+    line = (
+        f"-m logger.name=a,a/b hydra.sweep.dir={tmp_path}/s 'hydra.sweep.subdir=${{logger.name}}'"
+    )
+    with pytest.raises(compose.Refused, match="run 1 would lie in that of run 0"):
+        _plan(line)
+
+
+def test_folders_are_those_that_hydra_makes(tmp_path):
+    """Whatever the name is made of."""
+    subdir = "${model._target_}/${hydra.job.override_dirname}-${network.hidden}-${hydra.job.num}"
+    line = "model=normal,vmf seed=1,0 network.hidden=[8],[16,4] trainer.max_epochs=3"
+    plan = _plan(f"-m {line} hydra.sweep.dir={tmp_path} 'hydra.sweep.subdir={subdir}'")
+    assert len(plan.paths) == 8
+    words = "model=vmf,network.hidden=[16,4],seed=0,trainer.max_epochs=3-[16, 4]-7"
+    assert tmp_path / "svae.models.latent.VonMisesFisherFamily" / words in plan.paths
+
+
+def test_a_name_of_a_group_may_be_a_pattern(tmp_path):
+    plan = _plan(f"-m 'model=glob([n*,v*])' seed=0,1 hydra.sweep.dir={tmp_path}")
+    assert plan.runs == 4
+
+
 def test_jobs_are_numbered_as_hydra_numbers_them(tmp_path):
     """What a preset sweeps keeps its place when it is typed, too."""
     arguments = ["experiment=table1", "latent_dim=2,5", "trainer.max_epochs=3", "seed=0,1"]
-    _, jobs = compose._check_sweep(get_args_parser().parse_args(["-m", *arguments]))
+    jobs = Multirun(get_args_parser().parse_args(["-m", *arguments])).jobs
     varying = [[word for word in words if "experiment" not in word] for words in jobs]
     fixed = "trainer.max_epochs=3"
     assert len(jobs) == 8
@@ -141,7 +186,7 @@ def test_the_command_that_goes_on_survives_a_shell(tmp_path):
     command = compose.command(get_args_parser().parse_args(words), folder)
     plan = _plan(command.removeprefix("svae-train "))
     assert plan.folder == folder
-    assert plan.jobs == 4
+    assert plan.runs == 4
 
 
 @pytest.mark.parametrize(("launcher", "raises"), [("basic", True), ("joblib", False)])
@@ -164,7 +209,55 @@ def test_a_request_to_stop_ends_the_program_but_not_the_workers_sweep(
         assert math.isnan(job.of_sweep(CONFIG))
 
 
+def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "make", lambda folders: None)
+    for number, state in enumerate((FINISHED, FINISHED, FAILED, INTERRUPTED)):
+        _begin(tmp_path / str(number), state)
+    paths = frozenset(tmp_path / str(number) for number in range(2))
+    plan = compose.Plan([], tmp_path, is_sweep=True, paths=paths, runs=2)
+    with overview.watching(plan):
+        pass
+    assert overview.close(plan, None, "the same again") == 0
+    told = capsys.readouterr()
+    assert "2 runs finished earlier" in told.out
+    assert told.err == ""
+    whole = compose.Plan([], tmp_path, is_sweep=True, runs=4)
+    assert overview.close(whole, None, "the same again") == 1
+    assert "of 4 runs 1 failed, 1 were interrupted" in capsys.readouterr().err
+
+
+def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, monkeypatch):
+    count, composed = 0, configuration.composed
+
+    def counted(*arguments):
+        nonlocal count
+        count += 1
+        return composed(*arguments)
+
+    monkeypatch.setattr(configuration, "composed", counted)
+    values = "network.hidden=[8],[16] trainer.on_nan=stop,restart logger.name=a,'b c' seed=0,1,2,3"
+    assert _plan(f"-m model=normal,vmf {values} hydra.sweep.dir={tmp_path}").runs == 64
+    assert count == 3  # without what is swept, and for each model
+    with pytest.raises(compose.Refused, match=r"trainer\.on_nan=never: expected one of stop, rest"):
+        _plan(f"-m trainer.on_nan=stop,never seed=0,1 hydra.sweep.dir={tmp_path}")
+
+
 LINE = ("logger.mode=disabled", "plots=false")
+
+
+def test_a_damaged_status_keeps_no_run_from_going_on(svae_train, tiny, tmp_path):
+    line = ("-m", "seed=0,1", *LINE, "hydra.sweep.dir=s")
+    assert svae_train(*line).returncode == 0
+    whole = numbers(tmp_path / "s")
+    for text in ("", "{", '{"state": "finished"}'):
+        (tmp_path / "s" / "1" / "status.json").write_text(text)
+        done = svae_train(*line)
+        assert done.returncode == 0, done.stderr
+        assert "[2/2]   1  vmf-d3-s1" in done.stdout
+        assert numbers(tmp_path / "s") == whole
+    (tmp_path / "s" / "1" / "status.json").write_text("")
+    assert svae_train("resume=s/1", quick=False).returncode == 0
+    assert read_status(tmp_path / "s" / "1")["state"] == FINISHED
 
 
 def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
