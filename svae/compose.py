@@ -138,6 +138,10 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
     changes.append(configuration.quoted(name, folder))
     overrides = [*saved, *changes]
     config = configuration.checked(args, overrides, strict=True)
+    if earlier := settings.come_since(before, configuration.unresolved(config)):
+        lines = [f"{key}={settings.shown(value)}" for key, value in earlier.items()]
+        overrides = [*saved, *lines, *changes]  # it goes on as it began
+        config = configuration.checked(args, overrides, strict=True)
     free = (*allowed, "resume", "evaluate")
     if found := settings.difference(before, configuration.unresolved(config), free):
         raise Refused(f"{name}={folder}: {found}")

@@ -189,7 +189,7 @@ def check(config: dict) -> None:
     """
     for group in _NEEDED:
         if not isinstance(config.get(group), dict):
-            raise ValueError(f"{group}: expected keys under it, got {_shown(config.get(group))}")
+            raise ValueError(f"{group}: expected keys under it, got {shown(config.get(group))}")
     flat = flatten(config)
     for key, value in flat.items():
         _check_value(key, value)
@@ -209,14 +209,14 @@ def check(config: dict) -> None:
 def _check_value(key: str, value: Any) -> None:
     accepts = KEYS.get(key)
     if key.endswith("._target_") and not (isinstance(value, str) and "." in value):
-        raise ValueError(f"{key}={_shown(value)}: expected the dotted name of a class or function")
+        raise ValueError(f"{key}={shown(value)}: expected the dotted name of a class or function")
     if accepts is None:
         if key.startswith(_BUILT):
             return
         raise ValueError(f"{key}: no such key{hint_of_key(key)}")
     if not accepts.test(value):
         suggestion = hint(str(value), accepts.options)
-        raise ValueError(f"{key}={_shown(value)}: expected {accepts.expected}{suggestion}")
+        raise ValueError(f"{key}={shown(value)}: expected {accepts.expected}{suggestion}")
 
 
 def hint_of_key(key: str) -> str:
@@ -296,16 +296,33 @@ def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+# what runs did before these keys came in
+_EARLIER = {
+    "model.initial_concentration": 1.6931471805599454,
+    "model.isotropic": False,
+    "trainer.averaging": False,
+    "trainer.compile": False,
+    "trainer.on_nan": "stop",
+    "trainer.replicas": 1,
+}
+
+
+def come_since(before: dict, after: dict) -> dict[str, Any]:
+    """Return the keys of `after` that came in since `before`, with what such a run did."""
+    before, after = flatten(before), flatten(after)
+    return {k: v for k, v in _EARLIER.items() if k in after and k not in before}
+
+
 def difference(before: dict, after: dict, free: tuple[str, ...]) -> str | None:
     """Return in which key a run's configuration differs from the one it began with, or None.
 
     Keys that start with one of `free` may differ.
     """
-    before, after = flatten(before), flatten(after)
+    before, after = come_since(before, after) | flatten(before), flatten(after)
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old != new and not key.startswith(free):
-            return f"{key} was {_shown(old)} when the run began and is {_shown(new)} now"
+            return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
     return None
 
 
@@ -327,7 +344,7 @@ def hint(word: str, options: Iterable[str]) -> str:
     return f"; did you mean {option}?" if option else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return the value as a person types it."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")

@@ -8,6 +8,7 @@ from hydra._internal.utils import get_args_parser
 
 from svae import compose, configuration, refusals, settings
 from svae.multirun import Multirun
+from svae.run import RunFolder
 
 REFUSED = [
     ("model=vfm", "model=vfm: expected one of normal, power_spherical, vmf; did you mean vmf?"),
@@ -214,6 +215,46 @@ def test_groups_of_a_persons_own(tmp_path):
     )
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: many\n")
     assert _refusal(line).startswith("trainer.max_epochs=many: expected a whole number from 1 up")
+
+
+def _run_of_earlier(folder, *lines, lacks=()):
+    """Make the record of a run that began before the keys of `lacks` came in."""
+    config = configuration.task(configuration.checked(_parse(""), list(lines), strict=True))
+    for key in lacks:
+        group, name = key.split(".")
+        del config[group][name]
+    with RunFolder.claim(folder, config, list(lines)):
+        pass
+
+
+@pytest.mark.parametrize("name", ["resume", "evaluate"])
+def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
+    lacks = ("trainer.compile", "trainer.averaging", "model.initial_concentration")
+    _run_of_earlier(tmp_path, "latent_dim=3", lacks=lacks)
+    plan = compose.plan(_parse(f"{name}={tmp_path}"))
+    assert "trainer.averaging=false" in plan.arguments  # which the default of now is not
+    config = configuration.checked(_parse(""), plan.arguments, strict=True)
+    assert config.trainer.averaging is False
+    assert config.trainer.compile is False
+    again = compose.plan(_parse(f"resume={tmp_path} trainer.on_nan=restart"))
+    assert again.arguments.index("trainer.averaging=false") < again.arguments.index(
+        "trainer.on_nan=restart"
+    )
+    _run_of_earlier(tmp_path / "new", "latent_dim=3")
+    assert "trainer.averaging" not in str(compose.plan(_parse(f"{name}={tmp_path}/new")).arguments)
+
+
+def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):
+    line = f"-m latent_dim=3,4 trainer.averaging=false hydra.sweep.dir={tmp_path}"
+    lacks = ("trainer.compile", "trainer.averaging")
+    for number in (0, 1):
+        folder, words = tmp_path / str(number), f"latent_dim={3 + number}"
+        _run_of_earlier(folder, words, lacks=lacks)
+    assert _refusal(line) == ""
+    compiled = _refusal(f"{line} trainer.compile=true")
+    assert "trainer.compile was false when the run began and is true now" in compiled
+    averaged = _refusal(line.replace("trainer.averaging=false", ""))
+    assert "trainer.averaging was false when the run began and is true now" in averaged
 
 
 def test_every_key_of_the_configuration_is_described():
