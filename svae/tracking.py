@@ -35,6 +35,12 @@ _SHOWN = (
 )
 
 
+# of the table of results: what comes first, what only results.json has, values not worth a line
+_FIRST = ("test/log_likelihood", "test/elbo", "test/reconstruction", "test/kl")
+_ASIDE = ("device", "commit", "split")
+_UNTOLD = {"test/acceptance_rate": 1.0, "collapse": "none", "restarts": 0}
+
+
 class _Output:
     """A stream whose reader may go away, `head` or a closed terminal: no reason to stop."""
 
@@ -90,14 +96,12 @@ class Screen:
                 progress.advance(task)
 
     def results(self, results: dict, title: str) -> None:
-        """Show the final numbers as a table."""
+        """Show the final numbers as a table; results.json has all of them."""
         log.info("%s: %s", title, results)
         table = Table("metric", "value", title=title, title_justify="left")
         table.columns[1].justify = "right"
-        for name, value in results.items():
-            if isinstance(value, dict):
-                continue
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        for name, value in _rows(results):
+            table.add_row(name, value)
         self.show(table)
 
     def _progress(self) -> Progress:
@@ -113,6 +117,18 @@ class Screen:
         )
 
 
+def _rows(results: dict) -> Iterator[tuple[str, str]]:
+    """Yield what a person looks at first: the numbers of the model, the main ones on top."""
+    names = sorted(results, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    for name in names:
+        value, deviation = results[name], results.get(f"{name}_std")
+        is_beside = name.endswith("_std") and name.removesuffix("_std") in results
+        if is_beside or isinstance(value, dict) or name in _ASIDE or _UNTOLD.get(name) == value:
+            continue
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        yield name, text if deviation is None else f"{text} ± {deviation:.4f}"
+
+
 class Bar:
     """The line about the epoch that has just ended."""
 
@@ -120,7 +136,9 @@ class Bar:
         self._screen, self._progress, self._task, self._total = screen, progress, task, total
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
-        words = [f"{w} {metrics[key]:{form}}" for w, key, form in _SHOWN if key in metrics]
+        shown = [(w, metrics[key], form) for w, key, form in _SHOWN if key in metrics]
+        # a model without a sampler, or one that never rejects, has nothing to say about it
+        words = [f"{w} {v:{form}}" for w, v, form in shown if (w, v) != ("acceptance", 1.0)]
         line = "  ".join(words)
         seconds = f"{metrics['seconds']:.1f} s"
         log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
