@@ -3,6 +3,7 @@
 import csv
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,13 @@ class Group:
         return spread(self.mean(metric.name), self.deviation(metric.name), metric.digits)
 
     @property
+    def collapse(self) -> str:
+        """How many of the finished runs have collapsed, and in what, as `evaluate` names it."""
+        kinds = Counter(run.results.get("collapse", "none") for run in self.finished)
+        of = len(self.finished)
+        return ", ".join(f"{kind} ({n} of {of})" for kind, n in kinds.items() if kind != "none")
+
+    @property
     def label(self) -> str:
         """What tells the group from others of its latent dimension."""
         return ", ".join(_label(k, v) for k, v in self.settings.items() if k != "latent_dim")
@@ -106,6 +114,10 @@ class Comparison:
     def metrics(self) -> list[Metric]:
         """Those that any run has."""
         return [m for m in METRICS if any(group.values(m.name) for group in self.groups)]
+
+    @property
+    def has_collapsed(self) -> bool:
+        return any(group.collapse for group in self.groups)
 
     def best(self, metric: Metric) -> list[Group]:
         """Return the best groups of each data set and latent dimension, as far as they differ."""

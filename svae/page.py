@@ -91,6 +91,7 @@ def _results(compared: Comparison) -> str:
     keys = list(compared.groups[0].settings)
     best = {metric.name: compared.best(metric) for metric in compared.metrics}
     head = [_short(key) for key in keys] + ["n"] + [metric.label for metric in compared.metrics]
+    head += ["collapse"] * compared.has_collapsed
     rows = []
     for group in compared.groups:
         paper = published(group)
@@ -102,6 +103,8 @@ def _results(compared: Comparison) -> str:
             if metric.name in paper:
                 text += f"<small>published {escape(paper[metric.name])}</small>"
             cells.append(text)
+        if compared.has_collapsed:
+            cells.append(f"<em>{escape(group.collapse)}</em>" if group.collapse else "")
         rows.append(cells)
     return _table(head, rows, words=len(keys))
 

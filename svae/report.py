@@ -55,7 +55,8 @@ def table(compared: Comparison) -> Table:
     """Return the groups as a table for the terminal; the best of a latent dimension is bold."""
     metrics = [metric for metric in compared.metrics if metric.is_brief]
     keys = list(compared.groups[0].settings)
-    shown = Table(*keys, "n", *(m.label for m in metrics))
+    collapse = ["collapse"] * compared.has_collapsed
+    shown = Table(*keys, "n", *(m.label for m in metrics), *collapse)
     for column in shown.columns[len(keys) :]:
         column.justify = "right"
     best = {m.name: compared.best(m) for m in metrics}
@@ -64,6 +65,8 @@ def table(compared: Comparison) -> Table:
             f"[bold]{group.text(m)}[/bold]" if group in best[m.name] else group.text(m)
             for m in metrics
         ]
+        if compared.has_collapsed:
+            cells.append(group.collapse)
         shown.add_row(*group.settings.values(), str(len(group.finished)), *cells)
     return shown
 

@@ -18,7 +18,7 @@ from svae.record import CONF
 from svae.run import FAILED, FINISHED
 
 
-def _run(folder, *overrides, value=-90.0, state=FINISHED, error=None):
+def _run(folder, *overrides, value=-90.0, state=FINISHED, error=None, collapse="none"):
     """Write what a run leaves that the report reads."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", list(overrides))
@@ -34,6 +34,7 @@ def _run(folder, *overrides, value=-90.0, state=FINISHED, error=None):
             f"test/{n}": v for n, v in zip(names, (value, value - 5, 20.0, 0.75), strict=True)
         }
         results |= {"seconds": 2.75, "device": "cpu", "versions": {"torch": "2"}}
+        results["collapse"] = collapse
         (folder / "results.json").write_text(json.dumps(results))
         if "model=vmf" in overrides:
             loc = np.tile(np.eye(4, dtype=np.float32)[0], (5, 1))
@@ -91,6 +92,24 @@ def test_the_best_of_each_dimension_is_found(sweep):
     best = read.best(by_name["test/log_likelihood"])
     assert [g.settings["model"] for g in best] == ["vmf", "vmf"]
     assert read.best(by_name["test/kl"]) == []
+
+
+def test_a_collapse_is_told(tmp_path, capsys):
+    for seed, collapse in enumerate(("posterior", "none", "posterior")):
+        _run(tmp_path / str(seed), "model=normal", f"seed={seed}", collapse=collapse)
+    _run(tmp_path / "3", "model=vmf")
+    groups = comparison.read([tmp_path]).groups
+    assert [group.collapse for group in groups] == ["posterior (2 of 3)", ""]
+    report.make([tmp_path])
+    assert "posterior (2 of 3)" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("posterior (2 of 3)") == 1
+    for number in (0, 2):
+        file = tmp_path / str(number) / "results.json"
+        file.write_text(file.read_text().replace("posterior", "none"))
+    report.make([tmp_path])
+    assert "posterior" not in capsys.readouterr().out
+    assert 'data-label="collapse"' not in (tmp_path / "report.html").read_text()
 
 
 def test_published_numbers_stand_beside_those_of_their_preset(sweep, tmp_path):
