@@ -1,5 +1,6 @@
 """A sweep: what becomes of each job's folder, and the same command again."""
 
+import csv
 import math
 import os
 import shlex
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -289,6 +291,29 @@ def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_twelve_runs_ten_finish_though_one_fails_and_one_diverges(svae_train, tmp_path):
+    random = np.random.default_rng(0)
+    files = [tmp_path / f"{number}.npz" for number in range(12)]
+    for number, file in enumerate(files):
+        np.savez(file, train=random.normal(size=(300, 6)) * (1e25 if number == 7 else 1))
+    files[4].write_text("damaged")
+    names = ",".join(map(str, files))
+    line = ("-m", f"dataset.file={names}", "trainer.max_epochs=3", *LINE, "hydra.sweep.dir=s")
+    done = svae_train(*line)
+    assert done.returncode == 1, done.stderr
+    rows = list(csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines()))
+    states = {int(row["run"]): row["state"] for row in rows}
+    assert states == {n: FAILED if n in (4, 7) else FINISHED for n in range(12)}
+    page = (tmp_path / "s" / "report.html").read_text()
+    for number, cause in ((4, "4.npz: expected"), (7, "in epoch 1")):
+        (told,) = (row for row in done.stderr.splitlines() if f"s/{number} failed:" in row)
+        assert cause in told
+        assert cause in rows[number]["error"]
+        assert cause in page
+    assert "of 12 runs 2 failed; go on with: svae-train --multirun" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_to_the_same_numbers(svae_train, tiny, tmp_path, environment):
     line = ("-m", "model=normal,vmf", "latent_dim=2,3,5", "trainer.max_epochs=30", *LINE)
     command = [sys.executable, "-m", "svae", "dataset=array", f"dataset.file={tiny}"]
@@ -316,7 +341,5 @@ def test_a_killed_sweep_goes_on_to_the_same_numbers(svae_train, tiny, tmp_path, 
 
 def numbers(folder: Path) -> list[str]:
     """Return summary.csv without what differs between two times of the same."""
-    import csv
-
     rows = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
     return [{k: v for k, v in row.items() if k not in ("seconds", "commit")} for row in rows]
