@@ -5,7 +5,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svae import naming, sweep
@@ -47,7 +47,7 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the report sees it; `settings` are those that anybody typed, with all runs' keys."""
+    """A run as the report sees it; `settings` are those that were typed, with all runs' keys."""
 
     path: Path
     outcome: Outcome
@@ -73,7 +73,8 @@ class Group:
 
     def values(self, metric: str) -> list[float]:
         """Return the number of each finished run; a sampler that never rejects has no rate."""
-        values = [run.results[metric] for run in self.finished if metric in run.results]
+        values = [run.results.get(metric) for run in self.finished]
+        values = [value for value in values if isinstance(value, int | float)]
         return [] if metric == "test/acceptance_rate" and set(values) == {1.0} else values
 
     def mean(self, metric: str) -> float:
@@ -104,11 +105,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs, what they differ in, and the groups in the order of the tables."""
+    """All runs, what they differ in, and the groups in the order of the tables.
+
+    `left_out` says which runs could not be read, and why.
+    """
 
     folders: list[Path]
     runs: list[Run]
     groups: list[Group]
+    left_out: list[str]
 
     @property
     def metrics(self) -> list[Metric]:
@@ -152,37 +157,55 @@ def read(folders: Iterable[Path]) -> Comparison:
     """Read the runs below the folders.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is none that can be read.
     """
     folders = [Path(folder).absolute() for folder in folders]
     paths = [path for folder in folders for path in sweep.folders(folder)]
     if not paths:
         raise ValueError(f"{folders[0]}: expected run folders below it, found none")
-    typed = {path: _typed(path) for path in paths}
-    keys = ["dataset", "model", "latent_dim", "seed", *(k for t in typed.values() for k in t)]
-    runs = [_run(path, list(dict.fromkeys(keys)), typed[path]) for path in paths]
-    return Comparison(folders, runs, _groups(runs))
+    runs, left_out = [], []
+    for path in paths:
+        try:
+            runs.append(_read(path))
+        except (OSError, ValueError) as error:
+            left_out.append(str(error))
+    if not runs:
+        raise ValueError(left_out[0])
+    typed = [key for run in runs for key in run.settings]
+    keys = list(dict.fromkeys(["dataset", "model", "latent_dim", "seed", *typed]))
+    runs = [replace(run, settings=_settings(run, keys)) for run in runs]
+    return Comparison(folders, runs, _groups(runs), left_out)
 
 
-def _typed(path: Path) -> dict[str, str]:
+def _read(path: Path) -> Run:
+    """Read a run; its settings are those that were typed.
+
+    Raises:
+        ValueError: when a file of it is damaged.
+    """
+    config, results = sweep.config(path), sweep.results(path)
+    known = {**vars(sweep.outcome(path)), "state": read_status(path)["state"]}
     lines = (line.lstrip("+~").partition("=") for line in saved_overrides(path))
-    return {key: value for key, _, value in lines}
+    typed = {key: value for key, _, value in lines}
+    try:
+        found = Run(path, Outcome(**known), config, typed, results)
+        found.name, config["objective"], naming.chosen(config, "dataset")
+    except (LookupError, TypeError, AttributeError):
+        raise ValueError(f"{path / 'config.yaml'}: expected the configuration of a run") from None
+    return found
 
 
-def _run(path: Path, keys: list[str], typed: dict[str, str]) -> Run:
-    config = sweep.config(path)
-    leaves = flatten(config)
-    settings = {}
+def _settings(run: Run, keys: list[str]) -> dict[str, str]:
+    """Return the values of `keys`: of a choice what was typed, else what the configuration has."""
+    leaves, settings = flatten(run.config), {}
     for key in keys:
         default = leaves.get(key)
         if key in ("dataset", "model"):
-            default = naming.chosen(config, key)
+            default = naming.chosen(run.config, key)
         is_choice = key in GROUPS or key not in leaves
-        value = typed.get(key, default) if is_choice else default
+        value = run.settings.get(key, default) if is_choice else default
         settings[key] = "" if value is None else str(value)
-    status = read_status(path)
-    known = {**vars(sweep.outcome(path)), "state": status["state"]}
-    return Run(path, Outcome(**known), config, settings, sweep.results(path))
+    return settings
 
 
 def _groups(runs: list[Run]) -> list[Group]:

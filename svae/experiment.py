@@ -1,7 +1,6 @@
 """One run from objects to results: train, save, evaluate, draw."""
 
 import io
-import json
 import logging
 import math
 import platform
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, checkpoint, evaluate, neighbours, plots, signals
+from svae import build, checkpoint, evaluate, neighbours, plots, signals, sweep
 from svae.data.splits import DataSet
 from svae.files import write_atomically
 from svae.guard import Diverged
@@ -124,7 +123,7 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
         Diverged: when a number is not finite.
     """
     screen = Screen()
-    old = _read_results(folder.path)
+    old = sweep.results(folder.path)
     if experiment.config.plots:  # they show the learning curves
         read_metrics(folder.path / "metrics.csv")
     results = _evaluate_best(experiment, folder, screen)
@@ -305,17 +304,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:  # an uninstalled checkout
         return "unknown"
-
-
-def _read_results(path: Path) -> dict:
-    """Return results.json, or nothing where a run has not come so far."""
-    file = path / "results.json"
-    if not file.exists():
-        return {}
-    try:
-        results = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected JSON ({error})") from None
-    if not isinstance(results, dict):
-        raise ValueError(f"{file}: expected results by name, got a {type(results).__name__}")
-    return results

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,12 +60,13 @@ class _Watch:
         self._plan, self._progress = plan, progress
         self._total = plan.runs or "?"
         self._task = progress.add_task("", total=plan.runs, line="")
-        self._seen = {path: _written(path) for path in self._paths()}
+        runs = self._runs()
+        self._seen = {run.path: run.written for run in runs}
         self._earlier = dict(self._seen)
         self._show(f"sweep folder: {plan.folder}")
-        self._told = sum(o.state == FINISHED for o in map(sweep.outcome, self._seen))
+        self._told = sum(run.outcome.state == FINISHED for run in runs)
         if self._told:
-            self._show(f"{_runs(self._told)} finished earlier")
+            self._show(f"{_count(self._told)} finished earlier")
 
     def until(self, stop: threading.Event) -> None:
         """Look about once a second, and for no more than a twentieth of the time."""
@@ -76,38 +78,64 @@ class _Watch:
 
     def look(self) -> None:
         """Tell of the runs that have ended since the last look, and move the bar."""
-        outcomes = [sweep.outcome(path) for path in self._paths()]
-        for outcome in outcomes:
-            written = _written(outcome.path)
-            if outcome.state != RUNNING and self._seen.get(outcome.path) != written:
+        runs = self._runs()
+        for run in runs:
+            if run.outcome.state != RUNNING and self._seen.get(run.path) != run.written:
                 self._told += 1
-                self._show(f"[{self._told}/{self._total}] {self._line(outcome)}")
-            self._seen[outcome.path] = written
+                number = run.path.relative_to(self._plan.folder)
+                self._show(f"[{self._told}/{self._total}] {number!s:>3}  {run}")
+            self._seen[run.path] = run.written
         # what failed earlier is going to be repeated, what runs on since earlier was killed
-        running = [o for o in outcomes if o.state == RUNNING and self._is_new(o.path)]
-        done = self._told + sum(o.epoch / _config(o.path)["trainer"]["max_epochs"] for o in running)
-        words = [f"{run_name(_config(o.path))} epoch {o.epoch}" for o in running]
+        running = [run for run in runs if run.outcome.state == RUNNING and self._is_new(run)]
+        done = self._told + sum(run.outcome.epoch / run.max_epochs for run in running)
+        words = [f"{run.name} epoch {run.outcome.epoch}" for run in running]
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
         line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
         self._progress.update(self._task, completed=done, line=line)
 
-    def _paths(self) -> list[Path]:
-        return sweep.folders(self._plan.folder, self._plan.paths)
+    def _runs(self) -> list["_Run"]:
+        paths = sweep.folders(self._plan.folder, self._plan.paths)
+        return [run for run in map(_read, paths) if run is not None]
 
-    def _is_new(self, path: Path) -> bool:
-        return self._seen[path] != self._earlier.get(path)
-
-    def _line(self, outcome: Outcome) -> str:
-        number = outcome.path.relative_to(self._plan.folder)
-        what = f"{outcome.metric} {outcome.value:.4f}" if outcome.metric else outcome.error or ""
-        seconds = timedelta(seconds=round(outcome.seconds))
-        name = run_name(_config(outcome.path))
-        return f"{number!s:>3}  {name:<16} {outcome.state:<11} {seconds!s:>8}  {what}"
+    def _is_new(self, run: "_Run") -> bool:
+        return self._earlier.get(run.path) != run.written
 
     def _show(self, text: str) -> None:
         # a reader that has gone away is no reason to stop a sweep
         with contextlib.suppress(SystemExit):
             self._progress.console.print(text, markup=False)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run at this moment; `written` is when its status was."""
+
+    outcome: Outcome
+    written: int
+    name: str
+    max_epochs: int
+
+    @property
+    def path(self) -> Path:
+        return self.outcome.path
+
+    def __str__(self) -> str:
+        o = self.outcome
+        what = f"{o.metric} {o.value:.4f}" if o.metric else o.error or ""
+        seconds = timedelta(seconds=round(o.seconds))
+        return f"{self.name:<16} {o.state:<11} {seconds!s:>8}  {what}"
+
+
+def _read(path: Path) -> _Run | None:
+    """Read a run; None when it is damaged, which the report tells, or vanishes."""
+    try:
+        # before the rest: what is written in the meantime is looked at again
+        written = (path / "status.json").stat().st_mtime_ns
+        config = _config(path)
+        name, epochs = run_name(config), config["trainer"]["max_epochs"]
+        return _Run(sweep.outcome(path), written, name, epochs)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def close(plan: Plan, trouble: str | None, again: str) -> int:
@@ -133,7 +161,9 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     counts["have not begun"] = max(0, (plan.runs or 0) - len(paths))
     words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
     if words:
-        _say(f"of {_runs(max(plan.runs or 0, len(paths)))} {', '.join(words)}; go on with: {again}")
+        _say(
+            f"of {_count(max(plan.runs or 0, len(paths)))} {', '.join(words)}; go on with: {again}"
+        )
     return 1 if words or trouble else 0
 
 
@@ -144,12 +174,8 @@ def _say(text: str) -> None:
     print(f"svae-train: {text}", file=sys.stderr)
 
 
-def _runs(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count} run{'s' if count != 1 else ''}"
-
-
-def _written(path: Path) -> int:
-    return (path / "status.json").stat().st_mtime_ns
 
 
 @functools.cache

@@ -26,6 +26,7 @@ def html(compared: Comparison) -> str:
     sections = (
         _section("Results", _results(compared), _RESULTS_NOTE),
         _section("Failed runs", _failures(compared)),
+        _section("Damaged, left out", _left_out(compared)),
         _section("Against the latent dimension", _against(compared), _AGAINST_NOTE),
         _section("Learning curves", _learning(compared), _LEARNING_NOTE),
         _section("Acceptance of the rejection sampler", _acceptance(compared), _ACCEPTANCE_NOTE),
@@ -83,7 +84,8 @@ def _about(compared: Comparison) -> str:
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
     made = datetime.now().strftime("%d %B %Y, %H:%M").lstrip("0")
     fixed = " ".join(f"{key}={value}" for key, value in compared.fixed().items() if value)
-    lines = f'<p class="note">{len(states)} runs ({counts}), report of {made}</p>'
+    runs = "1 run" if len(states) == 1 else f"{len(states)} runs"
+    lines = f'<p class="note">{runs} ({counts}), report of {made}</p>'
     return lines + (f"\n<p><code>{escape(fixed)}</code></p>" if fixed else "")
 
 
@@ -138,6 +140,10 @@ def _failures(compared: Comparison) -> str:
     )
 
 
+def _left_out(compared: Comparison) -> str:
+    return "\n".join(f"<p>{escape(reason)}</p>" for reason in compared.left_out)
+
+
 def _against(compared: Comparison) -> str:
     """Draw the main metrics against the latent dimension, a line per model."""
     lines = _lines(compared)
@@ -175,7 +181,7 @@ def _learning(compared: Comparison) -> str:
     for group in compared.groups:
         for run in group.runs:
             objective = run.config["objective"]
-            values = np.array([row[objective] for row in sweep.metrics(run.path)])
+            values = np.array([row.get(objective, math.nan) for row in sweep.metrics(run.path)])
             if np.isfinite(values).any():
                 key = (group.settings["latent_dim"], objective)
                 series = charts.setdefault(key, {})

@@ -31,7 +31,7 @@ def saved_overrides(path: Path) -> list[str]:
         ValueError: when the folder holds no run, or the record could run code or write elsewhere.
     """
     file = path / ".hydra" / "overrides.yaml"
-    lines = _read(file, path)
+    lines = read_plain(file, path)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise ValueError(f"{file}: expected a list of overrides")
     for line in lines:
@@ -48,15 +48,19 @@ def saved_config(path: Path) -> DictConfig:
         ValueError: when the folder holds no run, or the record names code that is not ours.
     """
     file = path / "config.yaml"
-    content = _read(file, path)
+    content = read_plain(file, path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file}: expected a configuration")
     _refuse_foreign_targets(content, _own_targets(), file)
     return OmegaConf.create(content)
 
 
-def _read(file: Path, folder: Path) -> Any:
-    """Return what stands in a YAML file: plain values, no tags that make objects, no aliases."""
+def read_plain(file: Path, folder: Path) -> Any:
+    """Return what stands in a YAML file: plain values, no tags that make objects, no aliases.
+
+    Raises:
+        ValueError: when it stands for anything else, or cannot be read.
+    """
     name = file.relative_to(folder)
     try:
         with file.open("rb") as stream:

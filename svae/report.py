@@ -29,6 +29,8 @@ def make(folders: Iterable[Path]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
         console.print(table(runs))
+        for reason in runs.left_out:
+            console.print(f"left out: {reason}", markup=False, soft_wrap=True)
         console.print(f"report: {target / 'report.html'}", markup=False, soft_wrap=True)
 
 

@@ -20,10 +20,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from svae.record import saved_config
+from svae.record import read_plain, saved_config
 from svae.run import FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status, written_status
 from svae.settings import difference
 
@@ -121,28 +120,53 @@ def outcome(path: Path) -> Outcome:
     """
     status = written_status(path)
     known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
-    seconds = sum(row["seconds"] for row in metrics(path))
+    seconds = sum(row.get("seconds", 0.0) for row in metrics(path))
     numbers = results(path) if status["state"] == FINISHED else {}
     metric = next((name for name in _MAIN if name in numbers), None)
     return Outcome(**known, metric=metric, value=numbers.get(metric), seconds=seconds)
 
 
 def config(path: Path) -> dict:
-    """Return the configuration of the run in `path`, interpolations as they stand."""
-    return yaml.safe_load((path / "config.yaml").read_text())
+    """Return the configuration of the run in `path`, interpolations as they stand.
+
+    Raises:
+        ValueError: when it cannot be read.
+    """
+    return read_plain(path / "config.yaml", path)
 
 
 def results(path: Path) -> dict:
-    """Return the final numbers of the run in `path`, nothing where it has not come so far."""
+    """Return the final numbers of the run in `path`, nothing where it has not come so far.
+
+    Raises:
+        ValueError: when they cannot be read.
+    """
     file = path / "results.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: expected results by name, got a {type(found).__name__}")
+    return found
 
 
 def metrics(path: Path) -> list[dict[str, float]]:
-    """Return a row per epoch of the run in `path`, as far as it has come."""
+    """Return a row per epoch of the run in `path`, as far as it has come.
+
+    Raises:
+        ValueError: when it is no table of numbers.
+    """
     file = path / "metrics.csv"
-    rows = csv.DictReader(file.read_text().splitlines()) if file.is_file() else []
-    return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
+    if not file.exists():
+        return []
+    try:
+        rows = list(csv.DictReader(file.read_text().splitlines()))
+        return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ValueError(f"{file}: expected a row of numbers per epoch ({error})") from None
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

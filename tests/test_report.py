@@ -12,7 +12,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from svae import comparison, report
+from svae import comparison, overview, report
+from svae.compose import Plan
 from svae.naming import chosen, run_name
 from svae.record import CONF
 from svae.run import FAILED, FINISHED
@@ -110,6 +111,33 @@ def test_a_collapse_is_told(tmp_path, capsys):
     report.make([tmp_path])
     assert "posterior" not in capsys.readouterr().out
     assert 'data-label="collapse"' not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", ""),
+        ("config.yaml", "a: ["),
+        ("config.yaml", "seed: 3\n"),
+        ("results.json", ""),
+        ("results.json", "[1]"),
+        ("metrics.csv", "epoch,val/elbo\n1,x\n"),
+        (".hydra/overrides.yaml", ""),
+    ],
+)
+def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys, name, content):
+    for number in range(2):
+        _run(tmp_path / str(number), "model=vmf", f"seed={number}")
+    (tmp_path / "1" / name).write_text(content)
+    report.make([tmp_path])
+    shown = capsys.readouterr().out
+    assert f"left out: {tmp_path}/1" in shown
+    assert name.rsplit("/", 1)[-1] in shown
+    assert "1 run (1 finished)" in (tmp_path / "report.html").read_text()
+    plan = Plan([], tmp_path, is_sweep=True, runs=2)
+    with overview.watching(plan):  # is none the worse for it
+        (tmp_path / "1" / "status.json").touch()
+    assert "[2/2]" not in capsys.readouterr().out
 
 
 def test_published_numbers_stand_beside_those_of_their_preset(sweep, tmp_path):
