@@ -12,6 +12,11 @@ import torch
 from svae import checkpoint, evaluate, experiment, files, objectives, progress, run, tracking, train
 
 
+def every_epoch_saved() -> None:
+    """Write every epoch to the disk, however short it is."""
+    progress._SAVE_EVERY = 0.0
+
+
 def slow() -> None:
     """Let every epoch from the second on take a while, so that a test can act meanwhile."""
     _after_epoch(2, lambda: time.sleep(0.7))
@@ -72,7 +77,7 @@ def signal_in_evaluation() -> None:
 
 def killed_in_write() -> None:
     """Die with half of the third last.pt written."""
-    _every_epoch_saved()
+    every_epoch_saved()
     save = checkpoint.save
 
     def half(path, content):
@@ -95,12 +100,12 @@ def killed_before_rename() -> None:
         replace(source, target)
 
     files.os.replace = dying
-    _every_epoch_saved()
+    every_epoch_saved()
 
 
 def killed_between_last_and_best() -> None:
     """Die with last.pt of the third epoch written, and best.pt of it not."""
-    _every_epoch_saved()
+    every_epoch_saved()
     save = checkpoint.save
 
     def dying(path, content):
@@ -113,7 +118,7 @@ def killed_between_last_and_best() -> None:
 
 def killed_before_metrics() -> None:
     """Die with the checkpoints written, and metrics.csv not."""
-    _every_epoch_saved()
+    every_epoch_saved()
     _before(progress, "write_metrics", _die, count=3)
 
 
@@ -175,14 +180,10 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _every_epoch_saved() -> None:
-    progress._SAVE_EVERY = 0.0
-
-
 def _after_epoch(first: int, act) -> None:
     """Call `act` after every epoch from `first` on."""
     show = tracking.Bar.epoch
-    _every_epoch_saved()
+    every_epoch_saved()
 
     def shown(self, number, metrics):
         show(self, number, metrics)

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -201,30 +202,36 @@ def test_a_kill_while_the_folder_is_claimed_leaves_it_free(start, whole, tmp_pat
     assert not (tmp_path / "r-1").exists()
 
 
-def _kill_and_resume(start, resume, tmp_path, whole, moments: random.Random, name: str) -> None:
-    process = start(name)
-    time.sleep(moments.uniform(0.0, 1.5))
-    process.send(signal.SIGKILL)
-    ended = process.wait().returncode
-    folder = tmp_path / name
-    # it may have been killed before its folder was a run, or after its end
-    done = resume(name) if (folder / "status.json").exists() else start(name).wait()
-    assert ended in (0, -signal.SIGKILL)
-    _check_whole(folder, done, whole)
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments(start, resume, whole, tmp_path):
-    moments = random.Random(1)
-    for number in range(10):
-        _kill_and_resume(start, resume, tmp_path, whole, moments, f"r{number}")
+# of ten kills each; the first is among the slow tests, too
+BATCHES = [pytest.param(0, marks=pytest.mark.slow), *range(1, 20)]
+KILLED = (
+    (),
+    ("sampler.gradient=corrected", "sampler.baseline=mean"),
+    ("model=normal",),
+    ("model=power_spherical",),
+)
 
 
 @pytest.mark.kills
-def test_two_hundred_kills_at_random_moments(start, resume, whole, tmp_path):
-    moments = random.Random(2)
-    for number in range(200):
-        _kill_and_resume(start, resume, tmp_path, whole, moments, f"r{number}")
+@pytest.mark.parametrize("batch", BATCHES)
+def test_kills_at_random_moments(start, resume, tmp_path, batch):
+    moments, asked, epochs = random.Random(batch), KILLED[batch % len(KILLED)], Counter()
+    undisturbed = start("whole", *asked, before=hooks.every_epoch_saved)
+    longest = undisturbed.work()
+    assert undisturbed.wait().returncode == 0
+    whole = _outcome(tmp_path / "whole")
+    for number in range(10):
+        folder = tmp_path / f"r{number}"
+        process = start(folder.name, *asked, before=hooks.every_epoch_saved)
+        process.work(moments.triangular(0.0, longest, longest))  # half of it is the start
+        process.send(signal.SIGKILL)
+        assert process.wait().returncode in (0, -signal.SIGKILL)
+        # it may have been killed before its folder was a run, or after its end
+        begun = (folder / "status.json").exists()
+        epochs[_status(folder)["epoch"] if begun else "none"] += 1
+        done = resume(folder.name) if begun else start(folder.name, *asked).wait()
+        _check_whole(folder, done, whole)
+    print(f"epochs on disk at the kill: {dict(epochs)}, {longest:.2f} s of processor time")
 
 
 # ---- the disk
