@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from scipy import integrate, stats
@@ -40,6 +41,36 @@ def test_divergence_and_entropy(m, kappa, right):
         assert float(q.entropy() + kl_divergence(q, uniform)) == pytest.approx(
             float(uniform.entropy()), rel=1e-5
         )
+
+
+def exact(m: int, kappa: float) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]:
+    """The divergence, its slope in kappa, and the logarithm of the density at mu."""
+    with mpmath.workdps(80):
+        beta, kappa = mpmath.mpf(m - 1) / 2, mpmath.mpf(kappa)
+        alpha, total = beta + kappa, 2 * beta + kappa
+        ratio = mpmath.loggamma(total) - mpmath.loggamma(alpha)
+        start = mpmath.loggamma(2 * beta) - mpmath.loggamma(beta)
+        divergence = kappa * (mpmath.psi(0, alpha) - mpmath.psi(0, total)) + ratio - start
+        slope = kappa * (mpmath.psi(1, alpha) - mpmath.psi(1, total))
+        return divergence, slope, ratio - beta * mpmath.log(4 * mpmath.pi)
+
+
+@pytest.mark.parametrize("m", [2, 3, 4, 11, 41, 1025])
+def test_no_concentration_costs_digits(m):
+    # also on both sides of where one formula takes over from another
+    kappa = torch.logspace(-12, 20, 97).double() * (m - 1) / 2
+    kappa = torch.cat((kappa, (m - 1) / 2 * torch.tensor([0.2499, 0.2501, 9999, 10001])))
+    for dtype, rel in ((torch.float64, 2e-11), (torch.float32, 2e-6)):
+        given = kappa.to(dtype).requires_grad_()
+        q = PowerSpherical(north(m, dtype).expand(len(kappa), m), given)
+        divergence = kl_divergence(q, HypersphericalUniform(m))
+        (slope,) = torch.autograd.grad(divergence.sum(), given)
+        found = (divergence.detach(), slope, q.log_prob(q.loc).detach())
+        for row in range(len(kappa)):
+            right = exact(m, given[row].item())
+            for value, expected in zip(found, right, strict=True):
+                error = abs(value[row].item() - expected)
+                assert error <= rel * max(abs(expected), 1e-30), (given[row].item(), expected)
 
 
 def test_divergence_derivatives():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
@@ -93,9 +94,10 @@ class PowerSpherical(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        beta, alpha = self._beta, self.concentration.double() + self._beta
-        log_normaliser = torch.lgamma(alpha) - torch.lgamma(alpha + beta)
-        log_normaliser = log_normaliser + (2 * beta * math.log(2) + beta * math.log(math.pi))
+        beta = self._beta
+        log_normaliser = beta * math.log(4 * math.pi) - _LogGammaRatio.apply(
+            beta, self.concentration.double()
+        )
         # (1 + mu.x)/2 = 1 - |x - mu|^2/4: mu.x rounds to 1 long before x - mu rounds to 0
         distance = (value - self.loc).square().sum(-1).clamp(max=4)
         power = torch.special.xlog1py(self.concentration, distance / -4)
@@ -130,29 +132,84 @@ class PowerSpherical(Distribution):
         return along * self.loc**2 + across * (1 - self.loc**2)
 
 
+# in units of beta: below the first, the relative entropy is a quadrature; above the second, what
+# is made of log Gamma is a series. In between its terms cancel to 1e-12 at most.
+_LOW, _HIGH = 1 / 4, 1e4
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
+
+
+class _LogGammaRatio(Function):
+    """r = log Gamma(kappa + 2 beta) - log Gamma(kappa + beta)."""
+
+    @staticmethod
+    def forward(ctx, beta, kappa):
+        ctx.save_for_backward(kappa)
+        ctx.beta = beta
+        return _log_gamma_ratio(beta, kappa)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, grad * _digamma_difference(ctx.beta, *ctx.saved_tensors)
+
+
 class _RelativeEntropy(Function):
     """The divergence of Beta(alpha, beta), alpha = beta + kappa, from Beta(beta, beta).
 
-    kappa (psi(alpha) - psi(alpha + beta)) + [log G(alpha + beta) - log G(alpha)]_0^kappa, of slope
-    kappa (psi'(alpha) - psi'(alpha + beta)) in kappa.
+    D = r(kappa) - r(0) - kappa r'(kappa), of slope -kappa r''(kappa), with r as above.
     """
 
     @staticmethod
     def forward(ctx, beta, kappa):
-        alpha = kappa + beta
-        total = alpha + beta
         ctx.save_for_backward(kappa)
         ctx.beta = beta
-        power = kappa * (torch.digamma(alpha) - torch.digamma(total))
-        gain = torch.lgamma(total) - torch.lgamma(alpha)
-        return power + gain - (math.lgamma(2 * beta) - math.lgamma(beta))
+        gain = _log_gamma_ratio(beta, kappa) - (math.lgamma(2 * beta) - math.lgamma(beta))
+        value = gain - kappa * _digamma_difference(beta, kappa)
+        return torch.where(kappa < _LOW * beta, _near_uniform(beta, kappa), value)
 
     @staticmethod
     def backward(ctx, grad):
         (kappa,) = ctx.saved_tensors
-        alpha = kappa + ctx.beta
-        slope = torch.polygamma(1, alpha) - torch.polygamma(1, alpha + ctx.beta)
-        return None, grad * kappa * slope
+        return None, grad * kappa * _trigamma_difference(ctx.beta, kappa)
+
+
+def _near_uniform(beta: float, kappa: Tensor) -> Tensor:
+    """Return the integral of -s r''(s) from 0 to kappa: a sum of positive terms."""
+    nodes, weights = (
+        torch.as_tensor(values, dtype=kappa.dtype, device=kappa.device)
+        for values in ((_NODES + 1) / 2, _WEIGHTS / 2)
+    )
+    slopes = _trigamma_difference(beta, kappa.unsqueeze(-1) * nodes)
+    return kappa.square() * (slopes @ (nodes * weights))
+
+
+# r and its derivatives. With w = kappa + (3 beta - 1)/2 their series are
+# r = beta log w - q/w^2 + O(w^-4), q = beta (beta^2 - 1)/24: even powers only (Tricomi and Erdelyi
+# 1951, "The asymptotic expansion of a ratio of gamma functions", Pacific J. Math. 1).
+
+
+def _log_gamma_ratio(beta: float, kappa: Tensor) -> Tensor:
+    w, q = _series_terms(beta, kappa)
+    exact = torch.lgamma(kappa + 2 * beta) - torch.lgamma(kappa + beta)
+    return torch.where(kappa > _HIGH * beta, beta * w.log() - q / w.square(), exact)
+
+
+def _digamma_difference(beta: float, kappa: Tensor) -> Tensor:
+    """Return r'."""
+    w, q = _series_terms(beta, kappa)
+    exact = torch.digamma(kappa + 2 * beta) - torch.digamma(kappa + beta)
+    return torch.where(kappa > _HIGH * beta, (beta + 2 * q / w.square()) / w, exact)
+
+
+def _trigamma_difference(beta: float, kappa: Tensor) -> Tensor:
+    """Return -r''."""
+    w, q = _series_terms(beta, kappa)
+    # torch's polygamma(1, x) is known within 1e-9 only
+    exact = torch.special.zeta(2, kappa + beta) - torch.special.zeta(2, kappa + 2 * beta)
+    return torch.where(kappa > _HIGH * beta, (beta + 6 * q / w.square()) / w.square(), exact)
+
+
+def _series_terms(beta: float, kappa: Tensor) -> tuple[Tensor, float]:
+    return kappa + (3 * beta - 1) / 2, beta * (beta**2 - 1) / 24
 
 
 @register_kl(PowerSpherical, HypersphericalUniform)
