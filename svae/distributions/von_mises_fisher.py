@@ -43,6 +43,8 @@ class VonMisesFisher(Distribution):
     log p(x) = kappa (mu.x - 1) - [log M(kappa) - kappa] - log S, with S the area of the sphere and
     M(kappa) = Gamma(m/2) (2/kappa)^(m/2-1) I_{m/2-1}(kappa). kappa = 0 is the uniform distribution.
 
+    What follows from kappa is computed once: with a parameter altered in place, make a new one.
+
     `gradient` names the estimator of gradients in mu and kappa that samples come with, see
     `estimators`: `implicit` is exact; `corrected` and `score` are unbiased, noisy, and need the
     value of the objective; `pathwise` is biased, by up to 48 %, and what public code does.
