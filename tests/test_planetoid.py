@@ -119,7 +119,7 @@ def test_the_second_mirror_serves_when_the_first_does_not(tmp_path, monkeypatch)
     hashes = write_graph(source)
     asked = []
 
-    def fetch(url, file, folder):
+    def fetch(url, file, folder, seconds):
         asked.append(url)
         if url.startswith(planetoid.MIRRORS[0]):
             raise OSError("no such host")
