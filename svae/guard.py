@@ -27,13 +27,12 @@ class Guard:
         """Keep what a step gave, after its backward pass; `summary` is that of its posteriors."""
         self._steps += 1
         # a sum is finite unless a term is not, and is cheaper than a norm
-        rows = loss.dim()
-        gradients = [
-            p.grad.sum(tuple(range(rows, p.dim())))
-            for p in self._parameters.values()
-            if p.grad is not None
-        ]
-        self._noted += [loss.detach(), *gradients]
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        if loss.dim():
+            sums = [gradient.flatten(1).sum(1) for gradient in gradients]
+        else:
+            sums = [gradient.sum() for gradient in gradients]
+        self._noted += [loss.detach(), *sums]
         if "concentration_mean" in summary:
             self._concentrations.append(summary["concentration_mean"].detach())
 

@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from svae.adam import Descent
 from svae.averaging import averaged, follow
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
@@ -162,14 +163,14 @@ def descend(
     """
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
-    terms, guard = [], Guard(model)
+    terms, guard, descent = [], Guard(model), Descent(optimizer)
     for step, batch in enumerate(batches, 1):
         bound = measure(model, batch, settings.samples, settings.baseline, generator)
-        optimizer.zero_grad(set_to_none=True)
+        descent.clear()
         loss = bound.loss(kl_weight)
         loss.backward(torch.ones_like(loss))
         guard.note(loss, bound.summary)
-        optimizer.step()
+        descent.step()
         if settings.averaging:
             follow(optimizer, step)
         terms.append(bound.detach())
