@@ -63,12 +63,14 @@ def of_sweep(config: DictConfig) -> float:
     without it.
     """
     hydra = HydraConfig.get()
-    in_worker = hydra.runtime.choices["hydra/launcher"] != "basic"
+    launcher = hydra.runtime.choices["hydra/launcher"]
+    in_worker = launcher != "basic"
     searches = hydra.runtime.choices["hydra/sweeper"] != "basic"
     try:
         # a worker of a cluster may have been started elsewhere
         with contextlib.chdir(hydra.runtime.cwd):
-            if in_worker:
+            # to preempt a job Slurm asks it to stop, and then submitit to queue it again
+            if in_worker and launcher != "submitit_slurm":
                 signals.install()
             return _job(config, Path(hydra.runtime.output_dir), hydra.job.num, searches)
     except Interrupted:

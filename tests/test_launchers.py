@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests import slurm
 from tests.conftest import ROOT, run_folders
 
 # `pytest -m launchers`, where the extras are installed
@@ -43,9 +44,10 @@ def start(tiny, folder):
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     environment["RAY_AUTH_MODE"] = "disabled"
 
-    def run(*arguments: str) -> subprocess.Popen:
+    def run(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.Popen:
         command = [sys.executable, "-m", "svae", f"dataset.file={tiny}", *TINY, *arguments]
-        options = {"cwd": folder, "env": environment, "start_new_session": True, "text": True}
+        options = {"cwd": folder, "start_new_session": True, "text": True}
+        options["env"] = {**environment, "PATH": path}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
     run.environment = environment
@@ -91,6 +93,27 @@ def test_submitit_local(start, folder, basic):
     options = ("hydra/launcher=submitit_local", "hydra.sweep.dir=submitit")
     _finish(start(*SWEEP, "trainer.max_epochs=40", *options))
     assert _numbers(folder / "submitit") == basic[0]
+
+
+@_needs("hydra_submitit_launcher")
+def test_slurm_queues_a_preempted_job_again(start, folder, tmp_path):
+    """By commands that do what Slurm's do: a task has to make room, and ends at the same bits."""
+    slurm.install(tmp_path)
+    line = ("-m", "model=normal,vmf", "latent_dim=2", "trainer.max_epochs=300", "threads=1")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = start(*line, "cluster=slurm", "hydra.sweep.dir=slurm", path=path)
+    deadline = time.monotonic() + 300
+    while not (folder / "slurm" / "1" / "metrics.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        os.kill(int((tmp_path / "7_1.pid").read_text()), number)
+    _finish(process)
+    assert (tmp_path / "7_0.starts").read_text() == "x"
+    assert (tmp_path / "7_1.starts").read_text() == "xx"
+    _finish(start(*line, "hydra.sweep.dir=slurmless"))
+    assert _numbers(folder / "slurm") == _numbers(folder / "slurmless")
 
 
 @_needs("hydra_ray_launcher")
