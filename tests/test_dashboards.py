@@ -2,14 +2,17 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
 from hydra._internal.utils import get_args_parser
 
 from svae import compose
-from svae.tracking import _run_id
+from svae.tracking import WandbRun, _run_id
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 
@@ -46,6 +49,33 @@ def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
             line = shlex.join([*fixed, f"{key}={value}"])
             args = get_args_parser().parse_intermixed_args(shlex.split(line))
             assert compose.plan(args).arguments[-1] == f"{key}={value}"
+
+
+@pytest.mark.slow
+def test_the_commands_for_an_offline_sweep_find_its_runs(tmp_path, environment):
+    """Those of README: wandb sync DIR/*/wandb/offline-run-*, and wandb leet."""
+    settings = {"mode": "offline", "project": "p", "entity": None, "name": None, "tags": []}
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        named = {**settings, "name": f"vmf-d10-s{number}"}
+        run = WandbRun(tmp_path / str(number), named, {"seed": number}, "group", [])
+        run.log({"epoch": 1, "val/elbo": -2.0})
+        run.finish({"test/elbo": -3.5}, [], 0)
+    wandb.teardown()
+
+    def answer(*words):
+        command = [sys.executable, "-m", "wandb", *map(str, words)]
+        options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": environment}
+        done = subprocess.run(command, check=True, timeout=120, **options)
+        return done.stdout + done.stderr
+
+    files = sorted(tmp_path.glob("*/wandb/offline-run-*"))
+    told = answer("sync", "--dry-run", *files)
+    assert "Would sync 2 run(s)" in told
+    assert all(file.name in told for file in files)
+    summary = answer("leet", "inspect", "--summary", tmp_path / "1" / "wandb")
+    assert "vmf-d10-s1" in summary
+    assert "-3.5" in summary
 
 
 def test_a_run_of_an_agent_is_the_one_that_the_agent_started(tmp_path, monkeypatch):
