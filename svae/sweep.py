@@ -66,7 +66,8 @@ def state_of(path: Path) -> str | None:
 def mismatch(path: Path, config: DictConfig) -> str | None:
     """Return in what `config` differs from the run in `path`, one sentence, or None."""
     saved, wanted = (OmegaConf.to_container(c, resolve=False) for c in (saved_config(path), config))
-    found = difference(saved, wanted, FREE)
+    # on_nan has been of no consequence to what has not diverged, and what has begins again
+    found = difference(saved, wanted, (*FREE, "trainer.on_nan"))
     return found and f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
 
 

@@ -253,6 +253,7 @@ def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):
     assert _refusal(line) == ""
     compiled = _refusal(f"{line} trainer.compile=true")
     assert "trainer.compile was false when the run began and is true now" in compiled
+    assert _refusal(f"{line} trainer.on_nan=restart") == ""
     averaged = _refusal(line.replace("trainer.averaging=false", ""))
     assert "trainer.averaging was false when the run began and is true now" in averaged
 
