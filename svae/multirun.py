@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from svae import configuration, settings, sweep
 from svae.grid import choices, combinations
 from svae.refusals import Refused, one_line
+from svae.run import holds_run
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless something else was asked for
 
@@ -74,10 +75,10 @@ class Multirun:
         return sum(self._config(job).trainer.get("replicas", 1) for job in self.jobs)
 
     def refuse_others(self, paths: tuple[Path, ...]) -> None:
-        """Refuse to go on with runs that began with another configuration."""
+        """Refuse to work in folders of others, or of runs of another configuration."""
         for job, path in zip(self.jobs, paths, strict=True):
             try:
-                if sweep.state_of(path) is None:
+                if not path.exists() or not holds_run(path):
                     continue
                 config, _ = configuration.portable(self._config(job), job)
                 if found := sweep.mismatch(path, config):

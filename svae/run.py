@@ -64,11 +64,12 @@ class RunFolder:
         """Take `path` for a run that begins (again); an earlier try leaves nothing but its log.
 
         Raises:
-            ValueError: when another process is working in it.
+            ValueError: when another process is working in it, or it has files that are no run's.
             OSError: when it cannot be written.
         """
         path.mkdir(parents=True, exist_ok=True)
         _refuse_links(path)
+        holds_run(path)
         run = cls(path, _locked(path))
         remove_temporaries(path)
         for name in _OF_A_TRY:
@@ -199,15 +200,21 @@ def _first_free(wanted: Path) -> tuple[Path, FileLock]:
     for number in itertools.count():
         path = wanted if number == 0 else wanted.with_name(f"{wanted.name}-{number}")
         path.mkdir(parents=True, exist_ok=True)
-        if not _holds_run(path) and (lock := _try_lock(path)):
-            if not _holds_run(path):
+        if not holds_run(path) and (lock := _try_lock(path)):
+            if not holds_run(path):
                 return path, lock
             lock.release()
     raise AssertionError
 
 
-def _holds_run(path: Path) -> bool:
-    """Tell whether a run was begun in `path`; raises ValueError where it holds somebody's files."""
+def holds_run(path: Path) -> bool:
+    """Tell whether a run was begun in `path`.
+
+    Raises:
+        ValueError: when it is no folder, or holds somebody's files.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path}: is a file, expected a folder")
     names = {file.name for file in path.iterdir() if not is_temporary(file)} - {_LOCK, _LOG}
     if {".hydra", "config.yaml", "status.json"} <= names:
         return True

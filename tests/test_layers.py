@@ -85,7 +85,7 @@ MAY_IMPORT = {
     "refusals": {"settings"},
     "grid": {"refusals"},
     "configuration": {"settings", "record", "refusals"},
-    "multirun": {"configuration", "settings", "refusals", "sweep", "grid"},
+    "multirun": {"configuration", "settings", "refusals", "run", "sweep", "grid"},
     "compose": {"configuration", "multirun", "settings", "record", "refusals", "sweep"},
 }
 

@@ -155,6 +155,20 @@ def test_a_folder_within_that_of_another_job_is_refused(tmp_path):
         _plan(line)
 
 
+def test_the_folders_of_others_are_refused_and_left_alone(tmp_path):
+    line = f"-m seed=0,1 hydra.sweep.dir={tmp_path}"
+    (tmp_path / "1").write_text("mine")
+    with pytest.raises(compose.Refused, match="1: is a file, expected a folder"):
+        _plan(line)
+    (tmp_path / "1").unlink()
+    (tmp_path / "1" / "plots").mkdir(parents=True)
+    with pytest.raises(compose.Refused, match="1: holds plots and no run, expected a new or an em"):
+        _plan(line)
+    with pytest.raises(ValueError, match="holds plots and no run"):
+        sweep.claim(tmp_path / "1", CONFIG, [], searches=False)
+    assert (tmp_path / "1" / "plots").is_dir()
+
+
 def test_folders_are_those_that_hydra_makes(tmp_path):
     """Whatever the name is made of."""
     subdir = "${model._target_}/${hydra.job.override_dirname}-${network.hidden}-${hydra.job.num}"
