@@ -55,7 +55,7 @@ def start(tiny, folder):
 
 
 def _finish(process: subprocess.Popen) -> None:
-    error = process.communicate(timeout=600)[1]
+    error = process.communicate(timeout=1800)[1]
     assert process.returncode == 0, error
 
 
