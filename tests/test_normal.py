@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import Independent, Normal, kl_divergence
 
-from svae.distributions import DiagonalNormal
+from svae.distributions import DiagonalNormal, StandardNormal
 
 
 def pair(*batch: int) -> tuple[DiagonalNormal, Independent]:
@@ -27,6 +27,21 @@ def test_closed_forms_agree_with_torch():
     torch.testing.assert_close(kl_divergence(p, q), kl_divergence(right_p, right_q.expand((3,))))
     assert kl_divergence(q, p).shape == (3,)
     assert torch.equal(kl_divergence(p, p), torch.zeros(3).double())
+
+
+def test_the_divergence_from_the_standard_normal():
+    torch.manual_seed(0)
+    p, right_p = pair(3)
+    q, right_q = StandardNormal(4, dtype=torch.float64), Independent(Normal(p.loc * 0, 1.0), 1)
+    torch.testing.assert_close(kl_divergence(p, q), kl_divergence(right_p, right_q))
+    assert kl_divergence(p, q.expand((5, 3))).shape == (5, 3)
+
+    def value(loc, scale):
+        return kl_divergence(DiagonalNormal(loc, scale), q)
+
+    parameters = (p.loc.requires_grad_(), p.scale.requires_grad_())
+    assert gradcheck(value, parameters)
+    assert gradgradcheck(value, parameters)
 
 
 def test_samples_and_their_gradients():

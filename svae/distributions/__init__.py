@@ -1,7 +1,7 @@
 """Distributions on the sphere and the Gaussian they are compared with, all with one surface."""
 
 from svae.distributions.draw import Draw
-from svae.distributions.normal import DiagonalNormal
+from svae.distributions.normal import DiagonalNormal, StandardNormal
 from svae.distributions.power_spherical import PowerSpherical
 from svae.distributions.uniform import HypersphericalUniform
 from svae.distributions.von_mises_fisher import VonMisesFisher
@@ -11,5 +11,6 @@ __all__ = [
     "Draw",
     "HypersphericalUniform",
     "PowerSpherical",
+    "StandardNormal",
     "VonMisesFisher",
 ]

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Size, Tensor
+from torch.autograd import Function
 from torch.distributions import Distribution, constraints, register_kl
 
 from svae.distributions.draw import Draw
@@ -93,6 +94,40 @@ class DiagonalNormal(Distribution):
     @property
     def variance(self) -> Tensor:
         return self.scale.square()
+
+
+class StandardNormal(DiagonalNormal):
+    """The normal distribution N(0, I) on R^d."""
+
+    def __init__(self, d: int, *, dtype=None, device=None, validate_args: bool | None = None):
+        loc = torch.zeros(d, dtype=dtype, device=device)
+        super().__init__(loc, torch.ones_like(loc), validate_args=validate_args)
+
+    def expand(self, batch_shape, _instance=None):
+        return DiagonalNormal(self.loc, self.scale, validate_args=False).expand(batch_shape)
+
+
+class _Divergence(Function):
+    """sum_i (sigma_i^2 + mu_i^2 - 1)/2 - log sigma_i, in one node."""
+
+    @staticmethod
+    def forward(ctx, loc, scale):
+        ctx.save_for_backward(loc, scale)
+        square = (scale * scale).sub_(1.0).addcmul_(loc, loc)
+        return square.mul_(0.5).sub_(scale.log()).sum(-1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        loc, scale = ctx.saved_tensors
+        grad = grad.unsqueeze(-1)
+        return grad * loc, grad * (scale - scale.reciprocal())
+
+
+@register_kl(DiagonalNormal, StandardNormal)
+def _kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
+    shape = joint_batch_shape(p, q)
+    value = _Divergence.apply(p.loc, p.scale)
+    return value if shape == p.batch_shape else value.expand(shape)
 
 
 @register_kl(DiagonalNormal, DiagonalNormal)

@@ -19,6 +19,7 @@ from svae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
     PowerSpherical,
+    StandardNormal,
     VonMisesFisher,
 )
 
@@ -43,8 +44,9 @@ class NormalFamily:
         return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
 
     def prior(self, like: Tensor) -> Distribution:
-        zeros = like.new_zeros(self.embedding)
-        return DiagonalNormal(zeros, zeros + 1, validate_args=False)
+        return StandardNormal(
+            self.embedding, dtype=like.dtype, device=like.device, validate_args=False
+        )
 
     def summary(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"scale_mean": posterior.scale.mean(-1)}
