@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import Bernoulli, Independent, kl_divergence
 
 from svae.models.dense import AutoEncoder
@@ -92,6 +93,18 @@ def test_pixels_agree_with_torch():
     theirs = Independent(Bernoulli(logits=logits), 1)
     torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(ours.mean, theirs.mean)
+
+
+def test_gradients_of_pixels():
+    torch.manual_seed(0)
+    logits = (torch.randn(2, 3, 4).double() * 5).requires_grad_()
+    x = torch.rand(3, 4).double().requires_grad_()
+
+    def value(logits, x):
+        return BernoulliPixels(logits).log_prob(x)
+
+    assert gradcheck(value, (logits, x))
+    assert gradgradcheck(value, (logits, x))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

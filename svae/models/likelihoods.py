@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
 from svae.distributions import DiagonalNormal, VonMisesFisher
@@ -30,8 +31,24 @@ class BernoulliPixels(Distribution):
         return self.logits.sigmoid()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # this pair of operations keeps no third (..., D) tensor for the backward pass
-        return torch.linalg.vecdot(value, self.logits) - F.softplus(self.logits).sum(-1)
+        return _PixelsLogProb.apply(self.logits, value)
+
+
+class _PixelsLogProb(Function):
+    """sum_i x_i l_i - softplus(l_i) from l and x, of gradients x - sigmoid(l) and l."""
+
+    @staticmethod
+    def forward(ctx, logits, value):
+        ctx.save_for_backward(logits, value)
+        return torch.linalg.vecdot(value, logits) - F.softplus(logits).sum(-1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        logits, value = ctx.saved_tensors
+        grad = grad.unsqueeze(-1)
+        in_value = (grad * logits).sum_to_size(value.shape) if ctx.needs_input_grad[1] else None
+        in_logits = grad * (value - logits.sigmoid())
+        return in_logits.sum_to_size(logits.shape), in_value
 
 
 class Bernoulli(nn.Module):
