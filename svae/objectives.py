@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,14 +19,14 @@ class Elbo:
 
     `reconstruction` E_q[log p(x|z)] and `kl` KL(q || p) are (batch,), `proposals` (samples, batch)
     counts what the sampler tried for each sample, `surrogate` (batch,) is zero in value and
-    carries the score term of estimators that need one, `summary` describes the posteriors. Of a
-    stack of R models (see `svae.models.stack`) every batch is (R, batch).
+    carries the score term of estimators that need one, else None, `summary` describes the
+    posteriors. Of a stack of R models (see `svae.models.stack`) every batch is (R, batch).
     """
 
     reconstruction: Tensor
     kl: Tensor
     proposals: Tensor
-    surrogate: Tensor
+    surrogate: Tensor | None
     summary: dict[str, Tensor]
 
     @property
@@ -46,13 +46,15 @@ class Elbo:
 
     def detach(self) -> "Elbo":
         """Return the same without the graph, so that an epoch's terms can be kept."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = dict(vars(self))
         summary = {name: value.detach() for name, value in values.pop("summary").items()}
-        return type(self)(**{k: v.detach() for k, v in values.items()}, summary=summary)
+        del values["surrogate"]  # zero
+        tensors = {name: value.detach() for name, value in values.items()}
+        return type(self)(**tensors, surrogate=None, summary=summary)
 
     def loss(self, kl_weight: float = 1.0) -> Tensor:
         """Return what to minimise: the batch mean of -(reconstruction - kl_weight * KL)."""
-        return -(self.reconstruction + self.surrogate - kl_weight * self.kl).mean(-1)
+        return -_with(self.surrogate, self.reconstruction.sub(self.kl, alpha=kl_weight)).mean(-1)
 
 
 def elbo(
@@ -72,7 +74,8 @@ def elbo(
     draw = posterior.draw((samples,), generator)
     log_likelihood = model.likelihood(draw.value).log_prob(observations)
     return Elbo(
-        reconstruction=log_likelihood.mean(0),
+        # a mean over one sample would cost a training step five operations
+        reconstruction=log_likelihood.mean(0) if samples > 1 else log_likelihood.squeeze(0),
         kl=kl_divergence(posterior, model.prior()),
         proposals=draw.proposals,
         surrogate=_surrogate(log_likelihood, draw.log_weight, baseline),
@@ -97,7 +100,7 @@ class LinkLoss(Elbo):
 
     def loss(self, kl_weight: float = 1.0) -> Tensor:
         """Return -(balanced - kl_weight * KL) / N, a number per pair of nodes."""
-        bound = self.balanced + self.surrogate - kl_weight * self.kl.mean()
+        bound = _with(self.surrogate, self.balanced - kl_weight * self.kl.mean())
         return -bound.mean() / len(self.kl)
 
 
@@ -149,10 +152,14 @@ def objective(likelihood: str) -> Callable[..., Elbo]:
     return link_loss if likelihood == "edges" else elbo
 
 
-def _surrogate(values: Tensor, log_weight: Tensor, baseline: str) -> Tensor:
+def _with(surrogate: Tensor | None, bound: Tensor) -> Tensor:
+    return bound if surrogate is None else bound + surrogate
+
+
+def _surrogate(values: Tensor, log_weight: Tensor, baseline: str) -> Tensor | None:
     """Return stop_gradient(f - baseline) * log_weight, averaged over samples: (batch,)."""
     if not log_weight.requires_grad:
-        return values.new_zeros(values.shape[1:])
+        return None
     centred = values.detach() - _baseline(values.detach(), baseline)
     return (centred * log_weight).mean(0)
 
