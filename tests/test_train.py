@@ -10,6 +10,7 @@ from svae import build, checkpoint, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.objectives import elbo
 from svae.streams import stream
 
 
@@ -101,6 +102,26 @@ def test_divergence_names_the_quantity_and_the_epoch():
     model.decoder[0].weight.data.fill_(float("nan"))
     with pytest.raises(train.Diverged, match=r"train/loss is nan in epoch 1, step 1 of 5"):
         list(train.train(model, optimizer, data, _settings()))
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [
+        NormalFamily(3),
+        VonMisesFisherFamily(1),
+        VonMisesFisherFamily(3),
+        VonMisesFisherFamily(2, sampler="inversion"),
+        VonMisesFisherFamily(3, gradient="corrected"),
+    ],
+)
+def test_a_step_reads_nothing_from_the_device(latent):
+    """The meta device has no values: whatever would read one fails."""
+    model = AutoEncoder(10, latent, hidden=(8,)).to("meta")
+    optimizer = torch.optim.Adam(model.parameters())  # a fused one is not made there
+    batches = torch.empty(3, 5, 10, device="meta")
+    settings = _settings(averaging=True)
+    terms, _ = train.descend(model, optimizer, elbo, batches, settings, 1, None)
+    assert [term.reconstruction.device.type for term in terms] == ["meta"] * 3
 
 
 def test_streams_differ_by_every_word_and_repeat():
