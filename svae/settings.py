@@ -130,7 +130,7 @@ KEYS: dict[str, Accepts] = {
     "dataset.file": _or_null(_TEXT),
     "dataset.unit": _or_null(_one_of("degrees", "radians", "vectors")),
     "dataset.columns": _whole(1),
-    "dataset.likelihood": _one_of("auto", "bernoulli", "gaussian", "vmf"),
+    "dataset.likelihood": _one_of("auto", "bernoulli", "gaussian", "heteroscedastic", "vmf"),
     "dataset.validation_fraction": _FRACTION,
     "dataset.test_fraction": _FRACTION,
     "dataset.name": _TEXT,

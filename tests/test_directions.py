@@ -116,3 +116,14 @@ def test_the_decoder_of_directions_learns_from_nothing():
     assert decoded.grad.isfinite().all()
     assert law.sample().shape == (3, 6)
     assert law.mean.shape == (3, 6)
+
+
+def test_the_deviations_of_the_heteroscedastic_likelihood_are_the_decoder_s():
+    decoded = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    family = LIKELIHOODS["heteroscedastic"](4)
+    x = torch.randn(5, 4)
+    scale = torch.log1p(decoded[:, 4:].exp())
+    expected = torch.distributions.Normal(decoded[:, :4], scale).log_prob(x).sum(-1)
+    assert family.width == 8
+    torch.testing.assert_close(family(decoded).log_prob(x), expected)
+    assert directions.load(likelihood="heteroscedastic").likelihood == "heteroscedastic"

@@ -22,7 +22,7 @@ def _model(family, latent_dim=4, likelihood="bernoulli", **options):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("latent_dim", [1, 2, 10])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "heteroscedastic"])
 def test_shapes(family, latent_dim, likelihood):
     model = _model(family, latent_dim, likelihood)
     x = (torch.rand(7, 20) > 0.5).float()

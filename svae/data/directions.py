@@ -9,6 +9,7 @@ import torch
 
 from svae.data.splits import DataSet, Split
 
+LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
 _TOLERANCE = 0.01  # of the length of a unit vector: files are rounded
 
 
@@ -24,14 +25,18 @@ def load(
 ) -> DataSet:
     """Read directions from a CSV file (see `read`), or without a file generate some (see `winds`).
 
-    With `likelihood="vmf"` each unit vector has a von Mises-Fisher law; "gaussian" treats the same
-    numbers as any others, for comparison. The last rows test, those before them validate.
+    With `likelihood="vmf"` each unit vector has a von Mises-Fisher law. For comparison "gaussian"
+    and "heteroscedastic" treat the same numbers as any others: one deviation per number, or a
+    deviation that varies with the latent vector as the concentration does. The last rows test,
+    those before them validate.
 
     Raises:
         ValueError: for what cannot be read or is no direction, with file, line and column.
     """
-    if likelihood not in ("vmf", "gaussian"):
-        raise ValueError(f"dataset.likelihood={likelihood}: expected one of vmf, gaussian")
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(
+            f"dataset.likelihood={likelihood}: expected one of {', '.join(LIKELIHOODS)}"
+        )
     labels = positions = None
     if file is None:
         vectors, positions = winds(columns, observations, seed)

@@ -19,7 +19,7 @@ class AutoEncoder(nn.Module):
     Args:
         features: D, the length of an observation.
         latent: a family from `svae.models.latent`.
-        likelihood: "bernoulli" or "gaussian".
+        likelihood: one of `LIKELIHOODS`.
         hidden: widths of the hidden layers, the encoder's first one first.
         half: compute the matrix products in bfloat16; everything about the latent distribution
             stays in float32.
@@ -42,8 +42,9 @@ class AutoEncoder(nn.Module):
         self.latent = latent
         self.half = half
         self.encoder = _mlp(features, *hidden, latent.parameters)
-        self.decoder = _mlp(latent.embedding, *reversed(hidden), features)
-        self.likelihood_family = LIKELIHOODS[likelihood](features)
+        family = LIKELIHOODS[likelihood](features)
+        self.decoder = _mlp(latent.embedding, *reversed(hidden), family.width)
+        self.likelihood_family = family
 
     def posterior(self, observations: Tensor) -> Distribution:
         """Return q(z | x) for observations (..., D)."""

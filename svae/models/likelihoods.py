@@ -1,4 +1,7 @@
-"""Likelihoods p(x | z): distributions over observations, made from what a decoder returns."""
+"""Likelihoods p(x | z): distributions over observations, made from what a decoder returns.
+
+A family says how many numbers the decoder returns (`width`) for observations of `features` numbers.
+"""
 
 import math
 
@@ -56,6 +59,7 @@ class Bernoulli(nn.Module):
 
     def __init__(self, features: int):
         super().__init__()
+        self.width = features
 
     def forward(self, decoded: Tensor) -> BernoulliPixels:
         return BernoulliPixels(decoded, validate_args=False)
@@ -97,11 +101,24 @@ class Gaussian(nn.Module):
 
     def __init__(self, features: int):
         super().__init__()
+        self.width = features
         self.log_scale = nn.Parameter(torch.zeros(features))
 
     def forward(self, decoded: Tensor) -> RealVectors:
         scale = self.log_scale.exp().expand_as(decoded)
         return RealVectors(decoded, scale, validate_args=False)
+
+
+class HeteroscedasticGaussian(nn.Module):
+    """Real observations: the decoder returns mean and deviation of every feature."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.width = 2 * features
+
+    def forward(self, decoded: Tensor) -> RealVectors:
+        loc, scale = decoded.chunk(2, -1)
+        return RealVectors(loc, F.softplus(scale), validate_args=False)
 
 
 class UnitVectors(Distribution):
@@ -137,9 +154,9 @@ class UnitVectors(Distribution):
 class VonMisesFisherVectors(nn.Module):
     """Observations made of unit vectors of p numbers: the decoder returns kappa mu of each."""
 
-    def __init__(self, p: int):
+    def __init__(self, features: int, p: int):
         super().__init__()
-        self.p = p
+        self.width, self.p = features, p
 
     def forward(self, decoded: Tensor) -> UnitVectors:
         return UnitVectors(decoded.unflatten(-1, (-1, self.p)))
@@ -148,6 +165,7 @@ class VonMisesFisherVectors(nn.Module):
 LIKELIHOODS = {
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
-    "vmf": VonMisesFisherVectors,  # a row is one unit vector
-    "von_mises": lambda features: VonMisesFisherVectors(2),  # a row is points of circles
+    "heteroscedastic": HeteroscedasticGaussian,
+    "vmf": lambda features: VonMisesFisherVectors(features, features),  # a row is one unit vector
+    "von_mises": lambda features: VonMisesFisherVectors(features, 2),  # a row is points of circles
 }
