@@ -54,11 +54,12 @@ def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool)
         seconds = time.perf_counter() - started
         circumstances = experiment.circumstances(prepared.device)
         results = {**findings.results, "seconds": seconds, **circumstances}
-        folder.results(results)
+        folder.results(results | {"verdict": findings.verdict})
         if prepared.config.plots:
             images = plots.write(findings.figures, folder.path / "plots")
         folder.status(FINISHED)
         screen.results(results, str(folder.path))
+        screen.note(f"verdict: {findings.verdict}")
         exit_code = 0
         return math.nan
     finally:

@@ -2,11 +2,15 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from svae.studies.dimension_study import DimensionStudy, gaussian_length
+from svae.studies.dimension_study import DimensionStudy, gaussian_length, verdict
+from svae.studies.estimators import chance, p_value
 from svae.studies.gradient_study import GradientStudy, compare
 from svae.studies.sampler_check import SamplerCheck
 from tests.conftest import QUICK, run_folders
@@ -29,6 +33,22 @@ def test_the_sampler_passes_its_check(m, kappa):
     assert row["variance"] == pytest.approx(row["expected_variance"], rel=0.1)
 
 
+def _verdict(samples=20_000):
+    check = SamplerCheck([11], [10.0], samples)
+    return check(SimpleNamespace(seed=0), torch.device("cpu"), iter).verdict
+
+
+def test_the_verdict_is_that_of_all_tests():
+    first, second = _verdict().split("; ")
+    assert first.startswith("of 3 tests")
+    assert first.endswith("nothing speaks against the sampler")
+    assert second.startswith("of 5 tests")
+    assert second.endswith("nothing speaks against the unbiased gradients")
+    assert _verdict(1000).endswith(
+        "1000 samples are too few to judge the unbiased gradients, 5000 are enough"
+    )
+
+
 def test_a_wrong_sampler_fails_the_check(monkeypatch):
     from svae.distributions import von_mises_fisher
 
@@ -42,6 +62,14 @@ def test_a_wrong_sampler_fails_the_check(monkeypatch):
     row = check.check(11, 10.0, torch.device("cpu"), _generator())
     assert row["ks_p_value"] < 1e-3
     assert abs(row["mean_score"]) > 5
+    assert "that is no chance, a fault in the sampler" in _verdict()
+
+
+def test_the_chance_of_the_most_extreme_of_many_tests_is_uniform_where_all_is_right():
+    p_values = np.random.default_rng(0).uniform(size=(2000, 49))
+    found = [chance(list(row)) for row in p_values]
+    assert stats.kstest(found, "uniform").pvalue > 1e-3
+    assert p_value(-1.959964) == pytest.approx(0.05, rel=1e-5)
 
 
 # reference: g_rep / exact and standard deviations by quadrature
@@ -81,7 +109,9 @@ def test_sampler_check_from_the_command_line(svae_train, tmp_path):
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
     assert len(_rows(folder / "sampler.csv")) == 4
     assert len(_rows(folder / "gradients.csv")) == 24
-    assert json.loads((folder / "results.json").read_text())["settings"] == 4
+    results = json.loads((folder / "results.json").read_text())
+    assert results["settings"] == 4
+    assert f"verdict: {results['verdict']}" in done.stdout
     assert {f.name for f in (folder / "plots").iterdir()} == {"sampler_check.png", "gradients.png"}
     done = svae_train(f"evaluate={folder}", quick=False)
     assert done.returncode == 2
@@ -147,6 +177,13 @@ def test_dimension_study_gathers_the_finished_runs_of_a_sweep(svae_train, tmp_pa
     assert float(rows[2]["test/kl"]) == results["test/kl"]
     assert rows[0]["test/concentration_mean"] == ""
     assert (tmp_path / "out" / "plots" / "dimensions.png").is_file()
+
+
+def test_the_dimension_study_says_who_is_best_where():
+    scores = {("vmf", 2): -5, ("vmf", 10): -3, ("normal", 2): -6, ("normal", 10): -2.5}
+    scores |= {("normal", 20): -2}
+    rows = [{"model": m, "latent_dim": d, "test/log_likelihood": s} for (m, d), s in scores.items()]
+    assert verdict(rows) == "the best log-likelihood has vmf at d = 2; normal at d = 10, 20"
 
 
 def test_dimension_study_needs_runs(tmp_path):

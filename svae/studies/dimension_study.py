@@ -58,7 +58,19 @@ class DimensionStudy:
         rows = [_row(model, d, runs) for (model, d), runs in self.runs().items()]
         best = max(rows, key=lambda row: row["test/log_likelihood"])
         results = {"runs": sum(row["runs"] for row in rows), "best_latent_dim": best["latent_dim"]}
-        return Findings({"dimensions": rows}, {"dimensions": partial(dimensions, rows)}, results)
+        figures = {"dimensions": partial(dimensions, rows)}
+        return Findings({"dimensions": rows}, figures, results, verdict(rows))
+
+
+def verdict(rows: list[dict]) -> str:
+    """Return which model has the best log-likelihood at which of the latent dimensions."""
+    won = defaultdict(list)
+    for d in sorted({row["latent_dim"] for row in rows}):
+        mine = [row for row in rows if row["latent_dim"] == d]
+        best = max(mine, key=lambda row: row["test/log_likelihood"])
+        won[best["model"]].append(str(d))
+    shares = [f"{model} at d = {', '.join(where)}" for model, where in won.items()]
+    return f"the best log-likelihood has {'; '.join(shares)}"
 
 
 def _row(model: str, d: int, runs: list[dict]) -> dict:

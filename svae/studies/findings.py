@@ -1,13 +1,14 @@
 """What a study gives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Tables (rows of equal keys) by name, figures to be drawn by name, and numbers by name."""
+    """Tables (rows of equal keys), figures to be drawn and numbers, by name; what they say."""
 
     tables: dict[str, list[dict]]
-    figures: dict[str, Callable] = field(default_factory=dict)
-    results: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Callable]
+    results: dict[str, float]
+    verdict: str

@@ -12,17 +12,9 @@ from svae.data.splits import DataSet
 from svae.plots.studies import gradient_bias_and_noise, training_curves
 from svae.signal_to_noise import kappa_gradients
 from svae.streams import stream
+from svae.studies.estimators import ESTIMATORS, bias_findings
 from svae.studies.findings import Findings
 from svae.train import train
-
-ESTIMATORS = (
-    ("implicit", "none"),
-    ("pathwise", "none"),
-    ("corrected", "none"),
-    ("corrected", "mean"),
-    ("score", "none"),
-    ("score", "mean"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,17 +56,13 @@ class GradientStudy:
                 curves.append({**_about(d, epoch.number, estimator), **epoch.metrics})
                 if estimator == ESTIMATORS[0] and epoch.number in self.epochs:
                     gradients += self.measure(config, model, data, d, epoch.number)
-        biased = [row for row in gradients if row["gradient"] == "pathwise"]
-        unbiased = [row for row in gradients if row["gradient"] != "pathwise"]
-        results = {
-            "largest_bias_of_pathwise": max(abs(row["relative_bias"]) for row in biased),
-            "largest_score_of_unbiased": max(abs(row["bias_score"]) for row in unbiased),
-        }
+        results, verdict = bias_findings(gradients, self.observations * self.repeats)
         figures = {
             "gradients": partial(gradient_bias_and_noise, gradients),
             "curves": partial(training_curves, curves),
         }
-        return Findings({"gradients": gradients, "curves": curves}, figures, results)
+        tables = {"gradients": gradients, "curves": curves}
+        return Findings(tables, figures, results, verdict)
 
     def measure(self, config: DictConfig, model, data: DataSet, d: int, epoch: int) -> list[dict]:
         """Return the rows of `gradients.csv` for a model as it is."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,18 +13,10 @@ from svae.distributions import VonMisesFisher
 from svae.distributions.height import distribution, kolmogorov_p_value
 from svae.plots.studies import estimator_gradients, sampler_statistics
 from svae.streams import stream
+from svae.studies.estimators import ESTIMATORS, bias_findings, chance, p_value, verdict
 from svae.studies.findings import Findings
 
-# gradient and baseline, of f(x) = 20 mu.x - 100: a likelihood's size and slope
-ESTIMATORS = (
-    ("implicit", "none"),
-    ("pathwise", "none"),
-    ("corrected", "none"),
-    ("corrected", "mean"),
-    ("score", "none"),
-    ("score", "mean"),
-)
-_SLOPE, _LEVEL = 20.0, -100.0
+_SLOPE, _LEVEL = 20.0, -100.0  # f(x) = 20 mu.x - 100: a likelihood's size and slope
 
 
 @dataclass(frozen=True)
@@ -54,19 +47,22 @@ class SamplerCheck:
             generator = stream(device, config.seed, "sampler_check", m, kappa)
             samples.append(self.check(m, kappa, device, generator))
             gradients += self.gradients(m, kappa, device, generator)
-        unbiased = [row for row in gradients if row["gradient"] != "pathwise"]
-        results = {
-            "settings": len(settings),
-            "smallest_ks_p_value": min(row["ks_p_value"] for row in samples),
-            "largest_score_of_mean": max(abs(row["mean_score"]) for row in samples),
-            "largest_score_of_acceptance": max(abs(row["acceptance_score"]) for row in samples),
-            "largest_score_of_unbiased_gradients": max(abs(r["bias_score"]) for r in unbiased),
+        results, of_gradients = bias_findings(gradients, self.samples)
+        tests = {
+            "mean": [p_value(row["mean_score"]) for row in samples],
+            "distribution": [row["ks_p_value"] for row in samples],
+            "acceptance": [p_value(row["acceptance_score"]) for row in samples],
         }
+        results |= {"settings": len(settings)}
+        results |= {f"smallest_p_value_of_{name}": min(values) for name, values in tests.items()}
+        results |= {f"chance_of_{name}": chance(values) for name, values in tests.items()}
+        of_samples = verdict(list(chain.from_iterable(tests.values())), "the sampler")
         figures = {
             "sampler_check": partial(sampler_statistics, samples),
             "gradients": partial(estimator_gradients, gradients),
         }
-        return Findings({"sampler": samples, "gradients": gradients}, figures, results)
+        tables = {"sampler": samples, "gradients": gradients}
+        return Findings(tables, figures, results, f"{of_samples}; {of_gradients}")
 
     def check(self, m: int, kappa: float, device, generator) -> dict:
         """Return a row of `sampler.csv`."""
