@@ -11,8 +11,10 @@ from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.plots import decoded
-from svae.plots.latent import globe
+from svae.plots.latent import globe, hammer, kl_by_dimension
+from svae.plots.sampler import sampler
 from svae.plots.style import CLASS_COLOURS, figure
+from svae.plots.training import curves
 
 
 def test_great_circles_go_the_short_way_at_a_constant_speed():
@@ -79,3 +81,48 @@ def test_a_class_has_its_colour_on_both_sides_of_the_globe():
     globe(axes, points, labels)
     found = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
     assert found == {to_rgba(colour) for colour in CLASS_COLOURS[3:6]}
+
+
+def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
+    turn = np.pi + np.linspace(-0.3, 0.4, 20)
+    points = np.column_stack([np.cos(turn), np.sin(turn), np.full(20, 0.5)])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    axes = figure(4, 4).add_subplot(projection="hammer")
+    hammer(axes, points, np.full(20, 7))
+    (text,) = axes.texts
+    assert text.get_text() == "7"
+    assert text.xy == pytest.approx((0.05 - np.pi, np.arctan(0.5)), abs=0.02)
+
+
+def test_the_kl_of_the_dimensions_is_that_of_the_posteriors():
+    loc, scale = torch.randn(50, 6) * torch.arange(6), torch.rand(50, 6) + 0.1
+    posterior = torch.distributions.Normal(loc, scale)
+    whole = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    found = kl_by_dimension(loc.numpy(), scale.numpy())
+    assert found.sum() == pytest.approx(whole.sum(-1).mean().item())
+    assert found.tolist() == sorted(found, reverse=True)
+
+
+def test_the_first_epochs_do_not_flatten_the_curves(tmp_path):
+    rows = [f"{n},{-1e6 if n == 1 else -100 - 10 / n},0.7,{0.5 / n}" for n in range(1, 31)]
+    names = "epoch,train/elbo,train/acceptance_rate,train/kappa_gradient_snr"
+    (tmp_path / "metrics.csv").write_text("\n".join([names, *rows]))
+    axes = curves(tmp_path / "metrics.csv").axes
+    assert [a.get_title() for a in axes[:3]] == [
+        "ELBO (nats)",
+        "acceptance rate",
+        "signal to noise of the kappa-gradient",
+    ]
+    assert axes[0].get_ylim()[0] > -110
+    assert axes[0].get_ylim()[1] < -90
+
+
+@pytest.mark.parametrize("m", [2, 3, 11])
+def test_the_exact_density_is_that_of_the_samples(tmp_path, m):
+    np.savez(tmp_path / "latents.npz", loc=np.zeros((9, m)), concentration=np.full(9, 20.0))
+    axes = sampler(tmp_path / "latents.npz", "rejection").axes[0]
+    found, edges, _ = axes.patches[0].get_data()
+    expected = np.interp((edges[1:] + edges[:-1]) / 2, *axes.lines[0].get_data())
+    scores = (found - expected) * np.sqrt(20_000 * np.diff(edges) / expected)
+    assert np.abs(scores).max() < 5
+    assert 0.4 < scores.var() < 1.9

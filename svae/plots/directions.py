@@ -1,6 +1,5 @@
 """Directions that were observed beside directions that a model makes."""
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,49 +7,51 @@ import torch
 
 from svae.data.splits import DataSet
 from svae.plots.latent import hammer
-from svae.plots.style import COLOURS, figure
+from svae.plots.style import COLOURS, figure, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN = 8  # circles
+_SHOWN = 4  # pairs
 
 
 @torch.no_grad()
 def directions(model, data: DataSet, generator: torch.Generator) -> "Figure":
-    """Draw the test set's directions and samples of the model: of circles histograms, of S^2 maps.
+    """Draw the test set's directions above as many of the model's, from prior and likelihood.
 
-    The model's are drawn from the prior and the likelihood; a Gaussian's are divided by their
-    length. Of unit vectors with more numbers, the first is shown.
+    Of circles, pairs of angles one against the other, as Ramachandran's plot; of unit vectors of
+    three numbers maps, of others a histogram of the first number. A Gaussian's samples are divided
+    by their length.
     """
     observed = data.test.values
     likelihood = model.likelihood(model.prior().draw((len(observed),), generator).value)
     p = data.test.directions
     both = [v.cpu().unflatten(-1, (-1, p)).numpy() for v in (observed, likelihood.sample())]
     if p == 2:
-        chart = _circles(*(np.arctan2(v[..., 1], v[..., 0]) for v in both))
+        angles = [np.rad2deg(np.arctan2(v[..., 1], v[..., 0])) for v in both]
+        draw = _pairs if angles[0].shape[1] > 1 else _histogram
+        chart = draw(*angles, "angle (degrees)")
     elif p == 3:
         chart = _spheres(*(v[:, 0] / np.linalg.norm(v[:, 0], axis=-1, keepdims=True) for v in both))
     else:
-        chart = _coordinates(*(v[:, 0, 0] for v in both))
+        chart = _histogram(*(v[:, 0, :1] for v in both), "first coordinate")
     chart.suptitle("directions of the test set and samples of the model")
     return chart
 
 
-def _circles(observed: np.ndarray, made: np.ndarray) -> "Figure":
-    count = min(observed.shape[1], _SHOWN)
-    rows = math.ceil(count / 4)
-    chart = figure(2.9 * math.ceil(count / rows), 3.0 * rows + 0.5)
-    cells = chart.subplots(rows, math.ceil(count / rows), squeeze=False).flat
-    edges = np.linspace(-180, 180, 37)
-    for k, axes in zip(range(count), cells, strict=False):
-        kwargs = {"bins": edges, "density": True}
-        axes.hist(np.rad2deg(observed[:, k]), color=COLOURS[4], label="test set", **kwargs)
-        shown = {"histtype": "step", "color": COLOURS[7], "lw": 1.5, "label": "model"}
-        axes.hist(np.rad2deg(made[:, k]), **shown, **kwargs)
-        axes.set(title=f"direction {k + 1}", xticks=(-180, -90, 0, 90, 180), yticks=[])
-        axes.set(xlabel="angle (degrees)", ylabel="density")
-    chart.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
+    count = min(observed.shape[1] // 2, _SHOWN)
+    chart = figure(2.4 * count + 0.6, 5.2)
+    cells = chart.subplots(2, count, sharex=True, sharey=True, squeeze=False)
+    for row, points, whose in zip(cells, (observed, made), ("test set", "model"), strict=True):
+        for k, axes in enumerate(row):
+            scatter(axes, points[:, 2 * k], points[:, 2 * k + 1], None)
+            axes.set_title(f"{whose}, direction {2 * k + 2} by {2 * k + 1}", fontsize="medium")
+            axes.grid(alpha=0.3)
+    ticks = (-180, -90, 0, 90, 180)
+    cells[0, 0].set(xticks=ticks, yticks=ticks, xlim=(-180, 180), ylim=(-180, 180))
+    chart.supxlabel(name, fontsize="medium")
+    chart.supylabel(name, fontsize="medium")
     return chart
 
 
@@ -63,11 +64,13 @@ def _spheres(observed: np.ndarray, made: np.ndarray) -> "Figure":
     return chart
 
 
-def _coordinates(observed: np.ndarray, made: np.ndarray) -> "Figure":
+def _histogram(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
     chart = figure(5, 3.8)
     axes = chart.subplots()
-    axes.hist(observed, bins=40, density=True, color=COLOURS[4], label="test set")
-    axes.hist(made, bins=40, density=True, histtype="step", color=COLOURS[7], label="model")
-    axes.set(xlabel="first coordinate", ylabel="density")
-    chart.legend(loc="outside lower center", ncols=2)
+    edges = np.histogram_bin_edges(np.concatenate([observed, made]), 40)
+    axes.hist(observed[:, 0], edges, density=True, color=COLOURS[4], label="test set")
+    shown = {"histtype": "step", "color": COLOURS[7], "lw": 1.5, "label": "model"}
+    axes.hist(made[:, 0], edges, density=True, **shown)
+    axes.set(xlabel=name, ylabel="density")
+    chart.legend(loc="outside lower center", ncols=2, frameon=False)
     return chart

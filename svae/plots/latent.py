@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from svae.plots.style import COLOURS, class_legend, figure, scatter
+from svae.plots.style import COLOURS, class_legend, figure, name_classes, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,25 +37,46 @@ def spreads(latents: Path) -> "Figure":
         shown = {"KL of the posterior to the prior (nats)": arrays["kl"]}
         if "concentration" in arrays:
             shown["concentration kappa"] = arrays["concentration"]
+            kl = None
         else:
             shown["standard deviation, of every dimension"] = arrays["scale"].ravel()
-    chart = figure(9, 3.4)
+            kl = kl_by_dimension(arrays["loc"], arrays["scale"])
+    chart = figure(8 if kl is None else 11, 3.2)
     chart.suptitle("posteriors of the test set")
-    for axes, (name, values) in zip(chart.subplots(1, 2), shown.items(), strict=True):
+    cells = chart.subplots(1, 2 if kl is None else 3)
+    for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])
         axes.axvline(values.mean(), color=COLOURS[5], lw=2)
-        axes.set(xlabel=name, ylabel="count", title=f"mean {values.mean():.4g}")
-        axes.title.set_color(COLOURS[5])
+        axes.set(xlabel=name, ylabel="count")
+        axes.set_title(f"mean {values.mean():.4g}", color=COLOURS[5], fontsize="medium")
+    if kl is not None:
+        cells[-1].bar(np.arange(1, len(kl) + 1), kl, color=COLOURS[0])
+        cells[-1].set(xlabel="dimension, in order of its KL", ylabel="mean KL (nats)")
+        cells[-1].xaxis.get_major_locator().set_params(integer=True)
     return chart
+
+
+def kl_by_dimension(loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the mean KL (d,) of each dimension from the standard Gaussian, the largest first.
+
+    Those near zero have collapsed: they tell nothing about an observation.
+    """
+    square = scale.astype(float) ** 2
+    return np.sort((loc**2 + square - 1 - np.log(square)).mean(0) / 2)[::-1]
 
 
 def hammer(axes, points: np.ndarray, labels: np.ndarray | None) -> None:
     """Draw points of S^2 on axes made with `projection="hammer"`: equal areas stay equal."""
-    longitude = np.arctan2(points[:, 1], points[:, 0])
-    latitude = np.arcsin(np.clip(points[:, 2], -1, 1))
-    scatter(axes, longitude, latitude, labels)
+    scatter(axes, *_longitude_and_latitude(points), labels)
+    name_classes(axes, points, labels, _longitude_and_latitude)
     axes.grid(alpha=0.4)
     axes.set(xticklabels=[], yticklabels=[])
+
+
+def _longitude_and_latitude(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return those of vectors (..., 3) of any length, in radians."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
 def _circle(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
@@ -83,8 +104,9 @@ def _sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
     grid = chart.add_gridspec(2, 2)
     above = chart.add_subplot(grid[0, :], projection="hammer")
     hammer(above, loc, labels)
-    above.set_title("Hammer's equal-area map", fontsize="medium")
-    for column, (side, name) in enumerate(((1, "the globe from the front"), (-1, "from behind"))):
+    above.set_title("Hammer's equal-area map (grid: 30 degrees east, 15 north)", fontsize="medium")
+    sides = ((1, "the globe, seen from 0 east, 27 north"), (-1, "from 180 east, 27 south"))
+    for column, (side, name) in enumerate(sides):
         axes = chart.add_subplot(grid[1, column])
         globe(axes, loc, labels, side)
         axes.set_title(name, fontsize="medium")
@@ -148,6 +170,7 @@ def _plane(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
     else:
         points, names = _principal(loc)
         scatter(axes, *points.T, labels)
+        name_classes(axes, points, labels)
         axes.set(xlabel=names[0], ylabel=names[1])
         axes.set_aspect("equal", "datalim")
     axes.grid(alpha=0.3)

@@ -1,5 +1,6 @@
 """That the sampler of the von Mises-Fisher law works, at the concentrations that a run learned."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,14 @@ _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
 def sampler(latents: Path, name: str) -> "Figure":
     """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the test set.
 
-    `name` is the sampler's. The histogram of the height w stands before its exact density and,
-    where candidates are rejected, the density of what is proposed, scaled so that it touches.
+    `name` is the sampler's. The histogram stands before the exact density and, where candidates are
+    rejected, the density of what is proposed, scaled so that it touches.
     """
     with np.load(latents) as arrays:
         m, learned = arrays["loc"].shape[1], arrays["concentration"].astype(float)
     generator = torch.Generator().manual_seed(0)
     kappas = np.quantile(learned, list(_QUANTILES.values()))
-    chart = figure(11, 7 if m == 3 else 3.9)
+    chart = figure(11, 6.8 if m == 3 else 3.8)
     chart.suptitle(
         f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the test set, by {name}"
     )
@@ -40,7 +41,7 @@ def sampler(latents: Path, name: str) -> "Figure":
         column[0].set_title(
             f"kappa = {kappa:.4g} ({words})\n{_rates(law, draw)}", fontsize="medium"
         )
-        _heights(column[0], law, draw.value[:, 0])
+        _heights(column[0], law, draw.value)
         if m == 3:
             globe(column[1], draw.value[:2000].numpy(), None)
     handles, labels = cells[0][0].get_legend_handles_labels()
@@ -49,31 +50,41 @@ def sampler(latents: Path, name: str) -> "Figure":
 
 
 def _rates(law: VonMisesFisher, draw) -> str:
+    """Return the acceptance rates in words: measured, with r sqrt((1 - r) / N), and expected."""
     measured, expected = 1 / draw.proposals.mean().item(), law.expected_acceptance_rate.item()
-    return f"accepted: {measured:.4f}, expected {expected:.4f}"
+    error = measured * math.sqrt((1 - measured) / len(draw.value))
+    return f"accepted {measured:.3f} ± {error:.3f}, expected {expected:.3f}"
 
 
-def _heights(axes, law: VonMisesFisher, heights: torch.Tensor) -> None:
-    """Draw histogram, density and proposal over the heights that are not too rare to be seen."""
+def _heights(axes, law: VonMisesFisher, samples: torch.Tensor) -> None:
+    """Draw histogram, density and proposal over what is not too rare to be seen.
+
+    Of the height w, or on the circle, where its density g(w) has a pole at 1, of the angle.
+    """
     m, kappa = law.event_shape[0], law.concentration.item()
-    low = heights.quantile(0.002).item()
-    high = 1.0 if m <= 3 else heights.quantile(0.9999).item()
+    below = (samples - law.loc).square().sum(-1) / 2  # 1 - w
+    if m == 2:
+        x, name = _angle(below), "angle between mu and x (degrees)"
+        low, high = 0.0, x.quantile(0.998).item()
+    else:
+        x, name = 1 - below, "w = mu.x"
+        low, high = x.quantile(0.002).item(), 1.0 if m == 3 else x.quantile(0.9999).item()
     edges = torch.linspace(low, high, 51, dtype=torch.float64)
-    counts = torch.histogram(heights, edges).hist / len(heights) / (edges[1] - edges[0])
-    axes.stairs(
-        counts.numpy(), edges.numpy(), fill=True, color=COLOURS[4], alpha=0.6, label="samples"
-    )
-    below = 1 - torch.linspace(low, high, 400, dtype=torch.float64)[:-1]
-    density = log_density(m, kappa, below).exp()
-    axes.plot(
-        (1 - below).numpy(), density.numpy(), color=COLOURS[7], lw=1.5, label="exact density g(w)"
-    )
+    counts = torch.histogram(x, edges).hist / len(x) / (edges[1] - edges[0])
+    axes.stairs(counts, edges, fill=True, color=COLOURS[4], alpha=0.6, label="samples")
+    grid = torch.linspace(low, high, 402, dtype=torch.float64)[1:-1]
+    below = 1 - torch.deg2rad(grid).cos() if m == 2 else 1 - grid
+    slope = torch.deg2rad(torch.deg2rad(grid).sin()) if m == 2 else 1.0  # |dw / dx|
+    density = log_density(m, kappa, below).exp() * slope
+    axes.plot(grid, density, color=COLOURS[7], lw=1.5, label="exact density")
     if law.sampler == "rejection":
-        scaled = log_proposal_density(m, kappa, below).exp() / law.expected_acceptance_rate
-        label = "density of proposals / acceptance rate"
-        axes.plot(
-            (1 - below).numpy(), scaled.numpy(), color=COLOURS[5], ls="--", lw=1.5, label=label
-        )
-    # on the circle the density has a pole at w = 1
-    axes.set(xlabel="w = mu.x", ylabel="density", ylim=(0, 1.6 * counts.max().item()))
+        scaled = log_proposal_density(m, kappa, below).exp() * slope / law.expected_acceptance_rate
+        style = {"color": COLOURS[5], "ls": "--", "lw": 1.5}
+        axes.plot(grid, scaled, label="density of proposals / acceptance rate", **style)
+    axes.set(xlabel=name, ylabel="density", ylim=(0, None))
     axes.locator_params(axis="x", nbins=4)
+
+
+def _angle(below: torch.Tensor) -> torch.Tensor:
+    """Return the angle in degrees from 1 - its cosine."""
+    return torch.rad2deg(2 * (below / 2).sqrt().clamp(max=1).asin())

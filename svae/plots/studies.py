@@ -1,38 +1,50 @@
 """Figures of studies, from the rows of their tables."""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from svae.plots.style import COLOURS, figure
+from svae.distributions import VonMisesFisher
+from svae.plots.style import COLOURS, figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKS = "osD^vP*X"
+_VAGUE = 0.3  # a bias that is not known so well says nothing, and would cover the others
 
 
 def sampler_statistics(rows: list[dict]) -> "Figure":
     """Draw acceptance rates against kappa, and the p-values and scores of all settings."""
-    chart = figure(12, 4.2)
+    chart = figure(10.5, 4)
     left, middle, right = chart.subplots(1, 3)
-    for i, m in enumerate(sorted({row["m"] for row in rows})):
+    dimensions = sorted({row["m"] for row in rows})
+    for m, colour, mark in zip(dimensions, shades(len(dimensions)), _MARKS * 9, strict=False):
         mine = [row for row in rows if row["m"] == m]
-        kappa, colour = [row["concentration"] for row in mine], COLOURS[i % 8]
-        left.plot(kappa, [row["expected_acceptance_rate"] for row in mine], color=colour, lw=1)
-        measured = [row["acceptance_rate"] for row in mine]
-        left.plot(kappa, measured, _MARKS[i % 8], color=colour, ms=5, label=f"m = {m}")
+        kappa, style = [row["concentration"] for row in mine], {"color": colour, "lw": 1, "ms": 5}
+        left.plot(*_expected_rates(m, kappa), **style)
+        left.plot(kappa, [row["acceptance_rate"] for row in mine], mark, label=f"m = {m}", **style)
     left.set(xscale="log", xlabel="concentration kappa", ylabel="acceptance rate")
     left.set_title("measured (marks), expected (lines)", fontsize="medium")
-    chart.legend(
-        *left.get_legend_handles_labels(), loc="outside lower center", frameon=False, ncols=8
-    )
+    left.grid(alpha=0.3)
+    _legend(chart, left, 8)
     p_values = np.sort([row["ks_p_value"] for row in rows])
     share = (np.arange(len(rows)) + 0.5) / len(rows)
     _quantiles(middle, share, p_values, "Kolmogorov-Smirnov p-value")
     scores = np.sort([row["mean_score"] for row in rows])
     _quantiles(right, normal_quantiles(share), scores, "standard score of the mean of w")
     return chart
+
+
+def _expected_rates(m: int, kappa: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return concentrations from the least to the greatest, and their acceptance rates."""
+    grid = np.geomspace(min(kappa), max(kappa), 100)
+    pole = torch.eye(m, dtype=torch.float64)[0]
+    law = VonMisesFisher(pole.expand(len(grid), m), torch.from_numpy(grid))
+    return grid, law.expected_acceptance_rate.numpy()
 
 
 def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None:
@@ -42,6 +54,7 @@ def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None
     axes.plot(expected, found, "o", color=COLOURS[0], ms=4)
     axes.set(xlabel="expected of an exact sampler", ylabel=name)
     axes.set_title(f"{len(found)} settings, sorted", fontsize="medium")
+    axes.grid(alpha=0.3)
 
 
 def normal_quantiles(shares: np.ndarray) -> np.ndarray:
@@ -51,89 +64,105 @@ def normal_quantiles(shares: np.ndarray) -> np.ndarray:
     return np.array([NormalDist().inv_cdf(share) for share in shares])
 
 
+@dataclass(frozen=True)
+class _Panels:
+    """A line of panels: the number of a row that they show, and two of its standard errors."""
+
+    name: str
+    value: Callable[[dict], float]
+    error: Callable[[dict], float] = lambda row: 0.0
+    settings: dict = field(default_factory=dict)
+
+    def draw(self, axes, x: np.ndarray, rows: list[dict], style: dict) -> None:
+        y, error = (np.array([read(row) for row in rows]) for read in (self.value, self.error))
+        axes.errorbar(x, np.where(error < _VAGUE, y, np.nan), error, **style)
+
+
 def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     """Draw mean over exact gradient, and the standard deviation of one sample, against kappa.
 
-    A mean with a standard error above 15 % is left out.
+    Of `most` dimensions. A mean with a standard error above 15 % is left out.
     """
     dimensions = sorted({row["m"] for row in rows})
-    shown = [
-        dimensions[i] for i in np.unique(np.linspace(0, len(dimensions) - 1, most).astype(int))
-    ]
-    chart = figure(3 * len(shown), 6)
-    cells = chart.subplots(2, len(shown), sharex=True, sharey="row", squeeze=False)
-    for (above, below), m in zip(cells.T, shown, strict=True):
-        for style, mine in _by_estimator([row for row in rows if row["m"] == m]):
-            kappa = [row["concentration"] for row in mine]
-            error = np.array([2 * row["standard_error"] / row["exact"] for row in mine])
-            bias = np.array([row["mean"] / row["exact"] for row in mine])
-            bias[error > 0.3] = np.nan  # says nothing, and would cover the others
-            above.errorbar(kappa, bias, error, lw=1, **style)
-            below.plot(kappa, [r["standard_deviation"] / r["exact"] for r in mine], lw=1, **style)
-        above.axhline(1, color=COLOURS[8], lw=1, zorder=0)
-        above.set(title=f"m = {m}", ylim=(0.4, 1.4))
-        below.set(xscale="log", yscale="log", xlabel="concentration kappa")
-    cells[0, 0].set_ylabel("mean gradient / exact\n(bars: 2 standard errors)")
-    cells[1, 0].set_ylabel("standard deviation\nof one sample / exact")
-    handles = cells[1, 0].get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=6)
-    chart.suptitle("gradient of E[20 w - 100] in kappa")
+    shown = {dimensions[i] for i in np.linspace(0, len(dimensions) - 1, most).astype(int)}
+    bias, noise = _bias_and_noise(
+        lambda row: row["mean"] / row["exact"],
+        lambda row: 2 * row["standard_error"] / row["exact"],
+        lambda row: row["standard_deviation"] / row["exact"],
+    )
+    x = {"xscale": "log", "xlabel": "concentration kappa"}
+    chart = _by_estimator(
+        [r for r in rows if r["m"] in shown], ("m", "concentration"), (bias, noise), x
+    )
+    chart.suptitle("gradient of E[20 w - 100] in kappa, by the ambient dimension m")
     return chart
 
 
 def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
-    """Draw bias and noise of each estimator at the measured epochs, one column per dimension."""
-    dimensions = list(dict.fromkeys(row["latent_dim"] for row in rows))
-    chart = figure(3.4 * len(dimensions) + 1, 6)
-    cells = chart.subplots(2, len(dimensions), sharex=True, sharey="row", squeeze=False)
-    for (above, below), d in zip(cells.T, dimensions, strict=True):
-        for style, mine in _by_estimator([row for row in rows if row["latent_dim"] == d]):
-            epochs = [row["epoch"] for row in mine]
-            bias = np.array([row["relative_bias"] for row in mine])
-            error = np.array([2 * row["standard_error"] for row in mine])
-            bias[error > 0.3] = np.nan  # says nothing, and would cover the others
-            above.errorbar(epochs, bias, error, lw=1, **style)
-            below.plot(epochs, [row["relative_noise"] for row in mine], lw=1, **style)
-        above.axhline(0, color=COLOURS[8], lw=1, zorder=0)
-        above.set_title(f"d = {d}")
-        below.set(xlabel="epoch", yscale="log")
-        below.xaxis.get_major_locator().set_params(integer=True)
-    cells[0, 0].set_ylabel("relative bias\n(bars: 2 standard errors)")
-    cells[1, 0].set_ylabel("relative noise of one sample")
-    handles = cells[1, 0].get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=3)
+    """Draw the same of a model's own loss, at the measured epochs, by latent dimension."""
+    bias, noise = _bias_and_noise(
+        lambda row: 1 + row["relative_bias"],
+        lambda row: 2 * row["standard_error"],
+        lambda row: row["relative_noise"],
+    )
+    chart = _by_estimator(rows, ("latent_dim", "epoch"), (bias, noise), {"xlabel": "epoch"})
     chart.suptitle("gradient of E[log p(x|z)] in kappa, on the model's own loss")
     return chart
 
 
 def training_curves(rows: list[dict]) -> "Figure":
     """Draw the validation ELBO and kappa while training under each estimator."""
-    dimensions = list(dict.fromkeys(row["latent_dim"] for row in rows))
-    chart = figure(3.4 * len(dimensions) + 1, 6)
-    cells = chart.subplots(2, len(dimensions), sharex=True, squeeze=False)
-    for (above, below), d in zip(cells.T, dimensions, strict=True):
-        for style, mine in _by_estimator([row for row in rows if row["latent_dim"] == d]):
-            epochs = [row["epoch"] for row in mine]
-            above.plot(epochs, [row["val/elbo"] for row in mine], lw=1, **style)
-            below.plot(epochs, [row["val/concentration_mean"] for row in mine], lw=1, **style)
-        above.set_title(f"d = {d}")
-        below.set(xlabel="epoch", yscale="log")
-        below.xaxis.get_major_locator().set_params(integer=True)
-    cells[0, 0].set_ylabel("validation ELBO (nats)")
-    cells[1, 0].set_ylabel("mean concentration kappa")
-    handles = cells[0, 0].get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=3)
+    elbo = _Panels("validation ELBO (nats)", lambda row: row["val/elbo"])
+    kappa = _Panels("mean concentration kappa", lambda row: row["val/concentration_mean"])
+    chart = _by_estimator(rows, ("latent_dim", "epoch"), (elbo, kappa), {"xlabel": "epoch"}, False)
     chart.suptitle("training under each estimator")
     return chart
 
 
-def _by_estimator(rows: list[dict]):
+def _bias_and_noise(mean: Callable, error: Callable, deviation: Callable) -> tuple:
+    above, below = "mean / exact\n(bars: 2 standard errors)", "std of one sample / exact"
+    return (
+        _Panels(above, mean, error, {"ylim": (0.4, 1.4)}),
+        _Panels(below, deviation, settings={"yscale": "log"}),
+    )
+
+
+def _by_estimator(
+    rows: list[dict], keys: tuple[str, str], panels: Sequence[_Panels], x: dict, sharey="row"
+) -> "Figure":
+    """Draw a column of panels for each value of the first key, against the second one.
+
+    With a line for each estimator, each of them a little beside the others.
+    """
+    name, along = keys
+    columns = list(dict.fromkeys(row[name] for row in rows))
+    chart = figure(2.6 * len(columns) + 0.8, 5.4)
+    cells = chart.subplots(len(panels), len(columns), sharex=True, sharey=sharey, squeeze=False)
+    for column, value in zip(cells.T, columns, strict=True):
+        for i, (style, mine) in enumerate(_estimators([r for r in rows if r[name] == value])):
+            places = np.array([row[along] for row in mine])
+            places = places * 1.04 ** (i - 2) if "xscale" in x else places + 0.04 * (i - 2)
+            for axes, panel in zip(column, panels, strict=True):
+                panel.draw(axes, places, mine, style)
+        for axes, panel in zip(column, panels, strict=True):
+            axes.set(**panel.settings)
+            axes.grid(alpha=0.3)
+        column[0].set_title(f"{'m' if name == 'm' else 'd'} = {value}", fontsize="medium")
+        column[-1].set(**x)
+    for axes, panel in zip(cells[:, 0], panels, strict=True):
+        axes.set_ylabel(panel.name)
+    _legend(chart, cells[0, 0], 3)
+    return chart
+
+
+def _estimators(rows: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
     """Yield the style and the rows of each estimator."""
     estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
     for i, estimator in enumerate(estimators):
         colour = COLOURS[(0, 5, 1, 2, 3, 7)[i % 6]]
-        style = {"color": colour, "marker": _MARKS[i % 8], "ms": 4, "label": label(*estimator)}
-        yield style, [row for row in rows if (row["gradient"], row["baseline"]) == estimator]
+        style = {"color": colour, "marker": _MARKS[i % 8], "ms": 4, "lw": 1}
+        mine = [row for row in rows if (row["gradient"], row["baseline"]) == estimator]
+        yield style | {"label": label(*estimator)}, mine
 
 
 def label(gradient: str, baseline: str) -> str:
@@ -141,9 +170,14 @@ def label(gradient: str, baseline: str) -> str:
     return gradient if baseline == "none" else f"{gradient}, {baseline} baseline"
 
 
+def _legend(chart: "Figure", axes, columns: int) -> None:
+    handles = axes.get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=columns)
+
+
 def dimensions(rows: list[dict]) -> "Figure":
     """Draw what is known and what was measured of each latent dimension, every model in one."""
-    chart = figure(12, 7)
+    chart = figure(10.5, 6.3)
     cells = chart.subplots(2, 3)
     d = np.unique([row["latent_dim"] for row in rows])
     known = {row["latent_dim"]: row for row in rows}
@@ -155,7 +189,9 @@ def dimensions(rows: list[dict]) -> "Figure":
     )
     cells[0, 1].plot(d, lengths, **line)
     cells[0, 1].fill_between(d, lengths - 2 * spread, lengths + 2 * spread, color=COLOURS[9])
-    cells[0, 1].set(ylabel="length of a standard Gaussian vector\n(mean, band: 2 deviations)")
+    cells[0, 1].set(
+        ylabel="length of a Gaussian vector\n(mean, band: 2 deviations)", ylim=(0, None)
+    )
     measured = {
         (0, 2): ("test/log_likelihood", "test log-likelihood (nats)"),
         (1, 0): ("test/kl", "test KL (nats)"),
@@ -166,6 +202,8 @@ def dimensions(rows: list[dict]) -> "Figure":
     for place, (name, words) in measured.items():
         for i, model in enumerate(models):
             mine = [row for row in rows if row["model"] == model and row[name] != ""]
+            if name == "test/acceptance_rate" and all(row[name] == 1 for row in mine):
+                continue  # its sampler rejects nothing
             style = {"color": COLOURS[(0, 5, 2)[i % 3]], "marker": _MARKS[i % 8], "ms": 5, "lw": 1}
             error = [row[f"{name}_std"] or 0 for row in mine]
             x, y = [row["latent_dim"] for row in mine], [row[name] for row in mine]

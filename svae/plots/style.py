@@ -43,6 +43,13 @@ def figure(width: float, height: float) -> "Figure":
     return Figure((width, height), layout="constrained")
 
 
+def shades(count: int) -> list:
+    """Return colours for numbers in order, from dark to light, told apart without colour too."""
+    import matplotlib
+
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count)))
+
+
 def classes(labels: np.ndarray | None, count: int) -> Iterator[tuple[str | None, np.ndarray]]:
     """Yield the name of each class and the indices of its members; all of them without labels."""
     if labels is None:
@@ -65,6 +72,21 @@ def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = s
         x, y, colours = x[order], y[order], colours[order]
     size = np.clip(16_000 / max(len(x), 1), 4, 16)
     axes.scatter(x, y, c=colours, lw=0, s=size)
+
+
+def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tuple) -> None:
+    """Write the name of each class at the mean of its points (N, m), for whom colours do not tell.
+
+    `place` takes the mean to x and y.
+    """
+    from matplotlib.patheffects import withStroke
+
+    if labels is None:
+        return
+    style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
+    for name, members in classes(labels, len(labels)):
+        where = place(points[members].mean(0))
+        axes.annotate(name, where, ha="center", va="center", fontsize="x-large", **style)
 
 
 def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:

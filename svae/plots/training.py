@@ -18,31 +18,50 @@ _CURVES = (
     ("elbo", "ELBO (nats)"),
     ("kl", "KL (nats)"),
     ("acceptance_rate", "acceptance rate"),
-    ("concentration_mean", "mean concentration"),
+    ("concentration_mean", "mean concentration kappa"),
+    ("kappa_gradient_snr", "signal to noise of the kappa-gradient"),
     ("scale_mean", "mean deviation"),
 )
+_ACROSS = 3
 
 
 def curves(metrics: Path) -> "Figure":
     """Draw every metric against the epoch, training and validation together."""
     with metrics.open() as file:
         rows = list(csv.DictReader(file))
-    shown = [(name, label) for name, label in _CURVES if f"val/{name}" in rows[0]]
+    shown = [(n, label) for n, label in _CURVES if {f"val/{n}", f"train/{n}"} & rows[0].keys()]
     if all(float(row["train/acceptance_rate"]) == 1 for row in rows):
         shown = [curve for curve in shown if curve[0] != "acceptance_rate"]
-    chart = figure(4 * len(shown), 3.2)
-    for axes, (name, label) in zip(chart.subplots(1, len(shown)), shown, strict=True):
-        for split, colour in (("train", COLOURS[0]), ("val", COLOURS[5])):
-            if f"{split}/{name}" not in rows[0]:
-                continue
-            points = [(int(r["epoch"]), float(r[f"{split}/{name}"])) for r in rows]
-            style = {"marker": "o"} if len(points) < 10 else {}
-            axes.plot(*zip(*points, strict=True), color=colour, label=split, **style)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False)
-        axes.grid(alpha=0.3)
+    down = -(-len(shown) // _ACROSS)
+    chart = figure(3.3 * min(len(shown), _ACROSS), 2.7 * down + 0.3)
+    cells = chart.subplots(down, min(len(shown), _ACROSS), squeeze=False).ravel()
+    for axes, (name, label) in zip(cells, shown, strict=False):
+        _curve(axes, rows, name)
+        axes.set_xlabel("epoch")
+        axes.set_title(label, fontsize="medium")
+    for axes in cells[len(shown) :]:
+        axes.axis("off")
+    fullest = max(cells, key=lambda axes: len(axes.lines))
+    handles = fullest.get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
     return chart
+
+
+def _curve(axes, rows: list[dict], name: str) -> None:
+    """Draw a metric of both splits."""
+    ends = []
+    for split, words, colour in (("train", "training", 0), ("val", "validation", 5)):
+        column = f"{split}/{name}"
+        points = [(int(row["epoch"]), float(row[column])) for row in rows if column in row]
+        if points:
+            style = {"marker": "o"} if len(points) < 10 else {}
+            axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
+            ends += [value for _, value in points[len(points) // 10 :]]
+    if name == "elbo":  # the first epochs are far below all the others and would flatten them
+        margin = 0.05 * (max(ends) - min(ends)) or 1.0
+        axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
 
 
 def link_curves(latents: Path) -> "Figure":
