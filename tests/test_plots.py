@@ -11,6 +11,7 @@ from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.plots import decoded
+from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension
 from svae.plots.sampler import sampler
 from svae.plots.style import CLASS_COLOURS, figure
@@ -69,6 +70,21 @@ def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
     assert set(drawings) == expected
     for draw in drawings.values():
         draw().canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "p", "panels"),
+    [("von_mises", 2, 1), ("von_mises", 2, 6), ("heteroscedastic", 3, 2), ("vmf", 4, 1)],
+)
+def test_directions_of_every_size_are_drawn(likelihood, p, panels):
+    torch.manual_seed(0)
+    features = p * (7 if panels == 6 else 1)
+    values = normalize(torch.randn(30, features // p, p), dim=-1).flatten(1)
+    model = AutoEncoder(features, VonMisesFisherFamily(1), likelihood, hidden=(8,))
+    split = Split(values, directions=p)
+    chart = directions(model, DataSet(split, split, split, likelihood), torch.Generator())
+    chart.canvas.draw()
+    assert len(chart.axes) == panels
 
 
 def test_a_class_has_its_colour_on_both_sides_of_the_globe():

@@ -159,7 +159,7 @@ def _estimators(rows: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
     """Yield the style and the rows of each estimator."""
     estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
     for i, estimator in enumerate(estimators):
-        colour = COLOURS[(0, 5, 1, 2, 3, 7)[i % 6]]
+        colour = COLOURS[(0, 5, 1, 2, 4, 7)[i % 6]]
         style = {"color": colour, "marker": _MARKS[i % 8], "ms": 4, "lw": 1}
         mine = [row for row in rows if (row["gradient"], row["baseline"]) == estimator]
         yield style | {"label": label(*estimator)}, mine
