@@ -89,6 +89,7 @@ class _Watch:
         running = [run for run in runs if run.outcome.state == RUNNING and self._is_new(run)]
         done = self._told + sum(run.outcome.epoch / run.max_epochs for run in running)
         words = [f"{run.name} epoch {run.outcome.epoch}" for run in running]
+        words = words or ["starting"] * (not self._told)
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
         line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
         self._progress.update(self._task, completed=done, line=line)
