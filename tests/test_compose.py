@@ -2,6 +2,7 @@
 
 import shlex
 from argparse import Namespace
+from multiprocessing.pool import ThreadPool
 
 import pytest
 from hydra._internal.utils import get_args_parser
@@ -167,6 +168,9 @@ def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     assert first.is_sweep
     assert first.folder != second.folder
     assert first.folder.parent.parent == tmp_path / "outputs" / "multirun"
+    with ThreadPool(8) as pool:  # at the same instant
+        folders = pool.map(compose._unused, [tmp_path / "same"] * 8)
+    assert len(set(folders)) == 8
 
 
 @pytest.mark.parametrize(
