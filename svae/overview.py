@@ -144,12 +144,13 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     from svae import report
 
     paths = sweep.folders(plan.folder, plan.paths)
+    # before the report: what another process ends in the meantime is not in it
+    states = {path: read_status(path) for path in paths}
     try:
         if paths:
             report.make([plan.folder])
     except Exception as error:  # such as a full disk: the runs are safe all the same
         trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
-    states = {path: read_status(path) for path in paths}
     left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
     if plan.searches:  # which goes on with other trials
         left[INTERRUPTED] = []
