@@ -36,7 +36,12 @@ def advise(error: Exception, resume: str) -> str:
     return f"when that is mended, continue with: {resume}"
 
 
-# by their names: torch is not imported for the text of an error
+# by their names: neither submitit nor torch is imported for an error
+def is_out_of_time(error: Exception) -> bool:
+    """Tell whether Slurm's time limit was reached once too often, which is no fault of the run."""
+    return type(error).__name__ == "UncompletedJobError"
+
+
 def _is_divergence(error: Exception) -> bool:
     return type(error).__name__ == "Diverged"
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae import configuration, signals, sweep
 from svae.compose import Plan
-from svae.failures import advise, explain
+from svae.failures import advise, explain, is_out_of_time
 from svae.refusals import Refused, one_line
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.signals import Interrupted
@@ -146,6 +146,9 @@ def _guarded(folder: RunFolder, work: Callable[[], float], flags: tuple[str, ...
         text = f"{interrupted.text}; continue with: {resume}"
         raise Interrupted(interrupted.code, text) from None
     except Exception as error:
+        if is_out_of_time(error):
+            folder.status(INTERRUPTED)
+            raise
         text = explain(error)
         log.exception("the run failed")
         with contextlib.suppress(OSError):  # of a vanished folder: it is told below

@@ -258,6 +258,19 @@ def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, 
         _plan(f"-m trainer.on_nan=stop,never seed=0,1 hydra.sweep.dir={tmp_path}")
 
 
+def test_a_run_whose_time_on_slurm_is_up_is_interrupted_and_not_failed(tmp_path):
+    class UncompletedJobError(RuntimeError):
+        """As submitit raises it in the middle of whatever the job is doing."""
+
+    def work():
+        raise UncompletedJobError("timed-out too many times")
+
+    with RunFolder.claim(tmp_path, CONFIG, []) as folder:
+        with pytest.raises(UncompletedJobError):
+            job._guarded(folder, work)
+        assert read_status(folder.path)["state"] == INTERRUPTED
+
+
 LINE = ("logger.mode=disabled", "plots=false")
 
 
