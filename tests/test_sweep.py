@@ -242,6 +242,27 @@ def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch,
     assert "of 4 runs 1 failed, 1 were interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["logger.tags=[a,b],[c]", "threads=null,1", "logger.name='b c',null", "seed=0,1"],
+        [
+            "network.hidden=[8],[4,2]",
+            "trainer.batch_size=7,'${latent_dim}'",
+            "dataset=mnist,circle",
+        ],
+    ],
+    ids=["values", "choices"],
+)
+def test_a_shared_composition_is_that_of_the_job_alone(words):
+    multirun = Multirun(get_args_parser().parse_args(["-m", *words]))
+    for line in multirun.jobs:
+        shared = configuration.unresolved(multirun._config(line))
+        alone = configuration.composed(get_args_parser().parse_args([]), line)
+        assert shared == configuration.unresolved(alone)
+    assert len(multirun._composed) < len(multirun.jobs)
+
+
 def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, monkeypatch):
     count, composed = 0, configuration.composed
 
