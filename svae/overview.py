@@ -160,7 +160,7 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     if trouble:
         _say(trouble)
     counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
-    counts["have not begun"] = max(0, (plan.runs or 0) - len(paths))
+    counts["not begun"] = max(0, (plan.runs or 0) - len(paths))
     words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
     if words:
         _say(
@@ -169,7 +169,7 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     return 1 if words or trouble else 0
 
 
-_LEFT = {FAILED: "failed", INTERRUPTED: "were interrupted", RUNNING: "run in another process"}
+_LEFT = {FAILED: "failed", INTERRUPTED: "interrupted", RUNNING: "running in another process"}
 
 
 def _say(text: str) -> None:

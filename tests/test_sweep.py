@@ -239,7 +239,7 @@ def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch,
     assert told.err == ""
     whole = compose.Plan([], tmp_path, is_sweep=True, runs=4)
     assert overview.close(whole, None, "the same again") == 1
-    assert "of 4 runs 1 failed, 1 were interrupted" in capsys.readouterr().err
+    assert "of 4 runs 1 failed, 1 interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
