@@ -68,7 +68,7 @@ def composed(args: Namespace, overrides: list[str]) -> DictConfig:
             return hydra.compose(name, lines, return_hydra_config=True)
         except yaml.YAMLError as error:
             raise Refused(tell_file(error, args.config_dir)) from error
-        except (ValueError, TypeError, AssertionError, AttributeError) as error:
+        except (ValueError, TypeError, AssertionError, AttributeError, OSError) as error:
             if isinstance(error, HYDRA_ERRORS):
                 raise
             raise Refused(_untold(overrides, args, error)) from error
