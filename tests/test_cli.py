@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 import svae
-from tests.conftest import QUICK, run_folders
+from tests.conftest import QUICK, ROOT, run_folders
 from tests.wandb_file import read_records
 
 FILES = (
@@ -57,6 +59,12 @@ def _status(folder):
     return json.loads((folder / "status.json").read_text())
 
 
+def _head() -> str:
+    """Return the commit of the checkout, nothing where the tests are in none."""
+    command = ["git", "rev-parse", "HEAD"] if (ROOT / ".git").exists() else ["true"]
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+
+
 @pytest.mark.parametrize("model", ["vmf", "normal", "power_spherical"])
 def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     done = svae_train(f"model={model}", "logger.tags=[first,second]")
@@ -81,6 +89,10 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert results["test/knn_accuracy_100"] > 0.5
     assert 0 <= results["test/nmi"] <= 1
     assert results["versions"]["torch"] == torch.__version__
+    assert results["versions"]["python"] == platform.python_version()
+    assert re.fullmatch(r"cpu \(.+, 1 threads\)", results["device"])
+    assert re.fullmatch("[0-9a-f]{64}", results["split"])
+    assert (results["commit"] or "").removesuffix("-dirty") == _head()
 
     with np.load(folder / "latents.npz") as latents:
         assert latents["loc"].shape == (50, 3 if model == "normal" else 4)

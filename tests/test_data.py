@@ -185,3 +185,10 @@ def test_array_refuses_what_is_no_archive(tmp_path):
     np.save(tmp_path / "y.npy", np.zeros(3))
     with pytest.raises(ValueError, match="readable"):
         array.load(str(tmp_path / "y.npy"))
+
+
+def test_a_split_is_told_from_any_other(tiny):
+    first, again, other = (
+        array.load(str(tiny), test_fraction=f).split_hash for f in (0.1, 0.1, 0.2)
+    )
+    assert first == again != other
