@@ -63,6 +63,8 @@ def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: b
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
     wandb_run, exit_code, results, images = None, 1, None, []
+    if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
+        checkpoint.load(saved)  # a damaged one is told before the optimiser takes its second
     progress = new_progress(experiment, folder)
     if resumed:
         progress.restore()

@@ -22,6 +22,10 @@ _EXTRAS = {
 class Refused(Exception):
     """What was typed cannot be done; the text is one sentence that says what was expected."""
 
+    def __init__(self, text: str):
+        # what was typed may have line breaks
+        super().__init__(" ".join(text.splitlines()))
+
 
 def one_line(error: Exception) -> str:
     """Return the text of an error without line breaks."""
@@ -30,6 +34,10 @@ def one_line(error: Exception) -> str:
 
 def sentence(error: Exception) -> str:
     """Turn an error of Hydra or OmegaConf into one sentence with the nearest right word."""
+    return str(Refused(_sentence(error)))
+
+
+def _sentence(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing(error)
     text = str(error)

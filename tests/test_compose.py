@@ -104,6 +104,8 @@ REFUSED = [
     ("-m seed=range(2,1)", "seed=range(2,1): no value, expected 1 to 10000"),
     ("-m seed=range(99999999)", "more than 10000 values, expected 1 to 10000"),
     ("-m seed=range(200) latent_dim=range(1,101)", "--multirun: 20000 runs, expected at most"),
+    ("'latent_dim\nx=3'", "latent_dim x=3: cannot be read"),
+    ("'logger.mode=\"a\nb\"'", "logger.mode=a b: expected one of auto"),
     ("~" + "a." * 300 + "b", "File name too long"),
     ("-m model=normal,power_spherical sampler.gradient=score", "this model has no sampler"),
     ("-m seed=0,1 hydra.sweep.dir=/proc/x", "/proc/x: cannot be written"),
