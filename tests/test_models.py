@@ -65,6 +65,18 @@ def test_the_published_concentration_is_the_default():
     torch.testing.assert_close(latent.posterior(features).concentration, expected)
 
 
+def test_gradients_of_location_and_concentration():
+    torch.manual_seed(0)
+    latent = VonMisesFisherFamily(3, initial_concentration=3)
+    features = torch.randn(2, 6, latent.parameters).double().requires_grad_()
+    assert gradcheck(latent.location_and_concentration, features)
+    nothing = torch.zeros(1, latent.parameters, requires_grad=True)
+    loc, concentration = latent.location_and_concentration(nothing)
+    (loc.sum() + concentration.sum()).backward()
+    expected = torch.tensor([[0, 0, 0, 0, torch.sigmoid(torch.tensor(latent.shift))]])
+    torch.testing.assert_close(nothing.grad, expected)
+
+
 @pytest.mark.parametrize("initial", [1, 0.5, -3.0, math.nan, math.inf, "n"])
 def test_other_initial_concentrations_are_refused(initial):
     with pytest.raises(ValueError, match=f"a number above 1 or m, got {initial}"):

@@ -76,8 +76,7 @@ class _SphericalFamily:
         self.shift = (start - 1) + math.log(-math.expm1(1 - start))
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        vectors, concentration = features.split((self.embedding, 1), -1)
-        return Direction.apply(vectors), F.softplus(concentration.squeeze(-1) + self.shift) + 1
+        return _Parameters.apply(features, self.shift)
 
     def prior(self, like: Tensor) -> Distribution:
         return HypersphericalUniform(
@@ -96,20 +95,49 @@ class Direction(Function):
 
     @staticmethod
     def forward(ctx, vectors):
-        length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-        is_zero = length == 0  # a vector of nan stays one, so that the guard sees it
-        inverse = length.reciprocal_().masked_fill_(is_zero, 0.0)
-        direction = vectors * inverse
-        direction[..., :1].add_(is_zero)
+        direction, inverse = _normalise(vectors)
         ctx.save_for_backward(direction, inverse)
         return direction
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        direction, inverse = ctx.saved_tensors
-        along = torch.linalg.vecdot(grad, direction).unsqueeze(-1)
-        return torch.addcmul(grad, along, direction, value=-1).mul_(inverse)
+        return _in_vectors(grad, *ctx.saved_tensors)
+
+
+class _Parameters(Function):
+    """v / |v| and softplus(y + s) + 1 from (v, y) and s, in one node."""
+
+    @staticmethod
+    def forward(ctx, features, shift):
+        direction, inverse = _normalise(features[..., :-1])
+        raw = features[..., -1] + shift
+        ctx.save_for_backward(direction, inverse, raw)
+        return direction, F.softplus(raw).add_(1.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, in_direction, in_concentration):
+        direction, inverse, raw = ctx.saved_tensors
+        in_vectors = _in_vectors(in_direction, direction, inverse)
+        in_raw = raw.sigmoid().mul_(in_concentration)
+        return torch.cat((in_vectors, in_raw.unsqueeze(-1)), -1), None
+
+
+def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return v / |v| and 1 / |v|; e1 and 0 for v = 0."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    is_zero = length == 0  # a vector of nan stays one, so that the guard sees it
+    inverse = length.reciprocal_().masked_fill_(is_zero, 0.0)
+    direction = vectors * inverse
+    direction[..., :1].add_(is_zero)
+    return direction, inverse
+
+
+def _in_vectors(grad: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
+    """Return the gradient in v from that in v / |v|."""
+    along = torch.linalg.vecdot(grad, direction).unsqueeze(-1)
+    return torch.addcmul(grad, along, direction, value=-1).mul_(inverse)
 
 
 class VonMisesFisherFamily(_SphericalFamily):
