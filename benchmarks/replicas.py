@@ -33,6 +33,7 @@ def learner(seed: int, family: Callable, data: DataSet) -> Learner:
         patience=EPOCHS,
         kl_weight=1.0,
         samples=1,
+        averaging=True,
         seed=seed,
     )
     with seeded("cpu", seed, "parameters"):

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=2 python -m benchmarks.training [step] [epoch] [evaluation] [start] [memory]
 
 Without a word all parts run. A step is what `svae-train` does for a batch: gather and binarise
-images, forward, loss, backward, numerical guard, Adam. It is compared with the matrix products of
-its layers alone, an epoch with the loop of s-vae-pytorch (package hyperspherical_vae, left out
-where it is not installed) fed from memory. What is compared takes turns, and medians are.
+images, forward, loss, backward, numerical guard, Adam, averaging. It is compared with the matrix
+products of its layers alone, an epoch with the loop of s-vae-pytorch (package hyperspherical_vae,
+left out where it is not installed) fed from memory. What is compared takes turns, and medians are.
 """
 
 import importlib.util
@@ -66,7 +66,7 @@ def epoch(family, d: int, data: DataSet, batch: int, **options) -> Callable:
     """Return a function that trains a new model for one more epoch."""
     model = AutoEncoder(data.features, family(d), **options)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch)
+    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True)
     return lambda: train._train_epoch(model, optimizer, data, settings, (1, 0))
 
 
