@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from unittest.mock import Mock
 
 import pytest
 
@@ -65,7 +64,6 @@ def fetch(certificate, tmp_path, monkeypatch):
     """Fetch a file of Cora from a server that answers as told; returns what is kept of it."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
     monkeypatch.setattr(download, "LARGEST", 100_000)
-    monkeypatch.setattr("pooch.core.time", Mock())  # it would sleep before it tries again
     cache = tmp_path / "cache"
 
     def fetch(answer, seconds=20.0):

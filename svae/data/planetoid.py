@@ -155,7 +155,7 @@ def _fetch(url: str, file: str, cache: Path, seconds: float) -> None:
     known = None if expected.startswith("git:") else expected
     logger = pooch.get_logger()
     logger.setLevel("WARNING")
-    source = pooch.create(cache, "", registry={file: known}, urls={file: url}, retry_if_failed=2)
+    source = pooch.create(cache, "", registry={file: known}, urls={file: url})
     source.fetch(file, downloader=partial(download, seconds=seconds))
     if known is None:
         try:
