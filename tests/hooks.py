@@ -1,11 +1,14 @@
 """What goes wrong in the fault tests: called in the program's process before it begins."""
 
+import contextlib
 import errno
 import gc
 import os
+import resource
 import signal
 import time
 import weakref
+from pathlib import Path
 
 import torch
 
@@ -75,32 +78,19 @@ def signal_in_evaluation() -> None:
     _before(evaluate, "evaluate", lambda: os.kill(os.getpid(), signal.SIGINT))
 
 
-def killed_in_write() -> None:
-    """Die with half of the third last.pt written."""
-    every_epoch_saved()
-    save = checkpoint.save
+def killed_in_write(name: str, count: int) -> None:
+    """Die with half of a file written, the `count`-th of its name."""
 
-    def half(path, content):
-        if path.name == "last.pt" and content["epoch"]["number"] == 3:
-            (path.parent / ".last.pt.half.tmp").write_bytes(b"PK half")
-            _die()
-        save(path, content)
+    def half(descriptor: int) -> None:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        _die()
 
-    checkpoint.save = half
+    _in_write("fsync", lambda path: f".{name}." in path, half, count)
 
 
-def killed_before_rename() -> None:
-    """Die between the writing and the renaming of the third last.pt."""
-    replace, count = os.replace, []
-
-    def dying(source, target):
-        count.append(str(target).endswith("last.pt"))
-        if sum(count) == 2 and count[-1]:
-            _die()
-        replace(source, target)
-
-    files.os.replace = dying
-    every_epoch_saved()
+def killed_before_rename(name: str, count: int) -> None:
+    """Die with a file written and not renamed, the `count`-th of its name."""
+    _in_write("replace", lambda path: f".{name}." in path, lambda *_: _die(), count)
 
 
 def killed_between_last_and_best() -> None:
@@ -116,20 +106,19 @@ def killed_between_last_and_best() -> None:
     checkpoint.save = dying
 
 
-def killed_before_metrics() -> None:
-    """Die with the checkpoints written, and metrics.csv not."""
-    every_epoch_saved()
-    _before(progress, "write_metrics", _die, count=3)
-
-
 def killed_in_evaluation() -> None:
     """Die when all epochs are made."""
     _before(evaluate, "evaluate", _die)
 
 
-def killed_before_the_end() -> None:
-    """Die with the results written, and the status not."""
+def killed_in_plots() -> None:
+    """Die with the results written, the pictures and the status not."""
     _before(experiment, "_draw", _die)
+
+
+def signal_in_plots() -> None:
+    """Ask to stop while the pictures are written."""
+    _before(experiment, "_draw", lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def killed_in_claim() -> None:
@@ -159,6 +148,54 @@ def bad_loss_once() -> None:
     train._train_epoch = with_bad_loss
 
 
+def bad_gradient() -> None:
+    """Make a gradient infinite in epoch 3, and the loss not."""
+    inner = train._train_epoch
+
+    def with_bad_gradient(model, optimizer, data, settings, names):
+        if names[0] == 3:
+            next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+        return inner(model, optimizer, data, settings, names)
+
+    train._train_epoch = with_bad_gradient
+
+
+def full_disk(name: str, count: int) -> None:
+    """Fill the small disk before the run writes a file, the `count`-th of its name."""
+
+    def fill():
+        with contextlib.suppress(OSError), open("disk/filler", "wb") as stream:
+            while True:
+                stream.write(bytes(4096))
+                stream.flush()
+
+    every_epoch_saved()
+    make, calls = files.tempfile.mkstemp, []
+
+    def made(suffix, prefix, folder):
+        calls.append(prefix == f".{name}.")
+        if calls[-1] and sum(calls) == count:
+            fill()
+        return make(suffix, prefix, folder)
+
+    files.tempfile.mkstemp = made
+
+
+def little_memory() -> None:
+    """Let the third epoch ask for more memory than the process may have."""
+    inner = train._train_epoch
+
+    def limited(model, optimizer, data, settings, names):
+        if names[0] == 3:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + 2**26
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            torch.ones(2**26)  # a quarter of a gibibyte
+        return inner(model, optimizer, data, settings, names)
+
+    train._train_epoch = limited
+
+
 def bad_evaluation() -> None:
     """Let the final evaluation give a number that is not finite."""
     inner = evaluate.evaluate
@@ -174,6 +211,21 @@ def out_of_memory() -> None:
     """Let the third epoch meet a machine without memory."""
     text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
     _fail_in_epoch(3, RuntimeError(text))
+
+
+def _in_write(call: str, concerns, act, count: int) -> None:
+    """Call `act` in place of the `count`-th call of os.`call` in a write that `concerns` a file."""
+    inner, calls = getattr(os, call), []
+
+    def wrapped(first, *rest):
+        path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(first)
+        calls.append(concerns(path))
+        if calls[-1] and sum(calls) == count:
+            act(first, *rest)
+        return inner(first, *rest)
+
+    setattr(files.os, call, wrapped)
+    every_epoch_saved()
 
 
 def _die() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,9 +149,12 @@ def test_a_second_request_ends_at_once_without_a_traceback(start, resume, whole,
 
 
 @pytest.mark.slow
-def test_a_request_in_the_evaluation_is_heard(start, resume, whole, tmp_path):
-    done = start(before=hooks.signal_in_evaluation).wait()
-    assert done.returncode == 130
+@pytest.mark.parametrize(
+    ("hook", "code"), [(hooks.signal_in_evaluation, 130), (hooks.signal_in_plots, 143)]
+)
+def test_a_request_after_the_last_epoch_is_heard(start, resume, whole, tmp_path, hook, code):
+    done = start(before=hook).wait()
+    assert done.returncode == code
     assert _status(tmp_path / "r")["epoch"] == EPOCHS
     _check_whole(tmp_path / "r", resume(), whole)
 
@@ -167,16 +171,30 @@ def test_a_job_in_the_background_ignores_what_it_was_told_to(start, tmp_path):
 # ---- SIGKILL
 
 
+# the files of a run, and which one of the name is written after some epochs
+WRITTEN = (
+    *(("last.pt", 3), ("best.pt", 2), ("metrics.csv", 3), ("status.json", 4)),
+    *(("latents.npz", 1), ("results.json", 1)),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count"), WRITTEN)
+@pytest.mark.parametrize("moment", [hooks.killed_in_write, hooks.killed_before_rename])
+def test_a_kill_in_a_write(start, resume, whole, tmp_path, moment, name, count):
+    assert start(before=partial(moment, name, count)).wait().returncode == -signal.SIGKILL
+    assert list((tmp_path / "r").rglob(".*.tmp"))
+    assert read_status(tmp_path / "r")["state"] == "interrupted"
+    _check_whole(tmp_path / "r", resume(), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "hook",
     [
-        hooks.killed_in_write,
-        hooks.killed_before_rename,
         hooks.killed_between_last_and_best,
-        hooks.killed_before_metrics,
         hooks.killed_in_evaluation,
-        hooks.killed_before_the_end,
+        hooks.killed_in_plots,
     ],
     ids=lambda hook: hook.__name__,
 )
@@ -250,7 +268,7 @@ def _small_disk(path: Path, size: str):
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_from_there(start, resume, whole, tmp_path):
-    with _small_disk(tmp_path / "disk", "4m"):
+    with _small_disk(tmp_path / "disk", "16m"):
         process = start("disk/r", before=hooks.slow)
         _wait_for_epoch(process, tmp_path / "disk/r", 2)
         filler = tmp_path / "disk" / "filler"
@@ -271,8 +289,32 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_there(start, resume, whole
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "count"), WRITTEN)
+def test_a_disk_that_fills_before_a_file_is_written(start, resume, whole, tmp_path, name, count):
+    with _small_disk(tmp_path / "disk", "16m"):
+        done = start("disk/r", before=partial(hooks.full_disk, name, count)).wait()
+        assert done.returncode == 1
+        assert done.stderr.startswith("svae-train: the disk is full (")
+        assert "Traceback" not in done.stderr
+        assert _status(tmp_path / "disk/r")["state"] == "failed"
+        # what follows from last.pt may be behind it
+        last = torch.load(tmp_path / "disk/r/checkpoints/last.pt", weights_only=True)
+        assert last["epoch"]["number"] >= min(count, 2)
+        (tmp_path / "disk" / "filler").unlink()
+        _check_whole(tmp_path / "disk/r", resume("disk/r"), whole)
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(start, tmp_path):
+    with _small_disk(tmp_path / "disk", "16m"):
+        done = start("disk/r", before=partial(hooks.full_disk, "overrides.yaml", 1)).wait()
+        assert done.returncode == 2
+        assert done.stderr.endswith("cannot be written (No space left on device)\n")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_a_disk_that_becomes_read_only_is_told(start, resume, whole, tmp_path):
-    with _small_disk(tmp_path / "disk", "4m"):
+    with _small_disk(tmp_path / "disk", "16m"):
         # no disk can be made read-only under a process that has a lock on it: that part is played
         done = start("disk/r", before=hooks.read_only).wait()
         assert done.returncode == 1
@@ -323,6 +365,17 @@ def test_a_bad_number_is_told_and_a_restart_goes_round_it(start, resume, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_bad_gradient_is_told(start, resume, whole, tmp_path):
+    done = start(before=hooks.bad_gradient).wait()
+    assert done.returncode == 1
+    assert "is inf in epoch 3, step 1 of 7 (concentration" in done.stderr or (
+        "is nan in epoch 3, step 1 of 7 (concentration" in done.stderr
+    )
+    _check_loadable(tmp_path / "r", 2)
+    _check_whole(tmp_path / "r", resume(), whole)
+
+
+@pytest.mark.slow
 def test_three_restarts_are_the_most(start, tmp_path):
     done = start("r", "trainer.on_nan=restart", "trainer.learning_rate=1e30").wait()
     assert done.returncode == 1
@@ -341,7 +394,9 @@ def test_a_bad_number_in_the_evaluation_fails_the_run(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hook", [hooks.out_of_gpu_memory, hooks.out_of_memory])
+@pytest.mark.parametrize(
+    "hook", [hooks.out_of_gpu_memory, hooks.out_of_memory, hooks.little_memory]
+)
 def test_a_device_without_memory_is_told(start, resume, whole, tmp_path, hook):
     done = start(before=hook).wait()
     assert done.returncode == 1
