@@ -81,12 +81,13 @@ def _digest(line: str, tiny: str) -> str:
     import torch
     from hydra._internal.utils import get_args_parser
 
-    from svae import compose, experiment
+    from svae import configuration, experiment
     from svae.run import RunFolder
 
     words = [*line.split(), *([f"dataset.file={tiny}"] if "dataset=array" in line else [])]
     args = get_args_parser().parse_intermixed_args(words)
-    config = compose.portable(compose._checked(args, words, strict=True), words)[0]
+    config = configuration.checked(args, words, strict=True)
+    config = configuration.portable(config, words)[0]
     with (
         tempfile.TemporaryDirectory() as folder,
         RunFolder.claim(Path(folder) / "r", config, words) as claimed,
