@@ -58,10 +58,13 @@ def collect(folders: Iterable[Path], file: Path = ROWS) -> list[Row]:
     """Add the finished runs below `folders` to `file`, in place of the same runs of before."""
     rows = {_identity(row): row for row in read(file)} if file.exists() else {}
     for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
         for row in finished(folder):
             rows[_identity(row)] = row
     ordered = sorted(rows.values(), key=_order)
     names = sorted({name for row in ordered for name in row if name.startswith("test/")})
+    file.parent.mkdir(exist_ok=True)
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*_ABOUT, *names], restval="", lineterminator="\n")
         writer.writeheader()
@@ -264,4 +267,7 @@ def render(text: str, rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    write_text(TEXT, render(TEXT.read_text(), collect(map(Path, sys.argv[1:]))))
+    try:
+        write_text(TEXT, render(TEXT.read_text(), collect(map(Path, sys.argv[1:]))))
+    except ValueError as error:
+        sys.exit(str(error))
