@@ -32,7 +32,7 @@ _CHANGEABLE = {
 class Plan:
     """What the program is going to do: the arguments for Hydra and the folder to work in.
 
-    `flags` are those that a command to continue needs again.
+    `flags` and `changes` are what a command to continue needs again.
     """
 
     arguments: list[str]
@@ -44,6 +44,7 @@ class Plan:
     reopens: bool = False
     evaluates: bool = False
     flags: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # what was typed with resume=, which is not saved
 
 
 def is_question(args: Namespace) -> bool:
@@ -135,6 +136,7 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
         if not configuration.key_of(line).startswith(allowed):
             words = ", ".join(f"{key}*" if key.endswith(".") else key for key in allowed)
             raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
+    typed = tuple(changes)
     changes.append(configuration.quoted(name, folder))
     overrides = [*saved, *changes]
     config = configuration.checked(args, overrides, strict=True)
@@ -152,6 +154,7 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
         reopens=True,
         evaluates=name == "evaluate",
         flags=flags,
+        changes=typed,
     )
 
 

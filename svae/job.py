@@ -51,7 +51,8 @@ def single(config: DictConfig, plan: Plan) -> float | None:
     with folder:
         if plan.evaluates:
             return _evaluated(lambda: work.evaluate_again(prepared, folder))
-        return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), plan.flags)
+        resume = _command(folder.path, plan)
+        return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
 
 
 def of_sweep(config: DictConfig) -> float:
@@ -107,7 +108,7 @@ def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
             return kind.run(kind.prepare(config, turn=number), folder, group, resumed)
 
         try:
-            return _guarded(folder, work)
+            return _guarded(folder, work, _command(folder.path))
         except Refused as refusal:  # of its checkpoint: the next time it begins again
             folder.status(FAILED, error=str(refusal))
             raise Failed(str(refusal)) from refusal
@@ -130,12 +131,19 @@ def _evaluated(work: Callable[[], None]) -> None:
         raise Failed(explain(error)) from error
 
 
-def _guarded(folder: RunFolder, work: Callable[[], float], flags: tuple[str, ...] = ()) -> float:
-    """Do `work`; whatever ends it early is written down in the run folder first."""
+def _command(path: Path, plan: Plan | None = None) -> str:
+    """Return what a person types to continue the run in `path` as `plan` has it."""
+    flags, changes = (plan.flags, plan.changes) if plan else ((), ())
+    return shlex.join(["svae-train", *flags, configuration.quoted("resume", path), *changes])
+
+
+def _guarded(folder: RunFolder, work: Callable[[], float], resume: str) -> float:
+    """Do `work`; whatever ends it early is written down in the run folder first.
+
+    `resume` is the command that continues it.
+    """
     from svae.checkpoint import Unusable
 
-    command = ["svae-train", *flags, configuration.quoted("resume", folder.path)]
-    resume = shlex.join(command)
     try:
         return work()
     except Unusable as error:

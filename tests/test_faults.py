@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -125,6 +126,19 @@ def test_a_request_to_stop_keeps_all(start, resume, whole, tmp_path, number, cod
     assert _status(tmp_path / "r")["state"] == "interrupted"
     _check_loadable(tmp_path / "r", 2)
     _check_whole(tmp_path / "r", resume(), whole)
+
+
+def test_the_command_that_continues_repeats_what_was_typed(start, tmp_path, environment):
+    assert start().wait().returncode == 0
+    line = ["resume=r", f"trainer.max_epochs={EPOCHS + 3}", "logger.tags=[a,b]"]
+    process = Program(line, tmp_path, environment, hooks.slow)
+    _wait_for_epoch(process, tmp_path / "r", EPOCHS + 1)
+    process.send(signal.SIGTERM)
+    command = shlex.split(process.wait().stderr.partition("continue with: ")[2])
+    assert command == ["svae-train", f"resume={tmp_path}/r", *line[1:]]
+    done = Program(command[1:], tmp_path, environment).wait()
+    assert done.returncode == 0, done.stderr
+    assert _status(tmp_path / "r")["epoch"] == EPOCHS + 3
 
 
 def test_a_request_that_python_drops_is_heard_all_the_same(start, resume, whole, tmp_path):

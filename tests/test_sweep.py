@@ -288,7 +288,7 @@ def test_a_run_whose_time_on_slurm_is_up_is_interrupted_and_not_failed(tmp_path)
 
     with RunFolder.claim(tmp_path, CONFIG, []) as folder:
         with pytest.raises(UncompletedJobError):
-            job._guarded(folder, work)
+            job._guarded(folder, work, "")
         assert read_status(folder.path)["state"] == INTERRUPTED
 
 
