@@ -52,7 +52,11 @@ def single(config: DictConfig, plan: Plan) -> float | None:
         if plan.evaluates:
             return _evaluated(lambda: work.evaluate_again(prepared, folder))
         resume = _command(folder.path, plan)
-        return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
+        try:
+            return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
+        except Interrupted as interrupted:
+            text = f"{interrupted.text}; continue with: {resume}"
+            raise Interrupted(interrupted.code, text) from None
 
 
 def of_sweep(config: DictConfig) -> float:
@@ -148,11 +152,10 @@ def _guarded(folder: RunFolder, work: Callable[[], float], resume: str) -> float
         return work()
     except Unusable as error:
         raise Refused(one_line(error)) from error
-    except Interrupted as interrupted:
+    except Interrupted:
         with contextlib.suppress(OSError):
             folder.status(INTERRUPTED)
-        text = f"{interrupted.text}; continue with: {resume}"
-        raise Interrupted(interrupted.code, text) from None
+        raise
     except Exception as error:
         if is_out_of_time(error):
             folder.status(INTERRUPTED)

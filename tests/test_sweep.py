@@ -279,6 +279,17 @@ def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, 
         _plan(f"-m trainer.on_nan=stop,never seed=0,1 hydra.sweep.dir={tmp_path}")
 
 
+def test_an_interrupted_job_leaves_it_to_the_sweep_to_say_how_to_go_on(tmp_path):
+    def work():
+        raise job.Interrupted(143, "terminated")
+
+    with RunFolder.claim(tmp_path, CONFIG, []) as folder:
+        with pytest.raises(job.Interrupted) as interrupted:
+            job._guarded(folder, work, "svae-train resume=it")
+        assert interrupted.value.text == "terminated"
+        assert read_status(folder.path)["state"] == INTERRUPTED
+
+
 def test_a_run_whose_time_on_slurm_is_up_is_interrupted_and_not_failed(tmp_path):
     class UncompletedJobError(RuntimeError):
         """As submitit raises it in the middle of whatever the job is doing."""
