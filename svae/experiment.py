@@ -192,13 +192,16 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     config, model = experiment.config, experiment.model
     best_epoch = _load_best(experiment, folder)
     generator = stream(experiment.device, config.seed, "evaluation")
-    arguments = (build.evaluation(config), generator, lambda p: _pieces(screen, p))
+    settings = build.evaluation(config)
+    arguments = (settings, generator, lambda p: _pieces(screen, p))
     data, on_sphere = experiment.data, model.latent.has_unit_length
     if data.is_graph:
         results = evaluate.evaluate_links(model, data, *arguments)
     else:
         results = evaluate.evaluate(model, data.test, *arguments)
     _check_finite(results, best_epoch)
+    count = "samples" if data.is_graph else "importance_samples"
+    results |= {count: getattr(settings, count)}
     latents = evaluate.latents(model, data.test, generator)
     results |= evaluate.usage(results["test/kl"], latents["loc"], has_axes=not on_sphere)
     if data.is_graph:

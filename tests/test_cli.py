@@ -270,6 +270,7 @@ def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
     assert first["test/log_likelihood"] != second["test/log_likelihood"]
     assert first["test/elbo"] == pytest.approx(second["test/elbo"], abs=1)
     assert second["epochs"] == 2
+    assert (first["importance_samples"], second["importance_samples"]) == (20, 200)
     assert _metrics(folder) == rows
     assert _status(folder)["state"] == "finished"
 

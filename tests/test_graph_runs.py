@@ -36,6 +36,7 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
         assert f"test/{name}" in results
         assert f"val/{name}" in results
     assert len(results["split"]) == 64
+    assert results["samples"] == 10
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [float(row["train/elbo"]) < 0 for row in rows] == [True] * 3
     assert all(0 <= float(row["val/auc"]) <= 1 for row in rows)
