@@ -1,5 +1,6 @@
 """From arguments to a plan: what is asked is composed and checked before anything is made."""
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -130,7 +131,7 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
         saved = saved_overrides(folder)
         before = OmegaConf.to_container(saved_config(folder), resolve=False)
     except (ValueError, OSError) as error:
-        raise Refused(f"{name}={error}") from error
+        raise Refused(f"{name}={_no_run(folder) or error}") from error
     changes = [line for line in args.overrides if configuration.key_of(line) != name]
     for line in changes:
         if not configuration.key_of(line).startswith(allowed):
@@ -156,6 +157,20 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
         flags=flags,
         changes=typed,
     )
+
+
+def _no_run(folder: Path) -> str | None:
+    """Return what `folder` is, one sentence, where it is plainly something else than a run's."""
+    with contextlib.suppress(OSError):  # such as a folder that may not be read
+        if not folder.exists():
+            return f"{folder}: no such folder"
+        if (folder / "multirun.yaml").is_file() and not (folder / ".hydra").exists():
+            again = configuration.quoted("hydra.sweep.dir", folder)
+            return (
+                f"{folder}: is the folder of a sweep; type its command again with {again}, "
+                "or give one of its runs"
+            )
+    return None
 
 
 def _flags(args: Namespace) -> tuple[str, ...]:

@@ -94,8 +94,8 @@ REFUSED = [
     ("dataset=array", "dataset.file: needs a value"),
     ("dataset=array dataset.file=x dataset.likelihood=poison", "dataset.likelihood=poison"),
     ("dataset=array dataset.file=x dataset.test_fraction=1", "dataset.test_fraction=1"),
-    ("resume=/nowhere", "resume=/nowhere: expected a run folder"),
-    ("evaluate=/nowhere", "evaluate=/nowhere: expected a run folder"),
+    ("resume=/nowhere", "resume=/nowhere: no such folder"),
+    ("evaluate=/nowhere", "evaluate=/nowhere: no such folder"),
     ("resume=/a evaluate=/b", "give one of the two"),
     ("-m resume=/a", "without --multirun"),
     ("-m model=vfm,normal", "model=vfm: expected one of"),
@@ -203,6 +203,14 @@ def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
     assert len(set(keys)) == len(keys)
     for typed in line.split():
         assert "," in typed or all(typed in job for job in jobs)
+
+
+@pytest.mark.parametrize("name", ["resume", "evaluate"])
+def test_the_folder_of_a_sweep_is_no_run(tmp_path, name):
+    (tmp_path / "multirun.yaml").write_text("")
+    text = _refusal(f"{name}={tmp_path}")
+    assert text.startswith(f"{name}={tmp_path}: is the folder of a sweep; type its command again")
+    assert f"hydra.sweep.dir={tmp_path}, " in text
 
 
 def test_replicas_count_as_runs_of_their_own(tmp_path, monkeypatch):
