@@ -51,6 +51,7 @@ class Multirun:
             self._check_direction()
         else:
             (self.jobs,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
+            self._refuse_seeds_twice()
 
     def paths(self, folder: Path) -> tuple[Path, ...] | None:
         """Return the folder of each job below that of the sweep, None in a search.
@@ -96,6 +97,24 @@ class Multirun:
             raise Refused(configuration.no_sampler(unused[0]))
         if any(unused):
             print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
+
+    def _refuse_seeds_twice(self) -> None:
+        """Refuse replicas that would train a seed that another job trains, counted as one more."""
+        if self.runs() == len(self.jobs):
+            return
+        taken = set()
+        for job in self.jobs:
+            config = self._config(job)
+            seed, count = config.seed, config.trainer.get("replicas", 1)
+            others = frozenset(line for line in job if configuration.key_of(line) not in _SEEDS)
+            seeds = {(others, number) for number in range(seed, seed + count)}
+            if twice := taken & seeds:
+                number = min(number for _, number in twice)
+                raise Refused(
+                    f"seed={seed} trainer.replicas={count}: seed {number} is that of another job, "
+                    "expected seeds as far apart as there are replicas"
+                )
+            taken |= seeds
 
     def _check_direction(self) -> None:
         if "minimize" in str(self.base.hydra.sweeper.get("direction")):
@@ -146,6 +165,7 @@ def trust() -> None:
     BasicSweeper.validate_batch_is_legal = lambda self, batch: None
 
 
+_SEEDS = ("seed", "trainer.replicas")
 _EXPECTED = "expected a folder of its own for each run, such as ${hydra.job.num}"
 
 

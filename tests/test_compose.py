@@ -98,6 +98,8 @@ REFUSED = [
     ("evaluate=/nowhere", "evaluate=/nowhere: no such folder"),
     ("resume=/a evaluate=/b", "give one of the two"),
     ("-m resume=/a", "without --multirun"),
+    ("-m seed=0,1 trainer.replicas=2", "seed 1 is that of another job"),
+    ("-m seed=3,2 trainer.replicas=2,1 latent_dim=2,3", "seed 3 is that of another job"),
     ("-m model=vfm,normal", "model=vfm: expected one of"),
     ("-m latent_dim=2,0", "latent_dim=0: expected a whole number"),
     ("-m seed=range(1,2,0)", "seed=range(1,2,0): range() arg 3 must not be zero"),
@@ -216,6 +218,7 @@ def test_the_folder_of_a_sweep_is_no_run(tmp_path, name):
 def test_replicas_count_as_runs_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert compose.plan(_parse("-m seed=0,4 trainer.replicas=3")).runs == 6
+    assert compose.plan(_parse("-m seed=0,3 latent_dim=2,3 trainer.replicas=3")).runs == 12
 
 
 def test_a_sampler_override_is_noted_once_for_models_without_one(tmp_path, monkeypatch, capsys):
