@@ -71,7 +71,7 @@ def _missing(error: MissingConfigException) -> str:
     if not error.options:
         return f"{error.missing_cfg_file}: there is no such configuration"
     if extra := _EXTRAS.get(name):
-        return f"{group}={name}: is not installed, it comes with pip install 'svae[{extra}]'"
+        return f"{group}={name}: is not installed, it comes with pip install -e '.[{extra}]'"
     expected = ", ".join(error.options)
     return f"{group}={name}: expected one of {expected}{settings.hint(name, error.options)}"
 
