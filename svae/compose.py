@@ -41,6 +41,7 @@ class Plan:
     is_sweep: bool = False
     paths: frozenset[Path] | None = None  # of the jobs of a sweep, where they are known beforehand
     runs: int | None = None  # of a sweep, where their number is known
+    swept: frozenset[str] = frozenset()  # the keys in which the runs of a sweep differ
     searches: bool = False  # a sweep that chooses its runs as it goes
     reopens: bool = False
     evaluates: bool = False
@@ -93,7 +94,7 @@ def _start(args: Namespace) -> Plan:
     except OSError as error:
         raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
     arguments = [*flags, "--multirun", *args.overrides]
-    known = {"folder": folder, "is_sweep": True, "flags": flags}
+    known = {"folder": folder, "is_sweep": True, "flags": flags, "swept": multirun.keys}
     if paths is not None:
         return Plan(arguments, paths=frozenset(paths), runs=multirun.runs(), **known)
     return _search(multirun, arguments, known)

@@ -26,7 +26,7 @@ class Multirun:
     """The sweep that `args` ask for, every job of it checked.
 
     `base` is the configuration without what is swept; `jobs` are the overrides of each job in the
-    order of their numbers, None in a search, which chooses as it goes.
+    order of their numbers, None in a search, which chooses as it goes; `keys` are those swept.
 
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
@@ -44,6 +44,7 @@ class Multirun:
         lines = [f"{key}={value}" for key, value in params.items()]
         swept = [*self._parser.parse_overrides(lines), *typed]
         self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] != "basic"
+        self.keys = frozenset(o.key_or_group for o in swept if o.is_sweep_override())
         grid = combinations(choices(swept, self.searches))
         self._check([[*fixed, *job] for job in grid])
         if self.searches:

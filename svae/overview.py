@@ -18,7 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from svae import sweep
 from svae.compose import Plan
+from svae.configuration import key_of
 from svae.naming import run_name
+from svae.record import saved_overrides
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
 from svae.sweep import Outcome
 
@@ -96,7 +98,8 @@ class _Watch:
 
     def _runs(self) -> list["_Run"]:
         paths = sweep.folders(self._plan.folder, self._plan.paths)
-        return [run for run in map(_read, paths) if run is not None]
+        runs = (_read(path, self._plan.swept) for path in paths)
+        return [run for run in runs if run is not None]
 
     def _is_new(self, run: "_Run") -> bool:
         return self._earlier.get(run.path) != run.written
@@ -127,14 +130,14 @@ class _Run:
         return f"{self.name:<16} {o.state:<11} {seconds!s:>8}  {what}"
 
 
-def _read(path: Path) -> _Run | None:
+def _read(path: Path, swept: frozenset[str]) -> _Run | None:
     """Read a run; None when it is damaged, which the report tells, or vanishes."""
     try:
         # before the rest: what is written in the meantime is looked at again
         written = (path / "status.json").stat().st_mtime_ns
         config = _config(path)
-        name, epochs = run_name(config), config["trainer"]["max_epochs"]
-        return _Run(sweep.outcome(path), written, name, epochs)
+        name = " ".join([run_name(config), *_untold(path, swept)])
+        return _Run(sweep.outcome(path), written, name, config["trainer"]["max_epochs"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -183,3 +186,10 @@ def _count(count: int) -> str:
 @functools.cache
 def _config(path: Path) -> dict:
     return sweep.config(path)
+
+
+@functools.cache
+def _untold(path: Path, swept: frozenset[str]) -> list[str]:
+    """Return what was swept and is not in the name of the run."""
+    keys = swept - {"model", "latent_dim", "seed"}
+    return [line for line in saved_overrides(path) if key_of(line) in keys] if keys else []

@@ -242,6 +242,21 @@ def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch,
     assert "of 4 runs 1 failed, 1 interrupted" in capsys.readouterr().err
 
 
+def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan = _plan("-m seed=0,1 trainer.learning_rate=1e-3,1e-2 plots=false hydra.sweep.dir=s")
+    with overview.watching(plan):
+        for number, rate in enumerate(("1e-3", "1e-2")):
+            lines = ["seed=0", f"trainer.learning_rate={rate}", "plots=false"]
+            config = configuration.checked(get_args_parser().parse_args([]), lines, strict=True)
+            claimed = configuration.portable(config, lines)
+            with RunFolder.claim(tmp_path / "s" / str(number), *claimed) as folder:
+                folder.status(INTERRUPTED)
+    told = capsys.readouterr().out
+    for rate in ("1e-3", "1e-2"):
+        assert f"vmf-d10-s0 trainer.learning_rate={rate} interrupted" in told
+
+
 @pytest.mark.parametrize(
     "words",
     [
