@@ -73,18 +73,26 @@ def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "p", "panels"),
-    [("von_mises", 2, 1), ("von_mises", 2, 6), ("heteroscedastic", 3, 2), ("vmf", 4, 1)],
+    ("likelihood", "features", "panels"),
+    [
+        ("von_mises", 2, 1),
+        ("von_mises", 4, 2),
+        ("von_mises", 14, 6),
+        ("heteroscedastic", 3, 2),
+        ("vmf", 4, 1),
+    ],
 )
-def test_directions_of_every_size_are_drawn(likelihood, p, panels):
+def test_directions_of_every_size_are_drawn(likelihood, features, panels):
     torch.manual_seed(0)
-    features = p * (7 if panels == 6 else 1)
+    p = 2 if likelihood == "von_mises" else features
     values = normalize(torch.randn(30, features // p, p), dim=-1).flatten(1)
     model = AutoEncoder(features, VonMisesFisherFamily(1), likelihood, hidden=(8,))
     split = Split(values, directions=p)
     chart = directions(model, DataSet(split, split, split, likelihood), torch.Generator())
     chart.canvas.draw()
     assert len(chart.axes) == panels
+    title = chart._suptitle.get_window_extent()
+    assert chart.bbox.x0 <= title.x0 < title.x1 <= chart.bbox.x1
 
 
 def test_a_class_has_its_colour_on_both_sides_of_the_globe():

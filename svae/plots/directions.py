@@ -41,9 +41,11 @@ def directions(model, data: DataSet, generator: torch.Generator) -> "Figure":
 
 def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
     count = min(observed.shape[1] // 2, _SHOWN)
-    chart = figure(2.4 * count + 0.6, 5.2)
-    cells = chart.subplots(2, count, sharex=True, sharey=True, squeeze=False)
-    for row, points, whose in zip(cells, (observed, made), ("test set", "model"), strict=True):
+    rows, columns, height = (2, count, 5.2) if count > 1 else (1, 2, 3.2)
+    chart = figure(2.4 * columns + 0.6, height)
+    cells = chart.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    both = zip(cells.reshape(2, count), (observed, made), ("test set", "model"), strict=True)
+    for row, points, whose in both:
         for k, axes in enumerate(row):
             scatter(axes, points[:, 2 * k], points[:, 2 * k + 1], None)
             axes.set_title(f"{whose}, direction {2 * k + 2} by {2 * k + 1}", fontsize="medium")
