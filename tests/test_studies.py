@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from svae.studies import estimators
 from svae.studies.dimension_study import DimensionStudy, gaussian_length, verdict
 from svae.studies.estimators import chance, p_value
 from svae.studies.gradient_study import GradientStudy, compare
@@ -70,6 +71,19 @@ def test_the_chance_of_the_most_extreme_of_many_tests_is_uniform_where_all_is_ri
     found = [chance(list(row)) for row in p_values]
     assert stats.kstest(found, "uniform").pvalue > 1e-3
     assert p_value(-1.959964) == pytest.approx(0.05, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "words"),
+    [
+        ([0.005] * 147, "in 52 % of"),
+        ([0.9] * 147, "in more than 99 % of"),
+        ([1e-30] * 147, "in less than 0.001 % of"),
+        ([1e-5] * 10, "in 0.01 % of"),
+    ],
+)
+def test_the_chance_is_told_in_per_cent(p_values, words):
+    assert words in estimators.verdict(p_values, "the sampler")
 
 
 # reference: g_rep / exact and standard deviations by quadrature
@@ -183,7 +197,8 @@ def test_the_dimension_study_says_who_is_best_where():
     scores = {("vmf", 2): -5, ("vmf", 10): -3, ("normal", 2): -6, ("normal", 10): -2.5}
     scores |= {("normal", 20): -2}
     rows = [{"model": m, "latent_dim": d, "test/log_likelihood": s} for (m, d), s in scores.items()]
-    assert verdict(rows) == "the best log-likelihood has vmf at d = 2; normal at d = 10, 20"
+    assert verdict(rows) == "vmf at d = 2; normal at d = 10, 20 have the best log-likelihood"
+    assert verdict(rows[:1]) == "vmf at d = 2 has the best log-likelihood"
 
 
 def test_dimension_study_needs_runs(tmp_path):

@@ -70,7 +70,8 @@ def verdict(rows: list[dict]) -> str:
         best = max(mine, key=lambda row: row["test/log_likelihood"])
         won[best["model"]].append(str(d))
     shares = [f"{model} at d = {', '.join(where)}" for model, where in won.items()]
-    return f"the best log-likelihood has {'; '.join(shares)}"
+    has = "has" if len(shares) == 1 else "have"
+    return f"{'; '.join(shares)} {has} the best log-likelihood"
 
 
 def _row(model: str, d: int, runs: list[dict]) -> dict:

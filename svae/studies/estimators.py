@@ -37,8 +37,15 @@ def verdict(p_values: list[float], what: str) -> str:
     end = "nothing speaks against" if odds >= _DOUBT else "that is no chance, a fault in"
     return (
         f"of {len(p_values)} tests the most extreme has p = {min(p_values):.2g}, as by chance in "
-        f"{odds:.2g} of such studies: {end} {what}"
+        f"{_percent(odds)} of such studies: {end} {what}"
     )
+
+
+def _percent(share: float) -> str:
+    """Return a share in words, the ends of which are never reached."""
+    if share > 0.99:
+        return "more than 99 %"
+    return "less than 0.001 %" if share < 1e-5 else f"{100 * share:.2g} %"
 
 
 def bias_findings(rows: Iterable[dict], samples: int) -> tuple[dict[str, float], str]:
