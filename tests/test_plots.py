@@ -14,7 +14,7 @@ from svae.plots import decoded
 from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension
 from svae.plots.sampler import sampler
-from svae.plots.style import CLASS_COLOURS, figure
+from svae.plots.style import CLASS_COLOURS, figure, name_classes
 from svae.plots.training import curves
 
 
@@ -116,6 +116,14 @@ def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
     (text,) = axes.texts
     assert text.get_text() == "7"
     assert text.xy == pytest.approx((0.05 - np.pi, np.arctan(0.5)), abs=0.02)
+
+
+def test_a_class_in_two_parts_is_named_on_one_of_its_points():
+    points = np.array([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.1, 0.0]])
+    axes = figure(4, 4).subplots()
+    name_classes(axes, points, np.full(4, 7))
+    (text,) = axes.texts
+    assert text.xy in [tuple(point) for point in points]
 
 
 def test_the_kl_of_the_dimensions_is_that_of_the_posteriors():

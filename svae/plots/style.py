@@ -75,9 +75,9 @@ def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = s
 
 
 def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tuple) -> None:
-    """Write the name of each class at the mean of its points (N, m), for whom colours do not tell.
+    """Write the name of each class on one of its points (N, m), for whom colours do not tell.
 
-    `place` takes the mean to x and y.
+    On the nearest to their mean, which may lie where there are none; `place` takes it to x and y.
     """
     from matplotlib.patheffects import withStroke
 
@@ -85,8 +85,9 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
         return
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
     for name, members in classes(labels, len(labels)):
-        where = place(points[members].mean(0))
-        axes.annotate(name, where, ha="center", va="center", fontsize="x-large", **style)
+        mine = points[members]
+        nearest = np.linalg.norm(mine - mine.mean(0), axis=1).argmin()
+        axes.annotate(name, place(mine[nearest]), ha="center", va="center", fontsize="x-large", **style)
 
 
 def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
