@@ -23,10 +23,11 @@ def figures(
     model, data: DataSet, folder: Path, generator: torch.Generator
 ) -> dict[str, Callable[[], "Figure"]]:
     """Return what can be drawn of a run, by name; each figure is made when it is called for."""
+    whose = "the nodes" if data.is_graph else "the test set"
     drawings = {
         "curves": partial(curves, folder / "metrics.csv"),
-        "latent": partial(latent_space, folder / "latents.npz"),
-        "spreads": partial(spreads, folder / "latents.npz"),
+        "latent": partial(latent_space, folder / "latents.npz", whose),
+        "spreads": partial(spreads, folder / "latents.npz", whose),
     }
     truth = getattr(data.test, "positions", None)
     if truth is not None and truth.shape[-1] == model.latent.embedding:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def latent_space(latents: Path) -> "Figure":
-    """Draw the posterior means of the test set, coloured by class.
+def latent_space(latents: Path, whose: str) -> "Figure":
+    """Draw the posterior means of the test set or of all nodes, coloured by class.
 
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
     both sides; S^d beyond as the map of the great sphere S^2 that lies nearest to the points (Jung,
@@ -23,16 +23,16 @@ def latent_space(latents: Path) -> "Figure":
         loc, labels = arrays["loc"], arrays.get("labels")
         is_sphere = "concentration" in arrays
     if not is_sphere:
-        return _plane(loc, labels)
+        return _plane(loc, labels, whose)
     if loc.shape[1] == 2:
-        return _circle(loc, labels)
+        return _circle(loc, labels, whose)
     if loc.shape[1] == 3:
-        return _sphere(loc, labels)
-    return _great_sphere(loc, labels)
+        return _sphere(loc, labels, whose)
+    return _great_sphere(loc, labels, whose)
 
 
-def spreads(latents: Path) -> "Figure":
-    """Draw histograms of what the posteriors of the test set differ in besides their means."""
+def spreads(latents: Path, whose: str) -> "Figure":
+    """Draw histograms of what the posteriors differ in besides their means."""
     with np.load(latents) as arrays:
         shown = {"KL of the posterior to the prior (nats)": arrays["kl"]}
         if "concentration" in arrays:
@@ -42,7 +42,7 @@ def spreads(latents: Path) -> "Figure":
             shown["standard deviation, of every dimension"] = arrays["scale"].ravel()
             kl = kl_by_dimension(arrays["loc"], arrays["scale"])
     chart = figure(8 if kl is None else 11, 3.2)
-    chart.suptitle("posteriors of the test set")
+    chart.suptitle(f"posteriors of {whose}")
     cells = chart.subplots(1, 2 if kl is None else 3)
     for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])
@@ -79,10 +79,10 @@ def _longitude_and_latitude(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
-def _circle(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
     """Draw one ring per class, the points spread over its width to be seen."""
     chart = figure(6.8, 5.8)
-    chart.suptitle("posterior means of the test set on the circle" + _rings(labels))
+    chart.suptitle(f"posterior means of {whose} on the circle" + _rings(labels))
     axes = chart.subplots(subplot_kw={"projection": "polar"})
     angle = np.arctan2(loc[:, 1], loc[:, 0])
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
@@ -98,9 +98,9 @@ def _rings(labels: np.ndarray | None) -> str:
     return "" if labels is None else ", one ring per class"
 
 
-def _sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
     chart = figure(8.4, 8.2)
-    chart.suptitle("posterior means of the test set on the sphere")
+    chart.suptitle(f"posterior means of {whose} on the sphere")
     grid = chart.add_gridspec(2, 2)
     above = chart.add_subplot(grid[0, :], projection="hammer")
     hammer(above, loc, labels)
@@ -141,7 +141,7 @@ def _graticule() -> list[np.ndarray]:
     ]
 
 
-def _great_sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
     values, vectors = np.linalg.eigh(loc.T @ loc)
     share = values[-3:].sum() / values.sum()
     nearest = loc @ vectors[:, :-4:-1]
@@ -149,7 +149,7 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
     chart = figure(8.4, 4.6)
     d = loc.shape[1] - 1
     chart.suptitle(
-        f"posterior means of the test set: S^{d} seen on its principal great sphere S^2\n"
+        f"posterior means of {whose}: S^{d} seen on its principal great sphere S^2\n"
         f"(holds {share:.0%} of the squared length; Hammer's equal-area map)",
         fontsize="medium",
     )
@@ -158,9 +158,9 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
     return chart
 
 
-def _plane(loc: np.ndarray, labels: np.ndarray | None) -> "Figure":
+def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
     chart = figure(6.8, 5.8)
-    chart.suptitle("posterior means of the test set")
+    chart.suptitle(f"posterior means of {whose}")
     axes = chart.subplots()
     if loc.shape[1] == 1:
         ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]

@@ -20,7 +20,7 @@ _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
 
 
 def sampler(latents: Path, name: str) -> "Figure":
-    """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the test set.
+    """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the posteriors.
 
     `name` is the sampler's. The histogram stands before the exact density and, where candidates are
     rejected, the density of what is proposed, scaled so that it touches.
@@ -31,7 +31,7 @@ def sampler(latents: Path, name: str) -> "Figure":
     kappas = np.quantile(learned, list(_QUANTILES.values()))
     chart = figure(11, 6.8 if m == 3 else 3.8)
     chart.suptitle(
-        f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the test set, by {name}"
+        f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the posteriors, by {name}"
     )
     cells = chart.subplots(2 if m == 3 else 1, 3, squeeze=False).T
     for column, kappa, words in zip(cells, kappas, _QUANTILES, strict=True):
