@@ -53,7 +53,7 @@ def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> st
         low, high = min(map(np.min, ends)), max(map(np.max, ends))
         margin = 0.05 * (high - low) or 1.0
         axes.set(xlabel="epoch", ylabel=ylabel, title=title, ylim=(low - margin, high + margin))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
     return _svg(draw, f"{ylabel} per epoch, {title}")
 

@@ -60,7 +60,7 @@ def _curve(axes, rows: list[dict], name: str) -> None:
     if name == "elbo":  # the first epochs are far below all the others and would flatten them
         margin = 0.05 * (max(ends) - min(ends)) or 1.0
         axes.set_ylim(min(ends) - margin, max(ends) + margin)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(alpha=0.3)
 
 
