@@ -1,5 +1,7 @@
 """Figures: the geometry in them is right, each is drawn from what a run leaves, none warns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,16 @@ def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
 
 
 @pytest.mark.parametrize(
+    ("likelihood", "whose"), [("bernoulli", "the test set"), ("edges", "the nodes")]
+)
+def test_the_title_says_whose_posteriors_they_are(tmp_path, likelihood, whose):
+    model, data = _run(tmp_path, VonMisesFisherFamily, 2)
+    drawings = plots.figures(model, replace(data, likelihood=likelihood), tmp_path, None)
+    for name in ("latent", "spreads"):
+        assert whose in drawings[name]()._suptitle.get_text()
+
+
+@pytest.mark.parametrize(
     ("likelihood", "features", "panels"),
     [
         ("von_mises", 2, 1),
@@ -105,6 +117,17 @@ def test_a_class_has_its_colour_on_both_sides_of_the_globe():
     globe(axes, points, labels)
     found = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
     assert found == {to_rgba(colour) for colour in CLASS_COLOURS[3:6]}
+
+
+def test_points_are_as_large_on_both_sides_of_the_globe():
+    points = np.random.default_rng(0).normal(size=(3000, 3)) + [0.5, 0, 0]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    sizes = []
+    for side in (1, -1):
+        axes = figure(4, 4).subplots()
+        globe(axes, points, None, side)
+        sizes.append(axes.collections[0].get_sizes()[0])
+    assert sizes[0] == sizes[1]
 
 
 def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
@@ -147,6 +170,14 @@ def test_the_first_epochs_do_not_flatten_the_curves(tmp_path):
     ]
     assert axes[0].get_ylim()[0] > -110
     assert axes[0].get_ylim()[1] < -90
+
+
+def test_one_epoch_has_one_tick(tmp_path):
+    (tmp_path / "metrics.csv").write_text("train/elbo,train/acceptance_rate,epoch\n-3,1,1\n")
+    chart = curves(tmp_path / "metrics.csv")
+    chart.canvas.draw()
+    axes = chart.axes[0]
+    assert [t for t in axes.get_xticks() if 0.9 < t < 1.1] == [1]
 
 
 @pytest.mark.parametrize("m", [2, 3, 11])

@@ -64,13 +64,13 @@ def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = s
 
     Of them all, those that the mask `shown` takes: so a class has its colour in every part.
     """
+    size = np.clip(16_000 / max(len(x), 1), 4, 16)  # the same in every part
     x, y, colours = np.asarray(x)[shown], np.asarray(y)[shown], CLASS_COLOURS[0]
     if labels is not None:
         ranks = np.unique(labels, return_inverse=True)[1] % len(CLASS_COLOURS)
         colours = np.array(CLASS_COLOURS)[ranks[shown]]
         order = np.random.default_rng(0).permutation(len(colours))
         x, y, colours = x[order], y[order], colours[order]
-    size = np.clip(16_000 / max(len(x), 1), 4, 16)
     axes.scatter(x, y, c=colours, lw=0, s=size)
 
 
@@ -86,8 +86,8 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
     for name, members in classes(labels, len(labels)):
         mine = points[members]
-        nearest = np.linalg.norm(mine - mine.mean(0), axis=1).argmin()
-        axes.annotate(name, place(mine[nearest]), ha="center", va="center", fontsize="x-large", **style)
+        where = place(mine[np.linalg.norm(mine - mine.mean(0), axis=1).argmin()])
+        axes.annotate(name, where, ha="center", va="center", fontsize="x-large", **style)
 
 
 def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
