@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -119,11 +119,11 @@ def _table(head: list[str], rows: Iterable[list[str]], words: int) -> str:
     """Return a table, on a phone a card per row; the first `words` columns hold no numbers."""
     kinds = ["word" if column < words else "number" for column in range(len(head))]
     cells = "".join(f'<th class="{k}">{escape(h)}</th>' for k, h in zip(kinds, head, strict=True))
-    lines = [f"<table>\n<thead><tr>{cells}</tr></thead>\n<tbody>"]
+    lines = [f'<div class="wide">\n<table>\n<thead><tr>{cells}</tr></thead>\n<tbody>']
     for row in rows:
         columns = zip(kinds, head, row, strict=True)
         lines.append(f"<tr>{''.join(_cell(*column) for column in columns)}</tr>")
-    return "\n".join([*lines, "</tbody>\n</table>"])
+    return "\n".join([*lines, "</tbody>\n</table>\n</div>"])
 
 
 def _cell(kind: str, name: str, content: str) -> str:
@@ -149,7 +149,7 @@ def _against(compared: Comparison) -> str:
     lines = _lines(compared)
     if len({group.settings["latent_dim"] for group in compared.groups}) < 2:
         return ""
-    charts = []
+    charts, drawn = [], set()
     for metric in compared.metrics:
         if metric.label not in _AGAINST:
             continue
@@ -158,8 +158,9 @@ def _against(compared: Comparison) -> str:
             points = [_point(group, metric.name) for group in groups]
             if kept := [point for point in points if not math.isnan(point[1])]:
                 series[number] = kept
+        drawn |= series.keys()
         charts.append(many.against(series, "latent dimension", metric.label))
-    return _legend(list(lines)) + _grid(charts)
+    return _legend(list(lines), drawn) + _grid(charts)
 
 
 def _point(group: Group, metric: str) -> tuple[float, float, float]:
@@ -186,11 +187,11 @@ def _learning(compared: Comparison) -> str:
                 key = (group.settings["latent_dim"], objective)
                 series = charts.setdefault(key, {})
                 series.setdefault(labels.index(group.label), []).append(values)
-    drawn = [
+    pictures = [
         many.learning(series, f"latent dimension {dimension}", objective)
         for (dimension, objective), series in charts.items()
     ]
-    return _legend(labels) + _grid(drawn) if drawn else ""
+    return _legend(labels, set().union(*charts.values())) + _grid(pictures) if pictures else ""
 
 
 def _acceptance(compared: Comparison) -> str:
@@ -202,7 +203,7 @@ def _acceptance(compared: Comparison) -> str:
     if not series:
         return ""
     chart = many.agreement(series, "expected acceptance rate", "observed acceptance rate")
-    return _legend([labels[n] if n in series else "" for n in range(len(labels))]) + _grid([chart])
+    return _legend(labels, series.keys()) + _grid([chart])
 
 
 def _acceptance_rates(run: Run) -> tuple[float, float] | None:
@@ -252,13 +253,14 @@ def _run_rows(compared: Comparison, keys: list[str]) -> Iterator[list[str]]:
         yield [*map(escape, words), state, str(o.epoch), f"{o.seconds:.1f}", value]
 
 
-def _legend(labels: list[str]) -> str:
-    if sum(map(bool, labels)) < 2:
+def _legend(labels: list[str], drawn: Collection[int]) -> str:
+    """Name the colours of the series that are drawn, where they are more than one."""
+    if sum(bool(labels[n]) for n in drawn) < 2:
         return ""
     entries = "".join(
         f'<li style="--colour: var(--series-{n % 8})">{escape(label)}</li>'
         for n, label in enumerate(labels)
-        if label
+        if label and n in drawn
     )
     return f'<ul class="legend">{entries}</ul>\n'
 
