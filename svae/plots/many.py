@@ -59,12 +59,15 @@ def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> st
 
 
 def agreement(series: dict[int, list[tuple[float, float]]], xlabel: str, ylabel: str) -> str:
-    """Draw observed against expected numbers and the line on which they are equal."""
+    """Draw observed against expected rates and the line on which they are equal.
+
+    The axes span 0.1 at least, so that noise is not drawn as large as a difference.
+    """
 
     def draw(axes: "Axes") -> None:
         points = np.array([point for pairs in series.values() for point in pairs])
         low, high = points.min(), points.max()
-        margin = 0.08 * (high - low) or 0.01
+        margin = max(0.08 * (high - low), (0.1 - (high - low)) / 2)
         ends = (low - margin, high + margin)
         axes.plot(ends, ends, color=_INK, lw=1, ls="--", alpha=0.5)
         for number, pairs in series.items():
