@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from svae import comparison, overview, report
 from svae.compose import Plan
 from svae.naming import chosen, run_name
+from svae.plots import many
+from svae.plots.style import figure
 from svae.record import CONF
 from svae.run import FAILED, FINISHED
 
@@ -215,6 +217,43 @@ def test_the_page_shows_what_the_issue_of_a_sweep_is(made):
     inside = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert "var(--series-1)" in inside
     assert set(re.findall(r"(?:fill|stroke): ?(#[0-9a-f]+)", inside)) <= {"#000000"}
+
+
+def test_a_legend_names_what_is_drawn(tmp_path):
+    for number, model in enumerate(("normal", "vmf", "power_spherical")):
+        for dimension in (2, 5):
+            words = (f"model={model}", f"latent_dim={dimension}")
+            state = FAILED if model == "vmf" else FINISHED
+            _run(tmp_path / f"{number}{dimension}", *words, state=state)
+    report.make([tmp_path])
+    text = (tmp_path / "report.html").read_text()
+    against = text[text.index("<h2>Against") : text.index("<h2>Learning")]
+    entries = re.findall(r"series-(\d)\)\">(\w+)</li>", against)
+    assert entries == [("0", "normal"), ("1", "power_spherical")]
+
+
+def test_rates_that_differ_by_noise_lie_together():
+    axes = figure(3, 3).subplots()
+    drawn = {0: [(0.7, 0.7003)], 1: [(0.7002, 0.7)]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(many, "_svg", lambda draw, _: draw(axes))
+        many.agreement(drawn, "expected", "observed")
+    low, high = axes.get_xlim()
+    assert high - low == pytest.approx(0.1)
+
+
+def test_the_recovery_of_a_known_truth_is_compared(tmp_path, capsys):
+    for number, error in enumerate((4.0, 6.0)):
+        _run(tmp_path / str(number), "dataset=circle", "latent_dim=1", f"seed={number}")
+        file = tmp_path / str(number) / "results.json"
+        known = {"recovery_correlation": 0.99, "recovery_error": error, "prior_mismatch": 0.08}
+        more = {f"test/{name}": value for name, value in known.items()}
+        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    report.make([tmp_path])
+    assert "5.00 ± 1.41" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in ("recovery correlation", "prior mismatch"))
+    assert "log density" not in page
 
 
 def test_the_expected_acceptance_rate_is_that_of_the_concentrations(sweep):
