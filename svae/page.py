@@ -59,8 +59,8 @@ _PAGE = """<!doctype html>
 </html>
 """
 _RESULTS_NOTE = (
-    "Mean ± standard deviation over the seeds, n finished runs; in nats where a number is no rate. "
-    "Of each latent dimension the best is bold."
+    "Mean ± standard deviation over the seeds, n finished runs; in nats, but for rates, "
+    "correlations and what has a unit. Of each latent dimension the best is bold."
 )
 _AGAINST_NOTE = "Mean and standard deviation over the seeds."
 _LEARNING_NOTE = (
