@@ -120,7 +120,7 @@ def test_a_class_has_its_colour_on_both_sides_of_the_globe():
 
 
 def test_points_are_as_large_on_both_sides_of_the_globe():
-    points = np.random.default_rng(0).normal(size=(3000, 3)) + [0.5, 0, 0]
+    points = np.random.default_rng(0).normal((0.5, 0, 0), size=(3000, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     sizes = []
     for side in (1, -1):
