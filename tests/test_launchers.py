@@ -15,7 +15,9 @@ from tests.conftest import ROOT, run_folders
 
 # `pytest -m launchers`, where the extras are installed
 pytestmark = [pytest.mark.launchers, pytest.mark.xdist_group("launchers")]
-SWEEP = ("-m", "model=normal,vmf", "latent_dim=2,5,10", "seed=0,1")
+# long enough that the start of a process is not what is timed
+LONG = ("trainer.max_epochs=200", "trainer.patience=200")
+SWEEP = ("-m", "model=normal,vmf", "latent_dim=2,5,10", "seed=0,1", *LONG)
 TINY = (
     "dataset=array",
     "trainer.warmup_epochs=1",
@@ -69,7 +71,7 @@ def _numbers(path):
 def basic(start, folder):
     """The sweep by the launcher that runs it here, one after the other, and how long that took."""
     began = time.monotonic()
-    _finish(start(*SWEEP, "trainer.max_epochs=40", "hydra.sweep.dir=basic"))
+    _finish(start(*SWEEP, "hydra.sweep.dir=basic"))
     assert len(run_folders(folder / "basic")) == 12
     return _numbers(folder / "basic"), time.monotonic() - began
 
@@ -80,7 +82,7 @@ def test_joblib(start, folder, basic):
     numbers, seconds = basic
     began = time.monotonic()
     two = ("cluster=local", "hydra.launcher.n_jobs=2")
-    _finish(start(*SWEEP, "trainer.max_epochs=40", *two, "hydra.sweep.dir=joblib"))
+    _finish(start(*SWEEP, *two, "hydra.sweep.dir=joblib"))
     took = time.monotonic() - began
     assert _numbers(folder / "joblib") == numbers
     print(f"basic {seconds:.1f} s, joblib {took:.1f} s")
@@ -91,7 +93,7 @@ def test_joblib(start, folder, basic):
 @_needs("hydra_submitit_launcher")
 def test_submitit_local(start, folder, basic):
     options = ("hydra/launcher=submitit_local", "hydra.sweep.dir=submitit")
-    _finish(start(*SWEEP, "trainer.max_epochs=40", *options))
+    _finish(start(*SWEEP, *options))
     assert _numbers(folder / "submitit") == basic[0]
 
 
@@ -123,7 +125,7 @@ def test_ray(start, folder, basic):
     options = {"env": start.environment, "check": True, "capture_output": True, "text": True}
     subprocess.run(head, cwd=folder, **options)
     try:
-        _finish(start(*SWEEP, "trainer.max_epochs=40", "cluster=ray", "hydra.sweep.dir=rays"))
+        _finish(start(*SWEEP, "cluster=ray", "hydra.sweep.dir=rays"))
     finally:
         subprocess.run([*ray, "stop"], **options)
     assert _numbers(folder / "rays") == basic[0]
