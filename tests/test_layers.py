@@ -77,7 +77,7 @@ MAY_IMPORT = {
     },
     "settings": set(),
     "naming": {"record"},
-    "overview": {"compose", "naming", "report", "run", "sweep"},
+    "overview": {"compose", "configuration", "naming", "record", "report", "run", "sweep"},
     "comparison": {"naming", "record", "run", "settings", "sweep"},
     "page": {"comparison", "distributions", "plots", "run", "sweep"},
     "report": {"comparison", "files", "page"},
