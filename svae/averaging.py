@@ -4,6 +4,8 @@ At a constant learning rate the last parameters carry the noise of the last step
 many steps does not (Polyak and Juditsky 1992, "Acceleration of stochastic approximation by
 averaging"). Training itself goes on from the last ones. The means lie beside the optimiser's
 moments, as a part of its state.
+
+Parameters a few steps apart are nearly the same: the mean is over about a hundred, evenly spaced.
 """
 
 from collections.abc import Iterator
@@ -14,17 +16,31 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 MEAN = "mean"
+_COUNT = 100
 
 
-@torch.no_grad()
-def follow(optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Take the parameters after `step` = 1, 2, ... of an epoch into their mean."""
-    parameters, states = list(optimizer.state), optimizer.state.values()
-    if step == 1:
-        for parameter, state in optimizer.state.items():
-            state[MEAN] = parameter.detach().clone()
-    else:
-        get_ema_multi_avg_fn(1 - 1 / step)([state[MEAN] for state in states], parameters, None)
+class Average:
+    """Takes the mean of what `optimizer` trains, over an epoch of `steps` steps."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, steps: int):
+        self._optimizer = optimizer
+        self._interval = max(1, steps // _COUNT)
+
+    def note(self, step: int) -> None:
+        """Take in the parameters after `step` = 1, 2, ..., if it is their turn."""
+        before, other = divmod(step - 1, self._interval)
+        if not other:
+            self._take(before)
+
+    @torch.no_grad()
+    def _take(self, before: int) -> None:
+        state = self._optimizer.state
+        if before == 0:
+            for parameter, own in state.items():
+                own[MEAN] = parameter.detach().clone()
+            return
+        means = [own[MEAN] for own in state.values()]
+        get_ema_multi_avg_fn(before / (before + 1))(means, list(state), None)
 
 
 @contextmanager

@@ -88,8 +88,9 @@ def _descend(group: list[Learner], number: int) -> tuple[list[Elbo], Guard]:
         strict=True,
     )
     _load(optimizer, whole, group)
+    steps = train.step_count(group[0].data, first)
     done = train.descend(
-        whole, optimizer, elbo, map(torch.stack, batches), first, number, generators
+        whole, optimizer, elbo, map(torch.stack, batches), steps, first, number, generators
     )
     _save(optimizer, whole, group)
     return done

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from svae.adam import Descent
-from svae.averaging import averaged, follow
+from svae.averaging import Average, averaged
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
 from svae.objectives import Elbo, objective
@@ -137,7 +137,8 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
     # a compiled step draws from torch's own generator, which is seeded below
     noise = None if settings.compile else generator
     with seeded(data.device, settings.seed, "dropout", *names):
-        terms, guard = descend(model, optimizer, measure, batches, settings, names[0], noise)
+        steps = step_count(data, settings)
+        terms, guard = descend(model, optimizer, measure, batches, steps, settings, names[0], noise)
     guard.check(names[0])
     return summarise(terms, "train")
 
@@ -148,22 +149,29 @@ def _measure(likelihood: str, compiled: bool) -> Callable[..., Elbo]:
     return torch.compile(measure, dynamic=False) if compiled else measure
 
 
+def step_count(data: DataSet, settings: Settings) -> int:
+    """Return how many steps an epoch has."""
+    return math.ceil(len(data.train) / (settings.batch_size or len(data.train)))
+
+
 def descend(
     model,
     optimizer: torch.optim.Optimizer,
     measure: Callable[..., Elbo],
     batches: Iterable,
+    steps: int,
     settings: Settings,
     epoch: int,
     generator,
 ) -> tuple[list[Elbo], Guard]:
-    """Take a step for each batch of an epoch; return what each gave, and a guard to ask of them.
+    """Take a step for each of the `steps` batches of an epoch; return what each gave, and a guard.
 
     Reads nothing from the device. `model` may be a stack of models, see `svae.together`.
     """
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
     terms, guard, descent = [], Guard(model), Descent(optimizer)
+    average = Average(optimizer, steps)
     for step, batch in enumerate(batches, 1):
         bound = measure(model, batch, settings.samples, settings.baseline, generator)
         descent.clear()
@@ -172,7 +180,7 @@ def descend(
         guard.note(loss, bound.summary)
         descent.step()
         if settings.averaging:
-            follow(optimizer, step)
+            average.note(step)
         terms.append(bound.detach())
     return terms, guard
 

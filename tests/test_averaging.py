@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from svae import checkpoint, train
-from svae.averaging import averaged, averaged_state, follow
+from svae.averaging import Average, averaged, averaged_state
 from svae.progress import Progress
 from svae.run import RunFolder
 from tests.test_train import _settings, _setup
@@ -17,12 +17,12 @@ def _walk(steps):
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=True)
-    path = []
+    average, path = Average(optimizer, steps), []
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         model(torch.randn(5, 3)).square().sum().backward()
         optimizer.step()
-        follow(optimizer, step)
+        average.note(step)
         path.append(model.weight.detach().clone())
     return model, optimizer, path
 
@@ -36,9 +36,15 @@ def test_it_is_the_mean_of_all_steps_and_only_within_the_context():
     torch.testing.assert_close(state["weight"], torch.stack(path).mean(0))
 
 
+def test_of_a_long_epoch_a_hundred_evenly_spaced_ones_count():
+    model, optimizer, path = _walk(350)
+    mean = averaged_state(model, optimizer)["weight"]
+    torch.testing.assert_close(mean, torch.stack(path[::3]).mean(0))
+
+
 def test_a_new_epoch_begins_a_new_mean():
     model, optimizer, path = _walk(3)
-    follow(optimizer, 1)
+    Average(optimizer, 1).note(1)
     assert torch.equal(averaged_state(model, optimizer)["weight"], path[-1])
 
 

@@ -120,7 +120,7 @@ def test_a_step_reads_nothing_from_the_device(latent):
     optimizer = torch.optim.Adam(model.parameters())  # a fused one is not made there
     batches = torch.empty(3, 5, 10, device="meta")
     settings = _settings(averaging=True)
-    terms, _ = train.descend(model, optimizer, elbo, batches, settings, 1, None)
+    terms, _ = train.descend(model, optimizer, elbo, batches, 3, settings, 1, None)
     assert [term.reconstruction.device.type for term in terms] == ["meta"] * 3
 
 
