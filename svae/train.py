@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from svae.adam import Descent
 from svae.averaging import Average, averaged
@@ -137,6 +138,8 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
     # a compiled step draws from torch's own generator, which is seeded below
     noise = None if settings.compile else generator
     with seeded(data.device, settings.seed, "dropout", *names):
+        if settings.compile:
+            _find_divergence(model, data)
         steps = step_count(data, settings)
         terms, guard = descend(model, optimizer, measure, batches, steps, settings, names[0], noise)
     guard.check(names[0])
@@ -147,6 +150,12 @@ def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> 
 def _measure(likelihood: str, compiled: bool) -> Callable[..., Elbo]:
     measure = objective(likelihood)
     return torch.compile(measure, dynamic=False) if compiled else measure
+
+
+@torch.no_grad()
+def _find_divergence(model, data: DataSet) -> None:
+    """Let torch find the formula of the KL, which it remembers: a search cannot be compiled."""
+    kl_divergence(model.posterior(data.train.values[:1].float()), model.prior())
 
 
 def step_count(data: DataSet, settings: Settings) -> int:
