@@ -5,7 +5,8 @@
 Without a word all parts run. A step is what `svae-train` does for a batch: gather and binarise
 images, forward, loss, backward, numerical guard, Adam, averaging. It is compared with the matrix
 products of its layers alone, an epoch with the loop of s-vae-pytorch (package hyperspherical_vae,
-left out where it is not installed) fed from memory. What is compared takes turns, and medians are.
+left out where it is not installed) fed from memory. What is compared takes turns; a ratio is the
+median over the turns. Compiled steps are left out where there is no C++ compiler.
 """
 
 import importlib.util
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from svae import evaluate, train
+from svae import build, evaluate, train
 from svae.data import mnist
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
@@ -32,9 +33,11 @@ from svae.models.latent import NormalFamily, VonMisesFisherFamily
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
 DIMENSIONS, BATCHES = (2, 5, 10, 20, 40), (64, 256, 1000)
 
+Times = dict[str, list[float]]
 
-def medians(calls: dict[str, Callable], repetitions: int) -> dict[str, float]:
-    """Return the median wall time of each call in seconds, the first of each left out."""
+
+def turns(calls: dict[str, Callable], repetitions: int) -> Times:
+    """Return the wall times of each call in seconds, the first of each left out."""
     times = {name: [] for name in calls}
     for repetition in range(repetitions + 1):
         for name, call in calls.items():
@@ -42,7 +45,17 @@ def medians(calls: dict[str, Callable], repetitions: int) -> dict[str, float]:
             call()
             if repetition:
                 times[name].append(time.perf_counter() - start)
+    return times
+
+
+def medians(times: Times) -> dict[str, float]:
+    """Return the median time of each call in seconds."""
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def ratio(times: Times, name: str, other: str) -> float:
+    """Return the median over the turns of the time of one call, in units of another's."""
+    return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
 
 
 def products(model: AutoEncoder, batch: int, *, backward: bool = True) -> Callable:
@@ -62,11 +75,13 @@ def products(model: AutoEncoder, batch: int, *, backward: bool = True) -> Callab
     return run
 
 
-def epoch(family, d: int, data: DataSet, batch: int, **options) -> Callable:
+def epoch(
+    family, d: int, data: DataSet, batch: int, *, compiled: bool = False, **options
+) -> Callable:
     """Return a function that trains a new model for one more epoch."""
     model = AutoEncoder(data.features, family(d), **options)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True)
+    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, compile=compiled)
     return lambda: train._train_epoch(model, optimizer, data, settings, (1, 0))
 
 
@@ -76,23 +91,31 @@ def part(data: DataSet, count: int) -> DataSet:
 
 
 def steps(data: DataSet, count: int = 25, repetitions: int = 15) -> None:
-    print("\n| batch | d | products ms | normal / products | vmf / normal | bf16 vmf / vmf |")
-    print("|---|---|---|---|---|---|")
+    columns = {
+        "normal / products": ("normal", "products"),
+        "vmf / normal": ("vmf", "normal"),
+        "bf16 vmf / vmf": ("bf16", "vmf"),
+        "compiled normal / products": ("compiled normal", "products"),
+        "compiled vmf / compiled normal": ("compiled vmf", "compiled normal"),
+    }
+    if not (compiles := build._can_compile(torch.device("cpu"))):
+        columns = {title: pair for title, pair in columns.items() if "compiled" not in title}
+    print("", " | ".join(("| batch | d | products ms", *columns)) + " |", sep="\n")
+    print("|---" * (3 + len(columns)) + "|")
     for batch in BATCHES:
         few = part(data, count * batch)
         for d in DIMENSIONS:
             alone = products(AutoEncoder(784, FAMILIES["normal"](d)), batch)
-            calls = {name: epoch(family, d, few, batch) for name, family in FAMILIES.items()}
+            calls = {"products": lambda alone=alone: [alone() for _ in range(count)]}
+            for name, family in FAMILIES.items():
+                calls[name] = epoch(family, d, few, batch)
+                if compiles:
+                    calls[f"compiled {name}"] = epoch(family, d, few, batch, compiled=True)
             calls["bf16"] = epoch(FAMILIES["vmf"], d, few, batch, half=True)
-            calls["products"] = lambda alone=alone: [alone() for _ in range(count)]
-            took = medians(calls, repetitions)
-            ratios = (
-                f"{took['normal'] / took['products']:.2f} | {took['vmf'] / took['normal']:.2f} | "
-                f"{took['bf16'] / took['vmf']:.2f}"
-            )
-            print(
-                f"| {batch} | {d} | {1e3 * took['products'] / count:.2f} | {ratios} |", flush=True
-            )
+            times = turns(calls, repetitions)
+            cells = [f"{1e3 * medians(times)['products'] / count:.2f}"]
+            cells += [f"{ratio(times, *pair):.2f}" for pair in columns.values()]
+            print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
 
 
 class Peer(nn.Module):
@@ -147,9 +170,9 @@ def epochs(data: DataSet, batch: int = 64, d: int = 10) -> None:
         calls = {"ours": epoch(family, d, few, batch)}
         if has_peer:
             calls["peer"] = peer_epoch(name, d, few.train.values, batch)
-        took = medians(calls, 3)
-        ratio = f"{took['peer'] / took['ours']:.1f}" if has_peer else "not installed"
-        print(f"| {name} | {5 * took['ours']:.1f} | {ratio} |", flush=True)
+        times = turns(calls, 5)
+        slower = f"{ratio(times, 'peer', 'ours'):.2f}" if has_peer else "not installed"
+        print(f"| {name} | {5 * medians(times)['ours']:.1f} | {slower} |", flush=True)
 
 
 def evaluations(data: DataSet, count: int = 200, samples: int = 500) -> None:
@@ -167,18 +190,17 @@ def evaluations(data: DataSet, count: int = 200, samples: int = 500) -> None:
             ),
             "products": lambda alone=alone: [alone() for _ in range(count * samples // rows)],
         }
-        took = medians(calls, 5)
-        ratio = took["ours"] / took["products"]
-        print(f"| {name} | {took['ours'] * 10_000 / count:.0f} | {ratio:.2f} |", flush=True)
+        times = turns(calls, 5)
+        seconds = medians(times)["ours"] * 10_000 / count
+        print(f"| {name} | {seconds:.0f} | {ratio(times, 'ours', 'products'):.2f} |", flush=True)
 
 
 def start_up() -> None:
     def process(*arguments: str) -> Callable:
         return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
 
-    took = medians(
-        {"hydra": process("-c", "import hydra"), "help": process("-m", "svae", "--help")}, 7
-    )
+    calls = {"hydra": process("-c", "import hydra"), "help": process("-m", "svae", "--help")}
+    took = medians(turns(calls, 7))
     print(
         f"\n`svae-train --help` takes {took['help'] - took['hydra']:.2f} s more than `import hydra`"
     )
@@ -211,6 +233,8 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {date.today()}"
     )
     torch.manual_seed(0)
+    # a turn has few steps, each with its share in what an epoch of all images does once in a while
+    train.step_count = lambda _, settings: len(data.train) // settings.batch_size
     if "step" in parts:
         steps(data)
     if "epoch" in parts:
