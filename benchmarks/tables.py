@@ -49,6 +49,7 @@ _FREE = (
     "evaluation.batch_size",
     "trainer.replicas",
     "trainer.compile",
+    "trainer.cuda_graph",
 )
 
 Row = dict[str, str]

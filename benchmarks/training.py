@@ -1,12 +1,15 @@
 """Time of training and evaluation as ratios within one run, printed as one table.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.training [step] [epoch] [evaluation] [start] [memory]
+    OMP_NUM_THREADS=2 python -m benchmarks.training [PART ...]
 
-Without a word all parts run. A step is what `svae-train` does for a batch: gather and binarise
-images, forward, loss, backward, numerical guard, Adam, averaging. It is compared with the matrix
-products of its layers alone, an epoch with the loop of s-vae-pytorch (package hyperspherical_vae,
-left out where it is not installed) fed from memory. What is compared takes turns; a ratio is the
-median over the turns. Compiled steps are left out where there is no C++ compiler.
+Parts are step, epoch, evaluation, start, memory and graph; without a word all of them. The last
+needs a GPU, the others are about the CPU.
+
+A step is what `svae-train` does for a batch: gather and binarise images, forward, loss, backward,
+numerical guard, Adam, averaging. It is compared with the matrix products of its layers alone, an
+epoch with the loop of s-vae-pytorch (package hyperspherical_vae, left out where it is not
+installed) fed from memory. What is compared takes turns; a ratio is the median over the turns.
+Compiled steps are left out where there is no C++ compiler.
 """
 
 import importlib.util
@@ -79,9 +82,13 @@ def epoch(
     family, d: int, data: DataSet, batch: int, *, compiled: bool = False, **options
 ) -> Callable:
     """Return a function that trains a new model for one more epoch."""
-    model = AutoEncoder(data.features, family(d), **options)
+    return epoch_of(AutoEncoder(data.features, family(d), **options), data, batch, compile=compiled)
+
+
+def epoch_of(model: AutoEncoder, data: DataSet, batch: int, **options) -> Callable:
+    """Return a function that trains `model` for one more epoch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, compile=compiled)
+    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
     return lambda: train._train_epoch(model, optimizer, data, settings, (1, 0))
 
 
@@ -115,6 +122,30 @@ def steps(data: DataSet, count: int = 25, repetitions: int = 15) -> None:
             times = turns(calls, repetitions)
             cells = [f"{1e3 * medians(times)['products'] / count:.2f}"]
             cells += [f"{ratio(times, *pair):.2f}" for pair in columns.values()]
+            print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
+
+
+def graphs(data: DataSet, count: int = 100, repetitions: int = 5) -> None:
+    """Print what a step takes on a GPU, by itself and in a CUDA graph."""
+    if not torch.cuda.is_available():
+        print("\na step in a CUDA graph: this machine has no GPU")
+        return
+    device = torch.device("cuda")
+    print(
+        f"\n| {torch.cuda.get_device_name()}, batch | d | ms, normal | vmf | graph, normal | vmf |"
+    )
+    print("|---|---|---|---|---|---|")
+    for batch in BATCHES:
+        few = part(data, count * batch).to(device)
+        for d in DIMENSIONS:
+            calls = {}
+            for captured in (False, True):
+                for name, family in FAMILIES.items():
+                    model = AutoEncoder(784, family(d)).to(device)
+                    train_epoch = epoch_of(model, few, batch, cuda_graph=captured)
+                    calls[name, captured] = train_epoch  # ends with a look at the device
+            took = medians(turns(calls, repetitions))
+            cells = [f"{1e3 * seconds / count:.3f}" for seconds in took.values()]
             print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
 
 
@@ -226,7 +257,7 @@ def memory() -> None:
 
 
 def main() -> None:
-    parts = sys.argv[1:] or ["step", "epoch", "evaluation", "start", "memory"]
+    parts = sys.argv[1:] or ["step", "epoch", "evaluation", "start", "memory", "graph"]
     data = mnist.load()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} thread(s) of "
@@ -245,6 +276,8 @@ def main() -> None:
         start_up()
     if "memory" in parts:
         memory()
+    if "graph" in parts:
+        graphs(data)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ def training(config: DictConfig) -> train.Settings:
         keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = _can_compile(device(config))
+    if keys.get("cuda_graph"):
+        keys["cuda_graph"] = _has_graphs(device(config))
     return train.Settings(
         **keys,
         baseline=config.sampler.baseline,
@@ -136,6 +138,13 @@ def _can_compile(device: torch.device) -> bool:
         print(f"trainer.compile: nothing can be compiled here, the step runs as it is ({reason})")
         return False
     return True
+
+
+def _has_graphs(device: torch.device) -> bool:
+    """Return whether the device has CUDA graphs; if not, one line says so."""
+    if device.type != "cuda":
+        print(f"trainer.cuda_graph: device={device.type} has none, the step runs as it is")
+    return device.type == "cuda"
 
 
 def evaluation(config: DictConfig) -> evaluate.Settings:

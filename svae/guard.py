@@ -12,7 +12,7 @@ class Diverged(RuntimeError):
 
 
 class Guard:
-    """Keeps loss and gradients of every step of an epoch on the device; `check` reads them once.
+    """Keeps what `look` sees in every step of an epoch on the device; `check` reads it once.
 
     `model` may be a stack of models: then the loss and every parameter have a row for each.
     """
@@ -23,16 +23,20 @@ class Guard:
         self._concentrations: list[Tensor] = []
         self._steps = 0
 
-    def note(self, loss: Tensor, summary: dict[str, Tensor]) -> None:
-        """Keep what a step gave, after its backward pass; `summary` is that of its posteriors."""
-        self._steps += 1
+    def look(self, loss: Tensor) -> list[Tensor]:
+        """Return numbers that are finite if loss and gradients are, after the backward pass."""
         # a sum is finite unless a term is not, and is cheaper than a norm
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         if loss.dim():
             sums = [gradient.flatten(1).sum(1) for gradient in gradients]
         else:
             sums = [gradient.sum() for gradient in gradients]
-        self._noted += [loss.detach(), *sums]
+        return [loss.detach(), *sums]
+
+    def note(self, seen: list[Tensor], summary: dict[str, Tensor]) -> None:
+        """Keep what `look` saw in a step; `summary` is that of its posteriors."""
+        self._steps += 1
+        self._noted += seen
         if "concentration_mean" in summary:
             self._concentrations.append(summary["concentration_mean"].detach())
 

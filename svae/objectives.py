@@ -46,10 +46,14 @@ class Elbo:
 
     def detach(self) -> "Elbo":
         """Return the same without the graph, so that an epoch's terms can be kept."""
+        return self.map(Tensor.detach)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Elbo":
+        """Return the same with `function` of every tensor but the surrogate, which is dropped."""
         values = dict(vars(self))
-        summary = {name: value.detach() for name, value in values.pop("summary").items()}
+        summary = {name: function(value) for name, value in values.pop("summary").items()}
         del values["surrogate"]  # zero
-        tensors = {name: value.detach() for name, value in values.items()}
+        tensors = {name: function(value) for name, value in values.items()}
         return type(self)(**tensors, surrogate=None, summary=summary)
 
     def loss(self, kl_weight: float = 1.0) -> Tensor:

@@ -115,6 +115,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.on_nan": _one_of("stop", "restart"),
     "trainer.averaging": _SWITCH,
     "trainer.compile": _SWITCH,
+    "trainer.cuda_graph": _SWITCH,
     "trainer.negatives": _one_of("all", "sampled"),
     "evaluation.importance_samples": _whole(1),
     "evaluation.batch_size": _whole(1),
@@ -168,6 +169,7 @@ _OF_VECTORS = {
     "trainer.batch_size",
     "trainer.averaging",
     "trainer.compile",
+    "trainer.cuda_graph",
     "evaluation.importance_samples",
     "evaluation.batch_size",
     "trainer.replicas",
@@ -204,6 +206,8 @@ def check(config: dict) -> None:
         )
     _check_baseline(flat)
     _check_replicas(flat)
+    if flat.get("trainer.compile") and flat["trainer.cuda_graph"]:
+        raise ValueError("trainer.cuda_graph=true: expected trainer.compile=false beside it")
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -302,6 +306,7 @@ _EARLIER = {
     "model.isotropic": False,
     "trainer.averaging": False,
     "trainer.compile": False,
+    "trainer.cuda_graph": False,
     "trainer.on_nan": "stop",
     "trainer.replicas": 1,
 }

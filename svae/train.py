@@ -1,5 +1,6 @@
 """The training loop: a generator of epochs that logs nothing and touches no file."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from torch.distributions import kl_divergence
 
 from svae.adam import Descent
 from svae.averaging import Average, averaged
+from svae.capture import CapturedStep, side_stream
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard
 from svae.objectives import Elbo, objective
@@ -40,6 +42,7 @@ class Settings:
     objective: str = "val/elbo"
     seed: int = 0
     compile: bool = False
+    cuda_graph: bool = False
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -179,18 +182,28 @@ def descend(
     """
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
-    terms, guard, descent = [], Guard(model), Descent(optimizer)
-    average = Average(optimizer, steps)
-    for step, batch in enumerate(batches, 1):
+    guard, descent, average = Guard(model), Descent(optimizer), Average(optimizer, steps)
+
+    def step(batch) -> tuple[Elbo, list[Tensor]]:
         bound = measure(model, batch, settings.samples, settings.baseline, generator)
         descent.clear()
         loss = bound.loss(kl_weight)
         loss.backward(torch.ones_like(loss))
-        guard.note(loss, bound.summary)
+        seen = guard.look(loss)
         descent.step()
-        if settings.averaging:
-            average.note(step)
-        terms.append(bound.detach())
+        return bound.detach(), seen
+
+    terms = []
+    with contextlib.ExitStack() as stack:
+        if settings.cuda_graph:
+            stack.enter_context(side_stream(next(model.parameters()).device))
+            step = CapturedStep(step, generator if isinstance(generator, tuple) else (generator,))
+        for number, batch in enumerate(batches, 1):
+            bound, seen = step(batch)
+            terms.append(bound)
+            guard.note(seen, bound.summary)
+            if settings.averaging:
+                average.note(number)
     return terms, guard
 
 

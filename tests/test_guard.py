@@ -21,7 +21,9 @@ def _guard(steps, bad=None, loss=None, gradient=None, summary=FINE):
         went_wrong = bad is not None and step >= bad
         if went_wrong and gradient is not None:
             model.bias.grad[0] = gradient
-        guard.note(torch.tensor(loss if went_wrong and loss is not None else 1.0), summary)
+        guard.note(
+            guard.look(torch.tensor(loss if went_wrong and loss is not None else 1.0)), summary
+        )
     return guard
 
 
@@ -52,7 +54,9 @@ def test_a_concentration_beyond_float32_is_told():
 
 def test_the_range_is_that_of_the_last_finite_concentrations():
     guard = _guard(1)
-    guard.note(torch.tensor(float("nan")), {"concentration_mean": torch.full((2,), torch.nan)})
+    guard.note(
+        guard.look(torch.tensor(float("nan"))), {"concentration_mean": torch.full((2,), torch.nan)}
+    )
     with pytest.raises(Diverged, match=r"step 2 of 2 \(concentration 2 to 30 in step 1\)"):
         guard.check(1)
 
