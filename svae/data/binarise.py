@@ -22,5 +22,5 @@ def bernoulli(intensities: Tensor, generator: torch.Generator | None = None) -> 
     # both sides are shifted by -2^15 to fit int16, whose arithmetic wraps round as wanted
     threshold = intensities.to(torch.int16).mul_(257).sub_(2**15)
     # without the clamp a pixel of 255 would be off once in 65,536 draws
-    draw = noise.clamp_(max=_LARGEST - 1) < threshold
-    return draw.view(torch.uint8).float()  # converting bytes is vectorised, booleans are not
+    # in place, since what makes booleans is not vectorised
+    return noise.clamp_(max=_LARGEST - 1).lt_(threshold).float()
