@@ -80,6 +80,8 @@ def finished(folder: Path) -> Iterator[Row]:
         if read_status(run)["state"] != FINISHED:
             continue
         config = OmegaConf.to_container(saved_config(run), resolve=True)
+        if config["trainer"].get("replicas", 1) > 1:  # holds the runs of replicas, and is none
+            continue
         if difference := _foreign(flatten(config)):
             print(f"{run}: left out, {difference}", file=sys.stderr)
         else:
@@ -171,6 +173,8 @@ def table(head: str, lines: Iterable[Iterable[str]]) -> str:
     """Return a table in Markdown; `head` has the names of the columns, separated by bars."""
     columns = [name.strip() for name in head.split("|")]
     rows = (columns, ["---"] * len(columns), *lines)
+    if len(rows) == 2:
+        return "(no run yet)"
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -73,6 +73,20 @@ def test_finished_runs_become_rows_once(tmp_path):
     assert rows[2]["test/elbo"] == "-80.0"
 
 
+def test_of_replicas_each_is_a_row(tmp_path):
+    stack = tmp_path / "sweep" / "0"
+    _run(stack, "trainer.replicas=2", "seed=4")
+    (stack / "results.json").unlink()
+    for number in range(2):
+        _run(stack / str(number), f"seed={4 + number}")
+    rows = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    assert [row["seed"] for row in rows] == ["4", "5"]
+
+
+def test_a_table_without_runs_says_so():
+    assert tables.render(MARKS, []).count("(no run yet)") == 4
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
