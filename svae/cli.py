@@ -6,7 +6,7 @@ Nothing heavy is imported here: help, completion and refusals answer at once.
 import contextlib
 import os
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
@@ -31,10 +31,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signals.install()
     try:
-        parser = get_args_parser()
-        parser.prog = "svae-train"
-        parser.error = _refuse
-        code = _dispatch(parser.parse_intermixed_args())
+        code = _dispatch(_parser().parse_intermixed_args())
     except Refused as refusal:
         code = _say(str(refusal), 2)
     except Failed as failure:
@@ -48,6 +45,15 @@ def main() -> None:
     _let_go(sys.stdout)
     _let_go(sys.stderr)
     sys.exit(code)
+
+
+def _parser() -> ArgumentParser:
+    """Return Hydra's parser of flags, with a version of our own."""
+    theirs = {"parents": [get_args_parser()], "add_help": False, "conflict_handler": "resolve"}
+    parser = ArgumentParser("svae-train", **theirs)
+    parser.error = _refuse
+    parser.add_argument("--version", action="store_true")
+    return parser
 
 
 def _let_go(stream: TextIO) -> None:
@@ -69,6 +75,9 @@ def _say(text: str, code: int) -> int:
 
 
 def _dispatch(args: Namespace) -> int:
+    if args.version:
+        print(f"svae {_version()}")
+        return 0
     if args.experimental_rerun is not None:
         raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
     if args.config_path is not None:
@@ -80,6 +89,15 @@ def _dispatch(args: Namespace) -> int:
         return _sweep(args, plan)
     _single(plan)
     return 0
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("svae")
+    except PackageNotFoundError:
+        return "(an uninstalled checkout)"
 
 
 def _answer() -> int:

@@ -133,14 +133,24 @@ def test_rooms_import_only_what_lies_below(path):
             assert parts[1] in allowed | {_room(path)}, name
 
 
-@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"], ["latent_dim=0"]])
-def test_questions_and_refusals_import_nothing_heavy(question, environment):
+@pytest.mark.parametrize(
+    ("question", "code", "words"),
+    [
+        (["--help"], 0, "--multirun"),
+        (["--version"], 0, "svae "),
+        (["--cfg", "job"], 0, "latent_dim: 10"),
+        (["latent_dim=0"], 2, ""),
+    ],
+)
+def test_questions_and_refusals_import_nothing_heavy(question, code, words, environment):
     heavy = ("torch", "wandb", "matplotlib", "sklearn", "numpy", "pooch")
-    code = (
+    program = (
         "import sys, svae.cli\n"
         "try:\n    svae.cli.main()\n"
         f"finally:\n    print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code, *question]
+    command = [sys.executable, "-c", program, *question]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.stderr.strip().endswith("[]")
+    assert done.returncode == code
+    assert words in done.stdout

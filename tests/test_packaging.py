@@ -1,6 +1,7 @@
 """The configuration is found wherever the program runs from: wheel, editable install, checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def test_an_installed_command_runs_from_an_empty_folder(wheel, tmp_path, kind):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in empty.iterdir()] == ["outputs"]
     assert "latent_dim" in _run([binaries / "svae-train", "--help"], empty).stdout
+    assert re.match(r"svae \d+\.", _run([binaries / "svae-train", "--version"], empty).stdout)
 
 
 @pytest.mark.slow
