@@ -97,7 +97,7 @@ def part(data: DataSet, count: int) -> DataSet:
     return DataSet(split, split, split, data.likelihood)
 
 
-def steps(data: DataSet, count: int = 25, repetitions: int = 15) -> None:
+def steps(data: DataSet, images: int = 1600, repetitions: int = 15) -> None:
     columns = {
         "normal / products": ("normal", "products"),
         "vmf / normal": ("vmf", "normal"),
@@ -110,10 +110,12 @@ def steps(data: DataSet, count: int = 25, repetitions: int = 15) -> None:
     print("", " | ".join(("| batch | d | products ms", *columns)) + " |", sep="\n")
     print("|---" * (3 + len(columns)) + "|")
     for batch in BATCHES:
+        count = max(2, images // batch)
         few = part(data, count * batch)
         for d in DIMENSIONS:
+            torch.compiler.reset()  # compiles a function a few times only
             alone = products(AutoEncoder(784, FAMILIES["normal"](d)), batch)
-            calls = {"products": lambda alone=alone: [alone() for _ in range(count)]}
+            calls = {"products": lambda alone=alone, n=count: [alone() for _ in range(n)]}
             for name, family in FAMILIES.items():
                 calls[name] = epoch(family, d, few, batch)
                 if compiles:

@@ -131,6 +131,7 @@ def training(config: DictConfig) -> train.Settings:
 
 def _can_compile(device: torch.device) -> bool:
     """Return whether torch.compile works here; if not, one line says why."""
+    torch.compiler.reset()  # a function is compiled a few times only, and a sweep has many runs
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
     except Exception as error:  # what a missing compiler raises differs from one to the other

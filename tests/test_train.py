@@ -157,6 +157,24 @@ def test_a_compiled_step_trains_and_continues_exactly(family, monkeypatch):
     train._measure.cache_clear()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # dynamo's own
+def test_every_run_of_a_sweep_is_compiled(monkeypatch):
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    train._measure.cache_clear()
+    graphs = []
+    for d in range(1, 11):  # a function is compiled eight times, then left as it is
+        assert build._can_compile(torch.device("cpu"))
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        model, optimizer, data = _setup(lambda _, d=d: NormalFamily(d))
+        settings = _settings(compile=True, max_epochs=1, batch_size=40)
+        list(train.train(model, optimizer, data, settings))
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"] - before)
+    assert graphs == [1] * 10
+    train._measure.cache_clear()
+
+
 def test_where_nothing_can_be_compiled_the_step_runs_as_it_is(monkeypatch, capsys):
     def fail(*arguments, **options):
         raise RuntimeError("no C++ compiler")
