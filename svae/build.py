@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -141,6 +142,7 @@ def _can_compile(device: torch.device) -> bool:
     return True
 
 
+@cache  # said once, of however many replicas
 def _has_graphs(device: torch.device) -> bool:
     """Return whether the device has CUDA graphs; if not, one line says so."""
     if device.type != "cuda":
