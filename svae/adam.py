@@ -31,7 +31,7 @@ class Descent:
         self._optimizer.step()
         self._trained = [p for p in self._group["params"] if p.grad is not None]
         states = [self._optimizer.state[p] for p in self._trained]
-        self._steps = _as_rows(states, "step")
+        self._steps = _in_one(states)
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
         self._moments = [[state[name] for state in states if name in state] for name in names]
         beta1, beta2 = self._group["betas"]
@@ -45,9 +45,9 @@ class Descent:
         torch._fused_adam_(self._trained, gradients, *self._moments, **self._options)
 
 
-def _as_rows(states: list[dict], name: str) -> torch.Tensor:
-    """Make the numbers `name` of all states the rows of one tensor, and return it."""
-    whole = torch.stack([state[name] for state in states])
-    for state, row in zip(states, whole, strict=True):
-        state[name] = row
-    return whole
+def _in_one(states: list[dict]) -> torch.Tensor:
+    """Make the step counts of all states the elements of one tensor, and return it."""
+    counts = torch.stack([state["step"] for state in states])
+    for state, count in zip(states, counts, strict=True):
+        state["step"] = count
+    return counts
