@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from svae import build, evaluate, train
+from svae import compiled, evaluate, train
 from svae.data import mnist
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
@@ -105,7 +105,7 @@ def steps(data: DataSet, images: int = 1600, repetitions: int = 15) -> None:
         "compiled normal / products": ("compiled normal", "products"),
         "compiled vmf / compiled normal": ("compiled vmf", "compiled normal"),
     }
-    if not (compiles := build._can_compile(torch.device("cpu"))):
+    if not (compiles := compiled.can_compile(torch.device("cpu"))):
         columns = {title: pair for title, pair in columns.items() if "compiled" not in title}
     print("", " | ".join(("| batch | d | products ms", *columns)) + " |", sep="\n")
     print("|---" * (3 + len(columns)) + "|")
@@ -113,7 +113,7 @@ def steps(data: DataSet, images: int = 1600, repetitions: int = 15) -> None:
         count = max(2, images // batch)
         few = part(data, count * batch)
         for d in DIMENSIONS:
-            torch.compiler.reset()  # compiles a function a few times only
+            compiled.reset()
             alone = products(AutoEncoder(784, FAMILIES["normal"](d)), batch)
             calls = {"products": lambda alone=alone, n=count: [alone() for _ in range(n)]}
             for name, family in FAMILIES.items():
@@ -196,16 +196,22 @@ def peer_epoch(name: str, d: int, images: torch.Tensor, batch: int) -> Callable:
 def epochs(data: DataSet, batch: int = 64, d: int = 10) -> None:
     few = part(data, 12_000)
     has_peer = importlib.util.find_spec("hyperspherical_vae") is not None
-    print(
-        "\n| model, d = 10, batch 64 | s an epoch of 60,000 | s-vae-pytorch / ours |\n|---|---|---|"
-    )
+    compiles = compiled.can_compile(torch.device("cpu"))
+    print("\n| model, d = 10, batch 64 | s an epoch of 60,000 | s-vae-pytorch / ours", end=" |")
+    print(" compiled, s | s-vae-pytorch / ours |\n|---|---|---|---|---|")
     for name, family in FAMILIES.items():
-        calls = {"ours": epoch(family, d, few, batch)}
+        calls = {"step": epoch(family, d, few, batch)}
+        if compiles:
+            calls["program"] = epoch(family, d, few, batch, compiled=True)
         if has_peer:
             calls["peer"] = peer_epoch(name, d, few.train.values, batch)
         times = turns(calls, 5)
-        slower = f"{ratio(times, 'peer', 'ours'):.2f}" if has_peer else "not installed"
-        print(f"| {name} | {5 * medians(times)['ours']:.1f} | {slower} |", flush=True)
+        cells = []
+        for ours in ("step", "program"):
+            cells.append(f"{5 * medians(times)[ours]:.1f}" if ours in calls else "no compiler")
+            known = has_peer and ours in calls
+            cells.append(f"{ratio(times, 'peer', ours):.2f}" if known else "")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def evaluations(data: DataSet, count: int = 200, samples: int = 500) -> None:

@@ -1,5 +1,7 @@
 """The steps of an epoch, without what an optimiser looks up anew at each of them."""
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -23,8 +25,11 @@ class Descent:
         for parameter in self._group["params"]:
             parameter.grad = None
 
-    def step(self) -> None:
-        """Go a step down the gradients."""
+    def step(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Go a step down the gradients of the parameters that are trained, in their order."""
+        trained = (p for p in self._group["params"] if p.requires_grad)
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
         if self._trained:
             self._step()
             return

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from svae import checkpoint, evaluate, train
+from svae import checkpoint, compiled, evaluate, train
 from svae.data.splits import DataSet
 from svae.record import saved_config
 from svae.streams import seeded
@@ -119,7 +119,7 @@ def training(config: DictConfig) -> train.Settings:
     for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
         keys.pop(other, None)
     if keys.get("compile"):
-        keys["compile"] = _can_compile(device(config))
+        keys["compile"] = compiled.can_compile(device(config))
     if keys.get("cuda_graph"):
         keys["cuda_graph"] = _has_graphs(device(config))
     return train.Settings(
@@ -128,18 +128,6 @@ def training(config: DictConfig) -> train.Settings:
         objective=config.objective,
         seed=config.seed,
     )
-
-
-def _can_compile(device: torch.device) -> bool:
-    """Return whether torch.compile works here; if not, one line says why."""
-    torch.compiler.reset()  # a function is compiled a few times only, and a sweep has many runs
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
-    except Exception as error:  # what a missing compiler raises differs from one to the other
-        reason = " ".join(str(error).split())[:200]
-        print(f"trainer.compile: nothing can be compiled here, the step runs as it is ({reason})")
-        return False
-    return True
 
 
 @cache  # said once, of however many replicas

@@ -1,5 +1,7 @@
 """The numerical guard: which step first gave a loss or a gradient that is not finite."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,17 @@ LARGEST_CONCENTRATION = 1e8
 
 class Diverged(RuntimeError):
     """A quantity is not finite any more; says which, in which epoch and step."""
+
+
+def look(loss: Tensor, gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    """Return numbers that are finite if the loss and its gradients are; None is no gradient."""
+    # a sum is finite unless a term is not, and is cheaper than a norm
+    found = [gradient for gradient in gradients if gradient is not None]
+    if loss.dim():
+        sums = [gradient.flatten(1).sum(1) for gradient in found]
+    else:
+        sums = [gradient.sum() for gradient in found]
+    return [loss.detach(), *sums]
 
 
 class Guard:
@@ -22,16 +35,6 @@ class Guard:
         self._noted: list[Tensor] = []
         self._concentrations: list[Tensor] = []
         self._steps = 0
-
-    def look(self, loss: Tensor) -> list[Tensor]:
-        """Return numbers that are finite if loss and gradients are, after the backward pass."""
-        # a sum is finite unless a term is not, and is cheaper than a norm
-        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        if loss.dim():
-            sums = [gradient.flatten(1).sum(1) for gradient in gradients]
-        else:
-            sums = [gradient.sum() for gradient in gradients]
-        return [loss.detach(), *sums]
 
     def note(self, seen: list[Tensor], summary: dict[str, Tensor]) -> None:
         """Keep what `look` saw in a step; `summary` is that of its posteriors."""

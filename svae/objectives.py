@@ -56,9 +56,9 @@ class Elbo:
         tensors = {name: function(value) for name, value in values.items()}
         return type(self)(**tensors, surrogate=None, summary=summary)
 
-    def loss(self, kl_weight: float = 1.0) -> Tensor:
+    def loss(self, kl_weight: float | Tensor = 1.0) -> Tensor:
         """Return what to minimise: the batch mean of -(reconstruction - kl_weight * KL)."""
-        return -_with(self.surrogate, self.reconstruction.sub(self.kl, alpha=kl_weight)).mean(-1)
+        return -_with(self.surrogate, self.reconstruction - kl_weight * self.kl).mean(-1)
 
 
 def elbo(

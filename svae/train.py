@@ -3,9 +3,8 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from torch.distributions import kl_divergence
 from svae.adam import Descent
 from svae.averaging import Average, averaged
 from svae.capture import CapturedStep, side_stream
+from svae.compiled import compiled
 from svae.data.splits import DataSet
-from svae.guard import Diverged, Guard
+from svae.guard import Diverged, Guard, look
 from svae.objectives import Elbo, objective
 from svae.signal_to_noise import kappa_gradient_snr
 from svae.streams import seeded, stream
@@ -137,22 +137,18 @@ def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str)
 def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> dict[str, float]:
     generator = stream(data.device, settings.seed, "train", *names)
     batches = data.train.batches(settings.batch_size, generator, shuffle=True)
-    measure = _measure(data.likelihood, settings.compile)
-    # a compiled step draws from torch's own generator, which is seeded below
-    noise = None if settings.compile else generator
+    measure = objective(data.likelihood)
+    steps = step_count(data, settings)
     with seeded(data.device, settings.seed, "dropout", *names):
         if settings.compile:
             _find_divergence(model, data)
-        steps = step_count(data, settings)
-        terms, guard = descend(model, optimizer, measure, batches, steps, settings, names[0], noise)
+            # a compiled step draws from torch's own generator, which is seeded here
+            generator = None
+        terms, guard = descend(
+            model, optimizer, measure, batches, steps, settings, names[0], generator
+        )
     guard.check(names[0])
     return summarise(terms, "train")
-
-
-@cache
-def _measure(likelihood: str, compiled: bool) -> Callable[..., Elbo]:
-    measure = objective(likelihood)
-    return torch.compile(measure, dynamic=False) if compiled else measure
 
 
 @torch.no_grad()
@@ -183,18 +179,20 @@ def descend(
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
     guard, descent, average = Guard(model), Descent(optimizer), Average(optimizer, steps)
-
-    def step(batch) -> tuple[Elbo, list[Tensor]]:
-        bound = measure(model, batch, settings.samples, settings.baseline, generator)
-        descent.clear()
-        loss = bound.loss(kl_weight)
-        loss.backward(torch.ones_like(loss))
-        seen = guard.look(loss)
-        descent.step()
-        return bound.detach(), seen
-
+    options = (measure, settings.samples, settings.baseline, generator)
     terms = []
     with contextlib.ExitStack() as stack:
+        both_passes = differentiate
+        if settings.compile:
+            both_passes = stack.enter_context(compiled(differentiate))
+            kl_weight = torch.tensor(kl_weight, device=next(model.parameters()).device)
+
+        def step(batch) -> tuple[Elbo, list[Tensor]]:
+            descent.clear()
+            bound, gradients, seen = both_passes(model, batch, kl_weight, *options)
+            descent.step(gradients)
+            return bound, seen
+
         if settings.cuda_graph:
             stack.enter_context(side_stream(next(model.parameters()).device))
             step = CapturedStep(step, generator if isinstance(generator, tuple) else (generator,))
@@ -205,6 +203,20 @@ def descend(
             if settings.averaging:
                 average.note(number)
     return terms, guard
+
+
+def differentiate(
+    model, batch, kl_weight: float | Tensor, measure: Callable[..., Elbo], *options
+) -> tuple[Elbo, Sequence[Tensor | None], list[Tensor]]:
+    """Return the bound, the gradient of its loss in each parameter, and what the guard sees.
+
+    `options` are those of `measure`. A parameter that is not trained or not used has no gradient.
+    """
+    bound = measure(model, batch, *options)
+    loss = bound.loss(kl_weight)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters, torch.ones_like(loss), allow_unused=True)
+    return bound.detach(), gradients, look(loss, gradients)
 
 
 @torch.no_grad()

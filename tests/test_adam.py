@@ -1,5 +1,7 @@
 """Steps of an epoch: those of torch's Adam, to the bit."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -23,12 +25,18 @@ def _walk(model, optimizer, take, clear):
         take()
 
 
+def _take(descent, parameters):
+    descent.step([parameter.grad for parameter in parameters])
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_steps_and_state_are_those_of_torch(options):
     ours, theirs = _setup(options), _setup(options)
+    parameters = list(ours[0].parameters())
     for _ in range(2):  # epochs
         descent = Descent(ours[1])
-        _walk(*ours, descent.step, descent.clear)
+        take = partial(_take, descent, parameters)
+        _walk(*ours, take, descent.clear)
     torch.manual_seed(0)
     _setup(options)
     for _ in range(2):

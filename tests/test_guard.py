@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from svae.guard import Diverged, Guard
+from svae.guard import Diverged, Guard, look
 from svae.models.latent import VonMisesFisherFamily
 
 FINE = {"concentration_mean": torch.tensor([2.0, 30.0])}
@@ -21,9 +21,8 @@ def _guard(steps, bad=None, loss=None, gradient=None, summary=FINE):
         went_wrong = bad is not None and step >= bad
         if went_wrong and gradient is not None:
             model.bias.grad[0] = gradient
-        guard.note(
-            guard.look(torch.tensor(loss if went_wrong and loss is not None else 1.0)), summary
-        )
+        value = torch.tensor(loss if went_wrong and loss is not None else 1.0)
+        guard.note(look(value, [parameter.grad for parameter in model.parameters()]), summary)
     return guard
 
 
@@ -54,9 +53,8 @@ def test_a_concentration_beyond_float32_is_told():
 
 def test_the_range_is_that_of_the_last_finite_concentrations():
     guard = _guard(1)
-    guard.note(
-        guard.look(torch.tensor(float("nan"))), {"concentration_mean": torch.full((2,), torch.nan)}
-    )
+    seen = look(torch.tensor(float("nan")), [torch.ones(2), torch.ones(2)])
+    guard.note(seen, {"concentration_mean": torch.full((2,), torch.nan)})
     with pytest.raises(Diverged, match=r"step 2 of 2 \(concentration 2 to 30 in step 1\)"):
         guard.check(1)
 

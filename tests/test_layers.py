@@ -52,10 +52,12 @@ MAY_IMPORT = {
     "adam": set(),
     "signal_to_noise": {"data", "objectives"},
     "capture": {"objectives"},
+    "compiled": set(),
     "train": {
         "adam",
         "averaging",
         "capture",
+        "compiled",
         "objectives",
         "data",
         "guard",

@@ -1,12 +1,13 @@
 """The loop: warm-up, early stopping, exact continuation, divergence."""
 
+import shutil
 from functools import partial
 
 import pytest
 import torch
 from torch.distributions import Distribution
 
-from svae import build, checkpoint, train
+from svae import checkpoint, compiled, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
@@ -140,12 +141,11 @@ def test_a_compiled_step_trains_and_continues_exactly(family, monkeypatch):
     # a backend that needs no C++ compiler; torch.compile turns validation off for good
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    train._measure.cache_clear()
-    torch._dynamo.reset()
+    compiled.reset()
     torch._dynamo.utils.counters.clear()
     torch.distributions.kl._KL_MEMOIZE.clear()  # as in a new process
     model, optimizer, data = _setup(family)
-    settings = _settings(compile=True, max_epochs=3, batch_size=40)
+    settings = _settings(compile=True, max_epochs=3, batch_size=30)
     whole = list(train.train(model, optimizer, data, settings))
     assert 0.65 < whole[0].metrics["train/acceptance_rate"] <= 1
     assert not torch._dynamo.utils.counters["graph_break"]  # one graph
@@ -154,7 +154,7 @@ def test_a_compiled_step_trains_and_continues_exactly(family, monkeypatch):
     first = next(train.train(model, optimizer, data, settings))
     rest = list(train.train(model, optimizer, data, settings, first))
     assert _without_time([first, *rest]) == _without_time(whole)
-    train._measure.cache_clear()
+    compiled.reset()
 
 
 @pytest.mark.slow
@@ -162,17 +162,50 @@ def test_a_compiled_step_trains_and_continues_exactly(family, monkeypatch):
 def test_every_run_of_a_sweep_is_compiled(monkeypatch):
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    train._measure.cache_clear()
+    compiled.reset()
     graphs = []
     for d in range(1, 11):  # a function is compiled eight times, then left as it is
-        assert build._can_compile(torch.device("cpu"))
+        assert compiled.can_compile(torch.device("cpu"))
         before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         model, optimizer, data = _setup(lambda _, d=d: NormalFamily(d))
         settings = _settings(compile=True, max_epochs=1, batch_size=40)
         list(train.train(model, optimizer, data, settings))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"] - before)
     assert graphs == [1] * 10
-    train._measure.cache_clear()
+    compiled.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="no compiler")
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+@pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
+def test_a_compiled_step_is_the_step_on_average(family, monkeypatch):
+    # each draws random numbers of its own
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    model, _, data = _setup(family)
+    batch = data.train.observe(slice(0, 30), torch.Generator().manual_seed(0))
+    train._find_divergence(model, data)
+    arguments = (model, batch, torch.tensor(0.3), elbo, 1, "none", None)
+
+    def draws(step):
+        torch.manual_seed(1)
+        outcomes = [step(*arguments) for _ in range(1000)]
+        rows = [torch.cat([v.flatten() for v in (o[0].value, *o[1], *o[2])]) for o in outcomes]
+        return torch.stack(rows).double()
+
+    compiled.reset()
+    with compiled.compiled(train.differentiate) as step:
+        found = draws(step)
+        program = compiled._program(train.differentiate)
+    compiled.reset()
+    right = draws(train.differentiate)
+    assert program._run is not train.differentiate
+    error = ((found.var(0) + right.var(0)) / 1000).sqrt()
+    # what does not vary at all is equal up to rounding
+    assert ((found.mean(0) - right.mean(0)).abs() <= 5 * error + 1e-6).all()
+    # and most of them vary alike; some are rare and large
+    varies = right.var(0) > 1e-8
+    assert (found.var(0) / right.var(0))[varies].log().abs().median() < 0.1
 
 
 def test_where_nothing_can_be_compiled_the_step_runs_as_it_is(monkeypatch, capsys):
@@ -180,5 +213,20 @@ def test_where_nothing_can_be_compiled_the_step_runs_as_it_is(monkeypatch, capsy
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(torch, "compile", fail)
-    assert not build._can_compile(torch.device("cpu"))
+    assert not compiled.can_compile(torch.device("cpu"))
     assert capsys.readouterr().out.count("no C++ compiler") == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+def test_a_step_that_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
+    def fail(graph, inputs):
+        raise RuntimeError("no such loop")
+
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
+    compiled.reset()
+    model, optimizer, data = _setup(NormalFamily)
+    epochs = list(train.train(model, optimizer, data, _settings(compile=True, max_epochs=2)))
+    compiled.reset()
+    assert len(epochs) == 2
+    assert capsys.readouterr().out.count("cannot be compiled, the step runs as it is") == 1

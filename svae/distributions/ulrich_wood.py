@@ -139,9 +139,10 @@ def _try(
     # accepted when log p + t - 1 <= log(1/u) / n; where the concentration is nan nothing may seem
     # rejected, or the loop would not end
     bound = u[2].log_().mul_(-1 / (m - 1)).add_(1.0)
-    rejected, index = (p.log_().add_(t) > bound).min(0)
-    # the minimum over truths is the first that is false, by its index too
-    return below_top.gather(0, index.unsqueeze(0))[0], index.add_(1), rejected
+    rejected, index = (p.log_().add_(t) > bound).byte().min(0)
+    # the minimum over truths is the first that is false, by its index too; bytes, since torch's
+    # compiler fails at truths whose number does not fill its vectors
+    return below_top.gather(0, index.unsqueeze(0))[0], index.add_(1), rejected.bool()
 
 
 def _symmetric_beta(m: int, u: Tensor, v: Tensor) -> Tensor:

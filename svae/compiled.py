@@ -1,0 +1,87 @@
+"""A training step as one compiled program: forward and backward pass in a few loops of C++.
+
+What remains beside the matrix products is a fraction of what Python and autograd spend on it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def compiled(function: Callable) -> Iterator[Callable]:
+    """Make a program of `function`(model, batch, ...), which may call torch.autograd.grad.
+
+    The first call compiles. A batch of another shape than the first, as the last of an epoch, is
+    left to `function` itself: a second program would take as long to make as it ever saves. So is
+    all if torch fails to make the program, which one line says. All random numbers have to come
+    from torch's own generator.
+    """
+    import torch._dynamo
+    import torch._inductor.config
+
+    shapes = set()
+
+    def call(model, batch: Tensor, *rest):
+        if not shapes:
+            shapes.add(batch.shape)
+        return (_program(function) if batch.shape in shapes else function)(model, batch, *rest)
+
+    with ExitStack() as stack:
+        # older versions of torch leave the backward pass out of the program
+        if hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            stack.enter_context(torch._dynamo.config.patch(trace_autograd_ops=True))
+        # the program's lines are called from C++ too, which Python takes a tenth of a step for
+        stack.enter_context(torch._inductor.config.patch(cpp_wrapper=True))
+        yield call
+
+
+def can_compile(device: torch.device) -> bool:
+    """Return whether torch.compile works here; if not, one line says why. Begins a run anew."""
+    reset()
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # what a missing compiler raises differs from one to the other
+        _tell("nothing can be compiled here", error)
+        return False
+    return True
+
+
+def reset() -> None:
+    """Forget all programs: a function is compiled a few times only, and a sweep has many runs."""
+    torch.compiler.reset()
+    _program.cache_clear()
+
+
+class _Program:
+    """The program of a function, or the function itself once that could not be made."""
+
+    def __init__(self, function: Callable):
+        self._function = function
+        self._run = torch.compile(function, dynamic=False)
+        self._works = False
+
+    def __call__(self, *arguments):
+        if self._works:
+            return self._run(*arguments)
+        try:
+            outcome = self._run(*arguments)
+        except Exception as error:  # torch has many; one of the function's own comes again
+            self._run = self._function
+            outcome = self._run(*arguments)
+            _tell("this step cannot be compiled", error)
+        self._works = True
+        return outcome
+
+
+@cache
+def _program(function: Callable) -> _Program:
+    return _Program(function)
+
+
+def _tell(what: str, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:200]
+    print(f"trainer.compile: {what}, the step runs as it is ({reason})")
