@@ -9,9 +9,11 @@ from scipy import integrate, stats
 
 from svae.distributions import ulrich_wood
 from svae.distributions.ulrich_wood import (
+    FIRST_ROUND,
     draw_fixed,
     draw_until_accepted,
     envelope,
+    sufficient_places,
     sufficient_proposals,
 )
 from tests.height_law import CONCENTRATIONS, DIMENSIONS, HeightLaw
@@ -115,6 +117,46 @@ def test_the_sufficient_number_of_proposals_fails_less_than_once_in_a_million_mi
         assert math.exp(limit) == pytest.approx(PROPOSALS[m][-1], abs=6e-5)
     assert (1 - math.exp(-limit)) ** count < 1e-12 <= (1 - math.exp(-limit)) ** (count - 1)
     assert 22 < count < 27
+
+
+@pytest.mark.parametrize("size", [8, 64, 256])
+def test_those_that_reject_the_first_round_get_a_second(size):
+    m, kappa = 2, 1e3
+    complement = envelope(m, torch.tensor(kappa, dtype=torch.float64)).complement
+    shape = torch.Size((300_000 // size, size))
+    heights = draw_fixed(m, complement, shape, torch.Generator().manual_seed(0))
+    proposals = heights.proposals.numpy()
+    late = proposals > FIRST_ROUND
+    rate = acceptance_rate(m, kappa)
+    assert stats.binomtest(int(late.sum()), late.size, (1 - rate) ** FIRST_ROUND).pvalue > 1e-6
+    assert proposals.max() < sufficient_proposals(m)
+    # the number of proposals tells nothing about the height
+    law = HeightLaw(m, kappa)
+    assert stats.kstest(heights.below_top.numpy()[late], law.distribution).pvalue > 1e-6
+    tries = proposals[late] - FIRST_ROUND
+    assert binomial_p(tries.size, tries.sum(), rate) > 1e-6
+
+
+@pytest.mark.parametrize("m", [2, 11, 1025])
+@pytest.mark.parametrize("size", [1, 8, 64, 1000, 30_000])
+def test_the_places_of_the_second_round_suffice(m, size):
+    worst = acceptance_rate(m, 1e8) if m > 1000 else 1 / PROPOSALS[m][-1]
+    needed = stats.binom.sf(sufficient_places(m, size), size, (1 - worst) ** FIRST_ROUND)
+    assert needed < 1e-12
+
+
+def test_rows_of_a_stack_draw_a_fixed_number_as_they_would_alone():
+    complement = envelope(6, torch.logspace(-1, 3, 64).double()).complement
+    shape = torch.Size((2, 3, 64))
+    together = draw_fixed(6, complement, shape, tuple(map(_seeded, range(3))))
+    for row in range(3):
+        alone = draw_fixed(6, complement, torch.Size((2, 64)), _seeded(row))
+        assert torch.equal(together.below_top[:, row], alone.below_top)
+        assert torch.equal(together.proposals[:, row], alone.proposals)
+
+
+def _seeded(number):
+    return torch.Generator().manual_seed(number)
 
 
 def test_where_all_proposals_are_rejected_the_first_one_stands():

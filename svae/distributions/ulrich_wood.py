@@ -23,6 +23,7 @@ from torch import Size, Tensor
 from svae.distributions.noise import Generators, rows, uniform
 
 FAILURE_PROBABILITY = 1e-12
+FIRST_ROUND = 6  # proposals for every sample where a fixed number is made
 
 
 class Height(NamedTuple):
@@ -99,29 +100,69 @@ def draw_fixed(
     generator: Generators = None,
     count: int | None = None,
 ) -> Height:
-    """Draw heights of `shape` from `count` proposals each, of which the first accepted is kept.
+    """Draw heights of `shape` from at most `count` proposals each, the first accepted is kept.
 
     `complement` is that of the `envelope` and broadcasts to `shape`. Nothing is read from the
-    device, so that a step can be captured in a CUDA graph. The default `count` is
-    `sufficient_proposals(m)`. Where none is accepted the first proposal stands and `proposals` is
-    `count`: the law is off by at most the probability of that, below 1e-12 in total variation by
-    default.
+    device, so that a step can be captured in a CUDA graph. Where none is accepted the first
+    proposal stands and `proposals` is `count`: the law is off by at most the probability of that.
+    By default it is below 1e-12, with `sufficient_proposals(m)` of which most are made only for
+    those few, `sufficient_places(m, n)` of n along the last axis, that reject the first ones.
     """
     complement = complement.expand(shape)
-    count = sufficient_proposals(m) if count is None else count
+    if count is None:
+        return _draw_in_two_rounds(m, complement, generator)
     below_top, proposals, rejected = _try(m, complement, count, generator)
     return Height(below_top, torch.where(rejected, count, proposals))
+
+
+def _draw_in_two_rounds(m: int, complement: Tensor, generator: Generators) -> Height:
+    count, size = sufficient_proposals(m), complement.shape[-1] if complement.dim() else 1
+    places = sufficient_places(m, size)
+    if places > size // 2:
+        return draw_fixed(m, complement, complement.shape, generator, count)
+    below_top, proposals, rejected = _try(m, complement, FIRST_ROUND, generator)
+    proposals = torch.where(rejected, count, proposals)
+    # those that rejected all come first; what fills the other places is not used
+    needy, index = rejected.byte().topk(places)
+    again = _try(m, complement.gather(-1, index), count - FIRST_ROUND, generator)
+    more = torch.where(again[2], count, again[1] + FIRST_ROUND)
+    for values, new in ((below_top, again[0]), (proposals, more)):
+        values.scatter_(-1, index, torch.where(needy.bool(), new, values.gather(-1, index)))
+    return Height(below_top, proposals)
 
 
 def sufficient_proposals(m: int) -> int:
     """Return how many proposals are all rejected with a probability below 1e-12, whatever kappa.
 
+    26 down to 23, see `_log_rejection`.
+    """
+    return math.floor(math.log(FAILURE_PROBABILITY) / _log_rejection(m)) + 1
+
+
+def sufficient_places(m: int, size: int) -> int:
+    """Return a number that those of `size` samples that reject all of the first round exceed with
+    a probability below 1e-12, whatever kappa.
+
+    More than r of n do so with a probability of at most C(n, r + 1) p^(r + 1).
+    """
+    log_p = FIRST_ROUND * _log_rejection(m)
+    for places in range(size):
+        k = places + 1
+        log_subsets = math.lgamma(size + 1) - math.lgamma(k + 1) - math.lgamma(size - k + 1)
+        if log_subsets + k * log_p < math.log(FAILURE_PROBABILITY):
+            return places
+    return size
+
+
+def _log_rejection(m: int) -> float:
+    """Return the log of the largest probability, over kappa, that a proposal is rejected.
+
     The acceptance rate falls with kappa to e^(n/2) (2n)^(-n/2) Gamma(n) / Gamma(n/2), which is
-    0.658 at m = 2 and 0.707 as m grows: 26 proposals down to 23.
+    0.658 at m = 2 and 0.707 as m grows.
     """
     n = m - 1
     log_rate = n / 2 * (1 - math.log(2 * n)) + math.lgamma(n) - math.lgamma(n / 2)
-    return math.floor(math.log(FAILURE_PROBABILITY) / math.log(-math.expm1(log_rate))) + 1
+    return math.log(-math.expm1(log_rate))
 
 
 def _try(
