@@ -29,7 +29,8 @@ class Descent:
         """Go a step down the gradients of the parameters that are trained, in their order."""
         trained = (p for p in self._group["params"] if p.requires_grad)
         for parameter, gradient in zip(trained, gradients, strict=True):
-            parameter.grad = gradient
+            # fused Adam reads a transposed gradient in the order of memory
+            parameter.grad = None if gradient is None else gradient.contiguous()
         if self._trained:
             self._step()
             return

@@ -49,3 +49,15 @@ def test_steps_and_state_are_those_of_torch(options):
         assert state.keys() == states[0][number].keys()
         assert all(torch.equal(state[name], states[0][number][name]) for name in state)
     assert ours[0][2].weight.grad is None
+
+
+def test_a_gradient_may_lie_in_memory_in_any_order():
+    gradient = torch.randn(3, 5)
+    ours, theirs = (nn.Parameter(torch.ones(5, 3)) for _ in range(2))
+    descent = Descent(torch.optim.Adam([ours], fused=True))
+    single = torch.optim.Adam([theirs])
+    for _ in range(3):
+        descent.step([gradient.T])
+        theirs.grad = gradient.T
+        single.step()
+    torch.testing.assert_close(ours, theirs)
