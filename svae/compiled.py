@@ -3,12 +3,15 @@
 What remains beside the matrix products is a fraction of what Python and autograd spend on it.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger("svae")
 
 
 @contextmanager
@@ -36,7 +39,20 @@ def compiled(function: Callable) -> Iterator[Callable]:
             stack.enter_context(torch._dynamo.config.patch(trace_autograd_ops=True))
         # the program's lines are called from C++ too, which Python takes a tenth of a step for
         stack.enter_context(torch._inductor.config.patch(cpp_wrapper=True))
+        stack.enter_context(_without_warnings())
         yield call
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep to itself which operations torch calls by a longer way."""
+    logger = logging.getLogger("torch._inductor")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def can_compile(device: torch.device) -> bool:
@@ -67,6 +83,7 @@ class _Program:
     def __call__(self, *arguments):
         if self._works:
             return self._run(*arguments)
+        _say_once("trainer.compile: compiling the step ...")
         try:
             outcome = self._run(*arguments)
         except Exception as error:  # torch has many; one of the function's own comes again
@@ -83,5 +100,20 @@ def _program(function: Callable) -> _Program:
 
 
 def _tell(what: str, error: Exception) -> None:
-    reason = " ".join(str(error).split())[:200]
-    print(f"trainer.compile: {what}, the step runs as it is ({reason})")
+    line = f"trainer.compile: {what}, the step runs as it is ({_reason(error)})"
+    log.info(line)
+    _say_once(line)
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line, however many runs of a sweep have it to say."""
+    print(line)
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of an error that tells most: a compiler's own, or else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "error: " in line]
+    telling = telling or [line for line in lines if not line.endswith(":")]
+    return (telling or [type(error).__name__])[0][:200]

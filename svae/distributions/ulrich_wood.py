@@ -8,7 +8,8 @@ of density ~ (1 - z^2)^(n/2 - 1), the proposal is a Moebius image of z,
 This is Wood's algorithm in letters that lose no digits: his b, D and t are (1 - x0) / (1 + x0),
 (1 + b) p / 2 and n / p. A proposal with p = 1 is always accepted, at kappa = 0 so is every one.
 
-Everything here is float64: near mu, float32 cannot tell 1 - w from 0.
+Everything here is float64: near mu, float32 cannot tell 1 - w from 0. (The uniform numbers that a
+compiled program draws lie on the coarser grid of float32, which moves a probability by some 1e-7.)
 
 References: Ulrich 1984, "Computer generation of distributions on the m-sphere"; Wood 1994,
 "Simulation of the von Mises Fisher distribution", algorithm VM*.
