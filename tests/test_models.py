@@ -83,6 +83,20 @@ def test_other_initial_concentrations_are_refused(initial):
         VonMisesFisherFamily(4, initial_concentration=initial)
 
 
+@pytest.mark.parametrize("latent_dim", [1, 2, 10])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_has_a_gradient_was_not_altered_in_place(family, latent_dim):
+    """torch 2.11, for one, loses the gradient of what a function did alter, when it compiles."""
+    model = AutoEncoder(7, family(latent_dim), hidden=(5,))
+    posterior = model.posterior(torch.rand(3, 7))
+    value = posterior.draw((1,), torch.Generator()).value
+    log_prob = model.likelihood(value).log_prob(torch.ones(3, 7))
+    made = [posterior.mean, value, kl_divergence(posterior, model.prior()), log_prob]
+    made += [v for v in vars(posterior).values() if isinstance(v, torch.Tensor)]
+    versions = [tensor._version for tensor in made if tensor.requires_grad]
+    assert versions == [0] * len(versions)
+
+
 def test_an_isotropic_normal_has_one_deviation():
     latent = NormalFamily(5, isotropic=True)
     features = torch.randn(7, latent.parameters, requires_grad=True)

@@ -103,7 +103,7 @@ def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Generators =
     g.addcmul_(loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
     scale = sine / torch.linalg.vector_norm(g, dim=-1)
     rest = w.addcmul_(scale, torch.linalg.vecdot(g, loc), value=-1)
-    return g.mul_(scale.unsqueeze(-1)).addcmul_(loc, rest.unsqueeze(-1))
+    return torch.addcmul(g.mul_(scale.unsqueeze(-1)), loc, rest.unsqueeze(-1))
 
 
 def pull_back(grad: Tensor, x: Tensor, loc: Tensor, complement: Tensor) -> tuple[Tensor, Tensor]:

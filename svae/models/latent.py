@@ -113,7 +113,7 @@ class _Parameters(Function):
         direction, inverse = _normalise(features[..., :-1])
         raw = features[..., -1] + shift
         ctx.save_for_backward(direction, inverse, raw)
-        return direction, F.softplus(raw).add_(1.0)
+        return direction, F.softplus(raw) + 1.0
 
     @staticmethod
     @once_differentiable
@@ -129,9 +129,8 @@ def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     is_zero = length == 0  # a vector of nan stays one, so that the guard sees it
     inverse = length.reciprocal_().masked_fill_(is_zero, 0.0)
-    direction = vectors * inverse
-    direction[..., :1].add_(is_zero)
-    return direction, inverse
+    first = F.pad(is_zero.to(vectors.dtype), (0, vectors.shape[-1] - 1))
+    return torch.addcmul(first, vectors, inverse), inverse
 
 
 def _in_vectors(grad: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
