@@ -24,8 +24,8 @@ class CapturedStep:
     into one `side_stream`.
 
     Args:
-        step: what to do with a batch; reads nothing from the device.
-        generators: those that `step` draws from, on the device.
+        step: what to do with a batch, a tensor; reads nothing from the device.
+        generators: those that `step` draws from, on the device, beside torch's own.
 
     Raises:
         ValueError: when the step cannot be recorded, or would repeat its random numbers.
@@ -47,13 +47,16 @@ class CapturedStep:
         self._replay()
         # the next replay writes to the same memory
         bound, noted = self._outcome
-        return bound.map(Tensor.clone), [tensor.clone() for tensor in noted]
+        return bound.map(Tensor.clone), list(noted.clone())
 
 
 def _record(
     step: Callable[[Tensor], Outcome], batch: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Callable[[], None], Outcome]:
-    """Return a function that does `step` with what lies in `batch`, and where its outcome lies."""
+) -> tuple[Callable[[], None], tuple[Elbo, Tensor]]:
+    """Return a function that does `step` with what lies in `batch`, and where its outcome lies.
+
+    What it noted is one tensor there, since it is copied after every step.
+    """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
@@ -61,7 +64,8 @@ def _record(
         # other threads may use the device meanwhile
         graph.capture_begin(capture_error_mode="thread_local")
         try:
-            outcome = step(batch)
+            bound, noted = step(batch)
+            outcome = bound, torch.stack(noted)
         finally:
             graph.capture_end()
     except RuntimeError as error:

@@ -15,13 +15,13 @@ log = logging.getLogger("svae")
 
 
 @contextmanager
-def compiled(function: Callable) -> Iterator[Callable]:
-    """Make a program of `function`(model, batch, ...), which may call torch.autograd.grad.
+def compiled(function: Callable, device: torch.device) -> Iterator[Callable]:
+    """Make a program for `device` of `function`(model, batch, ...).
 
-    The first call compiles. A batch of another shape than the first, as the last of an epoch, is
-    left to `function` itself: a second program would take as long to make as it ever saves. So is
-    all if torch fails to make the program, which one line says. All random numbers have to come
-    from torch's own generator.
+    It may call torch.autograd.grad. The first call compiles. A batch of another shape than the
+    first, as the last of an epoch, is left to `function` itself: a second program would take as
+    long to make as it ever saves. So is all if torch fails to make the program, which one line
+    says. All random numbers have to come from torch's own generator.
     """
     import torch._dynamo
     import torch._inductor.config
@@ -37,8 +37,8 @@ def compiled(function: Callable) -> Iterator[Callable]:
         # older versions of torch leave the backward pass out of the program
         if hasattr(torch._dynamo.config, "trace_autograd_ops"):
             stack.enter_context(torch._dynamo.config.patch(trace_autograd_ops=True))
-        # the program's lines are called from C++ too, which Python takes a tenth of a step for
-        stack.enter_context(torch._inductor.config.patch(cpp_wrapper=True))
+        # on the CPU the program's lines are called from C++ too: Python takes a tenth of a step
+        stack.enter_context(torch._inductor.config.patch(cpp_wrapper=device.type == "cpu"))
         stack.enter_context(_without_warnings())
         yield call
 

@@ -206,8 +206,6 @@ def check(config: dict) -> None:
         )
     _check_baseline(flat)
     _check_replicas(flat)
-    if flat.get("trainer.compile") and flat["trainer.cuda_graph"]:
-        raise ValueError("trainer.cuda_graph=true: expected trainer.compile=false beside it")
 
 
 def _check_value(key: str, value: Any) -> None:

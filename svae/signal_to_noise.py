@@ -15,26 +15,26 @@ def kappa_gradients(
     """Return gradients (repeats, batch) of each observation's ELBO in its own concentration.
 
     Every repeat has a posterior sample of its own. The KL, which is in closed form, is part of it.
+    Of a stack of R models the observations are (R, batch, D), the gradients (R, repeats, batch).
     """
-    bound = elbo(model, observations.repeat(repeats, 1), 1, baseline, generator)
+    repeated = torch.cat([observations] * repeats, -2)
+    bound = elbo(model, repeated, 1, baseline, generator)
     kappa = bound.summary["concentration_mean"]
-    (gradient,) = torch.autograd.grad(-len(kappa) * bound.loss(kl_weight), kappa)
-    return gradient.view(repeats, -1)
+    loss = -kappa.shape[-1] * bound.loss(kl_weight)
+    (gradient,) = torch.autograd.grad(loss, kappa, torch.ones_like(loss))
+    return gradient.unflatten(-1, (repeats, -1))
 
 
-def kappa_gradient_snr(model, split: Split, baseline: str, generator) -> float:
-    """Return the signal-to-noise ratio of the gradient in kappa.
+def kappa_gradient_snr(model, split: Split, baseline: str, generator) -> Tensor:
+    """Return the signal-to-noise ratio of the gradient in kappa, of a stack (R,) for each model.
 
     sqrt(mean_i E[g_i]^2 / mean_i Var[g_i]) over observations i drawn from the split, g_i the
     gradient of one sample; the mean square is estimated without bias, and is 0 where that is
     negative (Rainforth et al. 2018, "Tighter variational bounds are not necessarily better",
     eq. 3). It takes a hundredth of the split, repeats included: about a hundredth of an epoch.
     """
-    count = max(2, len(split) // (100 * REPEATS))
-    device = split.values.device
-    index = torch.randint(len(split), (count,), device=device, generator=generator)
-    observations = split.observe(index, generator)
+    observations = split.sample(max(2, len(split) // (100 * REPEATS)), generator)
     gradients = kappa_gradients(model, observations, REPEATS, baseline, generator).double()
-    noise = gradients.var(0).mean()
-    signal = gradients.mean(0).square().mean() - noise / REPEATS
-    return (signal / noise.clamp(min=1e-300)).clamp(min=0).sqrt().item()
+    noise = gradients.var(-2).mean(-1)
+    signal = gradients.mean(-2).square().mean(-1) - noise / REPEATS
+    return (signal / noise.clamp(min=1e-300)).clamp(min=0).sqrt()

@@ -6,6 +6,7 @@ same model up to rounding.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +14,11 @@ from torch import nn
 
 from svae import train
 from svae.averaging import averaged
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, Splits
 from svae.guard import Diverged, Guard
 from svae.models.stack import stack, stack_models, unstack
 from svae.objectives import Elbo, elbo
+from svae.signal_to_noise import kappa_gradient_snr
 from svae.streams import stream
 from svae.train import START, Epoch, Settings
 
@@ -60,16 +62,32 @@ def _epoch(group: list[Learner], number: int) -> None:
     started = time.perf_counter()
     terms, guard = _descend(group, number)
     trained = train.summarise_rows(terms, "train")
-    share = (time.perf_counter() - started) / len(group)
     for row, own in enumerate(group):
-        try:
+        with _failing(own):
             guard.check(number, row)
-            with averaged(own.optimizer):
-                own.last = train.complete(
-                    own.model, own.data, own.settings, own.last, own.restarts, trained[row], share
-                )
-        except Diverged as failure:
-            own.failure = failure
+    fine = [row for row, own in enumerate(group) if own.failure is None]
+    validated = _validate([group[row] for row in fine], number) if fine else []
+    share = (time.perf_counter() - started) / len(group)
+    for row, metrics in zip(fine, validated, strict=True):
+        own = group[row]
+        with _failing(own):
+            own.last = train.complete(own.last, own.settings, trained[row], metrics, share)
+
+
+@contextmanager
+def _failing(learner: Learner) -> Iterator[None]:
+    """Let what diverges be the failure of `learner` alone."""
+    try:
+        yield
+    except Diverged as failure:
+        learner.failure = failure
+
+
+def _streams(group: list[Learner], name: str, number: int) -> tuple[torch.Generator, ...]:
+    """Return what the learners draw from in an epoch for one purpose."""
+    return tuple(
+        stream(own.data.device, own.settings.seed, name, number, own.restarts) for own in group
+    )
 
 
 def _descend(group: list[Learner], number: int) -> tuple[list[Elbo], Guard]:
@@ -77,23 +95,34 @@ def _descend(group: list[Learner], number: int) -> tuple[list[Elbo], Guard]:
     first = group[0].settings
     whole = stack_models([own.model for own in group])
     optimizer = torch.optim.Adam(whole.parameters(), lr=first.learning_rate, fused=True)
-    generators = tuple(
-        stream(own.data.device, own.settings.seed, "train", number, own.restarts) for own in group
-    )
-    batches = zip(
-        *(
-            own.data.train.batches(first.batch_size, generator, shuffle=True)
-            for own, generator in zip(group, generators, strict=True)
-        ),
-        strict=True,
-    )
-    _load(optimizer, whole, group)
+    generators = _streams(group, "train", number)
+    splits = Splits([own.data.train for own in group])
+    batches = splits.shuffled(first.batch_size, generators)
     steps = train.step_count(group[0].data, first)
+    _load(optimizer, whole, group)
     done = train.descend(
-        whole, optimizer, elbo, map(torch.stack, batches), steps, first, number, generators
+        whole, optimizer, elbo, splits.observe, batches, steps, first, number, generators
     )
     _save(optimizer, whole, group)
     return done
+
+
+def _validate(group: list[Learner], number: int) -> list[dict[str, float]]:
+    """Return what `train` finds out of each model after an epoch, by the stack of all."""
+    with ExitStack() as averages:
+        for own in group:
+            averages.enter_context(averaged(own.optimizer))
+        whole = stack_models([own.model for own in group])
+    splits = Splits([own.data.validation for own in group])
+    terms = train.measured(whole, elbo, splits, _streams(group, "validation", number))
+    rows = train.summarise_rows(terms, "val")
+    if train.is_noisy_in_kappa(whole, group[0].data):
+        generators = _streams(group, "gradient", number)
+        splits = Splits([own.data.train for own in group])
+        ratios = kappa_gradient_snr(whole, splits, group[0].settings.baseline, generators)
+        ratios = [{"train/kappa_gradient_snr": ratio} for ratio in ratios.tolist()]
+        rows = [ratio | row for ratio, row in zip(ratios, rows, strict=True)]
+    return rows
 
 
 def _load(optimizer: torch.optim.Adam, whole: nn.Module, group: list[Learner]) -> None:

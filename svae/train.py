@@ -14,6 +14,7 @@ from svae.adam import Descent
 from svae.averaging import Average, averaged
 from svae.capture import CapturedStep, side_stream
 from svae.compiled import compiled
+from svae.data.binarise import Generators
 from svae.data.splits import DataSet
 from svae.guard import Diverged, Guard, look
 from svae.objectives import Elbo, objective
@@ -86,10 +87,10 @@ def train(
     while goes_on(last, settings):
         started = time.perf_counter()
         names = (last.number + 1, restarts)
-        metrics = _train_epoch(model, optimizer, data, settings, names)
-        spent = time.perf_counter() - started
+        trained = _train_epoch(model, optimizer, data, settings, names)
         with averaged(optimizer):
-            last = complete(model, data, settings, last, restarts, metrics, spent)
+            validated = _validate(model, data, settings, names)
+        last = complete(last, settings, trained, validated, time.perf_counter() - started)
         yield last
 
 
@@ -100,29 +101,20 @@ def goes_on(last: Epoch, settings: Settings) -> bool:
 
 
 def complete(
-    model,
-    data: DataSet,
-    settings: Settings,
     last: Epoch,
-    restarts: int,
+    settings: Settings,
     trained: dict[str, float],
-    spent: float,
+    validated: dict[str, float],
+    seconds: float,
 ) -> Epoch:
-    """Validate; return the epoch after `last`, whose training gave `trained` in `spent` seconds.
+    """Return the epoch after `last`, of which training and validation gave metrics.
 
     Raises:
         Diverged: when a quantity is not finite.
     """
-    started = time.perf_counter()
     number = last.number + 1
-    metrics = {**trained, "train/kl_weight": settings.kl_weight_at(number)}
-    names = (number, restarts)
-    if model.latent.has_unit_length and not data.is_graph:  # a graph's would double its epoch
-        generator = stream(data.device, settings.seed, "gradient", *names)
-        snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
-        metrics |= {"train/kappa_gradient_snr": snr}
-    metrics |= _validate(model, data, settings, names)
-    metrics |= {"seconds": spent + time.perf_counter() - started}
+    kl_weight = {"train/kl_weight": settings.kl_weight_at(number)}
+    metrics = trained | kl_weight | validated | {"seconds": seconds}
     _check_finite(metrics, number)
     return _record(last, number, metrics, settings.objective)
 
@@ -136,16 +128,22 @@ def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str)
 
 def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> dict[str, float]:
     generator = stream(data.device, settings.seed, "train", *names)
-    batches = data.train.batches(settings.batch_size, generator, shuffle=True)
+    batches = data.train.shuffled(settings.batch_size, generator)
     measure = objective(data.likelihood)
     steps = step_count(data, settings)
     with seeded(data.device, settings.seed, "dropout", *names):
         if settings.compile:
             _find_divergence(model, data)
-            # a compiled step draws from torch's own generator, which is seeded here
-            generator = None
         terms, guard = descend(
-            model, optimizer, measure, batches, steps, settings, names[0], generator
+            model,
+            optimizer,
+            measure,
+            data.train.observe,
+            batches,
+            steps,
+            settings,
+            names[0],
+            generator,
         )
     guard.check(names[0])
     return summarise(terms, "train")
@@ -166,15 +164,17 @@ def descend(
     model,
     optimizer: torch.optim.Optimizer,
     measure: Callable[..., Elbo],
+    observe: Callable,
     batches: Iterable,
     steps: int,
     settings: Settings,
     epoch: int,
-    generator,
+    generator: Generators,
 ) -> tuple[list[Elbo], Guard]:
     """Take a step for each of the `steps` batches of an epoch; return what each gave, and a guard.
 
-    Reads nothing from the device. `model` may be a stack of models, see `svae.together`.
+    A step begins with `observe`(batch, generator), see `Split`. Reads nothing from the device.
+    `model` may be a stack of models, see `svae.together`, and `generator` that of each.
     """
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
@@ -182,19 +182,22 @@ def descend(
     options = (measure, settings.samples, settings.baseline, generator)
     terms = []
     with contextlib.ExitStack() as stack:
-        both_passes = differentiate
+        both_passes, device = differentiate, next(model.parameters()).device
         if settings.compile:
-            both_passes = stack.enter_context(compiled(differentiate))
-            kl_weight = torch.tensor(kl_weight, device=next(model.parameters()).device)
+            both_passes = stack.enter_context(compiled(differentiate, device))
+            kl_weight = torch.full((), kl_weight, device=device)
+            # a compiled step draws from torch's own generator
+            options = (*options[:-1], None)
 
         def step(batch) -> tuple[Elbo, list[Tensor]]:
+            observations = observe(batch, generator)
             descent.clear()
-            bound, gradients, seen = both_passes(model, batch, kl_weight, *options)
+            bound, gradients, seen = both_passes(model, observations, kl_weight, *options)
             descent.step(gradients)
             return bound, seen
 
         if settings.cuda_graph:
-            stack.enter_context(side_stream(next(model.parameters()).device))
+            stack.enter_context(side_stream(device))
             step = CapturedStep(step, generator if isinstance(generator, tuple) else (generator,))
         for number, batch in enumerate(batches, 1):
             bound, seen = step(batch)
@@ -219,13 +222,28 @@ def differentiate(
     return bound.detach(), gradients, look(loss, gradients)
 
 
-@torch.no_grad()
 def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, float]:
-    model.eval()
+    metrics = {}
+    if is_noisy_in_kappa(model, data):
+        generator = stream(data.device, settings.seed, "gradient", *names)
+        snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
+        metrics["train/kappa_gradient_snr"] = snr.item()
     generator = stream(data.device, settings.seed, "validation", *names)
-    measure = objective(data.likelihood)
-    batches = data.validation.batches(1000, generator)
-    return summarise([measure(model, batch, generator=generator) for batch in batches], "val")
+    terms = measured(model, objective(data.likelihood), data.validation, generator)
+    return metrics | summarise(terms, "val")
+
+
+def is_noisy_in_kappa(model, data: DataSet) -> bool:
+    """Tell whether the noise of the gradient in kappa is told: a graph's would double its epoch."""
+    return model.latent.has_unit_length and not data.is_graph
+
+
+@torch.no_grad()
+def measured(model, measure: Callable[..., Elbo], split, generator: Generators) -> list[Elbo]:
+    """Return the bound of every observation of a split, by batches of a thousand."""
+    model.eval()
+    batches = split.batches(1000, generator)
+    return [measure(model, batch, generator=generator) for batch in batches]
 
 
 def summarise(terms: Iterable[Elbo], split: str) -> dict[str, float]:

@@ -24,7 +24,8 @@ class Recorded:
         self.made.append(self)
 
     def replay(self):
-        bound, seen = self.step(self.batch)
+        bound, noted = self.step(self.batch)
+        seen = torch.stack(noted)
         if not self.replays:
             self.outcome[:] = bound, seen
         else:
@@ -34,7 +35,7 @@ class Recorded:
 
 
 def _tensors(bound, seen):
-    return [bound.reconstruction, bound.kl, bound.proposals, *bound.summary.values(), *seen]
+    return [bound.reconstruction, bound.kl, bound.proposals, *bound.summary.values(), seen]
 
 
 def _record(step, batch, generators):

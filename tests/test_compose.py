@@ -60,7 +60,6 @@ REFUSED = [
     ("trainer.kl_weight=-1", "trainer.kl_weight=-1"),
     ("trainer.samples=0", "trainer.samples=0"),
     ("trainer.replicas=0", "trainer.replicas=0: expected a whole number from 1 up"),
-    ("trainer.compile=true trainer.cuda_graph=true", "trainer.cuda_graph=true: expected"),
     ("trainer.replicas=2 trainer.compile=true", "trainer.replicas=2: several models in one step"),
     ("experiment=sampler_check trainer.replicas=2", "trainer.replicas=2: a study trains nothing"),
     ("dataset=cora trainer.replicas=2", "trainer.replicas: no such key for this trainer"),

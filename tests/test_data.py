@@ -116,9 +116,22 @@ def test_binary_splits_draw_afresh_and_real_ones_do_not():
     assert torch.equal(real.observe(slice(0, 4)), real.values)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_each_of_several_generators_draws_its_row_as_alone(dtype):
+    grey = torch.full((9, 5), 128, dtype=torch.uint8)
+    split = Split(grey if dtype == torch.uint8 else grey / 255, binary=True)
+    index = torch.tensor([[0, 3, 4], [8, 2, 2]])
+    together = split.observe(index, tuple(torch.Generator().manual_seed(s) for s in (1, 2)))
+    alone = [
+        split.observe(i, torch.Generator().manual_seed(s))
+        for i, s in zip(index, (1, 2), strict=True)
+    ]
+    assert torch.equal(together, torch.stack(alone))
+
+
 def test_shuffled_batches_hold_every_observation_once():
     split = Split(torch.arange(103.0)[:, None])
-    batches = list(split.batches(10, torch.Generator().manual_seed(3), shuffle=True))
+    batches = [split.observe(i) for i in split.shuffled(10, torch.Generator().manual_seed(3))]
     assert [len(b) for b in batches] == [10] * 10 + [3]
     seen = torch.cat(batches)[:, 0]
     assert not torch.equal(seen, split.values[:, 0])

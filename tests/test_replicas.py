@@ -109,13 +109,13 @@ def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):
 
 def test_who_stops_early_leaves_and_who_is_behind_catches_up(monkeypatch):
     # the validation of seed 1 is best at once, that of the others rises
-    monkeypatch.setattr(
-        train,
-        "_validate",
-        lambda model, data, settings, names: {
-            "val/elbo": -names[0] if settings.seed == 1 else names[0]
-        },
-    )
+    complete = train.complete
+
+    def validated(last, settings, trained, _, seconds):
+        value = -last.number if settings.seed == 1 else last.number
+        return complete(last, settings, trained, {"val/elbo": value}, seconds)
+
+    monkeypatch.setattr(train, "complete", validated)
     changes = {"patience": 2, "max_epochs": 6}
     learners = [_learner(seed, _data(), VonMisesFisherFamily(3), **changes) for seed in range(3)]
     ahead = learners[2]

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from svae import checkpoint, compiled, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
-from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.objectives import elbo
 from svae.streams import stream
 
@@ -121,7 +121,9 @@ def test_a_step_reads_nothing_from_the_device(latent):
     optimizer = torch.optim.Adam(model.parameters())  # a fused one is not made there
     batches = torch.empty(3, 5, 10, device="meta")
     settings = _settings(averaging=True)
-    terms, _ = train.descend(model, optimizer, elbo, batches, 3, settings, 1, None)
+    terms, _ = train.descend(
+        model, optimizer, elbo, lambda batch, _: batch, batches, 3, settings, 1, None
+    )
     assert [term.reconstruction.device.type for term in terms] == ["meta"] * 3
 
 
@@ -175,17 +177,58 @@ def test_every_run_of_a_sweep_is_compiled(monkeypatch):
     compiled.reset()
 
 
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+@pytest.mark.parametrize(
+    "family",
+    [
+        NormalFamily,
+        PowerSphericalFamily,
+        partial(VonMisesFisherFamily, gradient="implicit"),
+        partial(VonMisesFisherFamily, gradient="corrected"),
+        partial(VonMisesFisherFamily, gradient="pathwise"),
+    ],
+)
+def test_what_is_traced_has_the_gradients_of_the_step(family, monkeypatch):
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    model, _, data = _setup(family)
+    batch = data.train.observe(slice(0, 30), torch.Generator().manual_seed(2))
+    train._find_divergence(model, data)
+    arguments = (model, batch, torch.tensor(0.3), elbo, 1, "none", None)
+    compiled.reset()
+    # this backend does what was traced and draws as the step does
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    with compiled.compiled(train.differentiate, torch.device("cpu")) as step:
+        torch.manual_seed(1)
+        bound, gradients, _ = step(*arguments)
+    assert compiled._program(train.differentiate)._run is not train.differentiate
+    compiled.reset()
+    # the sampler makes a fixed number of proposals
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.manual_seed(1)
+    right = train.differentiate(*arguments)
+    torch.testing.assert_close(bound.value, right[0].value, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(gradients, right[1], strict=True):
+        assert theirs.any()
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no compiler")
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own
 @pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
 def test_a_compiled_step_is_the_step_on_average(family, monkeypatch):
-    # each draws random numbers of its own
+    # torch sets it while it compiles
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     model, _, data = _setup(family)
-    batch = data.train.observe(slice(0, 30), torch.Generator().manual_seed(0))
+    assert_compiled_on_average(model, data)
+
+
+def assert_compiled_on_average(model, data):
+    """Each of the two draws random numbers of its own."""
+    device = data.device
+    batch = data.train.observe(slice(0, 30), torch.Generator(device).manual_seed(2))
     train._find_divergence(model, data)
-    arguments = (model, batch, torch.tensor(0.3), elbo, 1, "none", None)
+    arguments = (model, batch, torch.tensor(0.3, device=device), elbo, 1, "none", None)
 
     def draws(step):
         torch.manual_seed(1)
@@ -194,7 +237,7 @@ def test_a_compiled_step_is_the_step_on_average(family, monkeypatch):
         return torch.stack(rows).double()
 
     compiled.reset()
-    with compiled.compiled(train.differentiate) as step:
+    with compiled.compiled(train.differentiate, device) as step:
         found = draws(step)
         program = compiled._program(train.differentiate)
     compiled.reset()

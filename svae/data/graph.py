@@ -43,21 +43,28 @@ class GraphSplit:
         moved = {k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
-    def batches(
-        self,
-        batch_size: int | None = None,
-        generator: torch.Generator | None = None,
-        *,
-        shuffle: bool = False,
-    ) -> Iterator["GraphSplit"]:
-        """Yield the graph once, with freshly sampled pairs where it asks for them."""
+    def observe(
+        self, index: slice = slice(None), generator: torch.Generator | None = None
+    ) -> "GraphSplit":
+        """Return the whole graph, with freshly sampled pairs where it asks for them."""
         if not self.is_sampled:
-            yield self
-            return
+            return self
         shape, device = self.edges.shape, self.edges.device
         i, j = torch.empty(shape, dtype=torch.int64, device=device).random_(generator=generator)
         i, j = i % len(self), j % (len(self) - 1)
-        yield replace(self, sampled=torch.stack([i, j + (j >= i)]))
+        return replace(self, sampled=torch.stack([i, j + (j >= i)]))
+
+    def batches(
+        self, batch_size: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator["GraphSplit"]:
+        """Yield the graph once."""
+        yield self.observe(generator=generator)
+
+    def shuffled(
+        self, batch_size: int | None = None, generator: torch.Generator | None = None
+    ) -> Iterator[slice]:
+        """Yield once what is to `observe`: the whole graph."""
+        yield slice(None)
 
 
 def split_links(

@@ -1,13 +1,13 @@
 """What every data set hands to the program: three splits of observations on one device."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from svae.data.binarise import bernoulli
+from svae.data.binarise import Generators, bernoulli
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,76 @@ class Split:
         moved = {name: t.to(device) for name, t in tensors.items() if t is not None}
         return replace(self, **moved)
 
-    def observe(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor:
-        """Return the observations at `index`, float32 (n, D): fresh draws where they are binary."""
-        whole = self.values
-        values = whole[index] if isinstance(index, slice) else whole.index_select(0, index)
+    def observe(self, index: Tensor | slice, generator: Generators = None) -> Tensor:
+        """Return the observations at `index`, float32 (..., D): fresh draws where they are binary.
+
+        Of several generators each draws for a row of `index` (R, n), as it would alone.
+        """
+        if isinstance(index, slice):
+            values = self.values[index]
+        else:
+            values = self.values.index_select(0, index.flatten()).unflatten(0, index.shape)
         return bernoulli(values, generator) if self.binary else values
 
     def batches(
-        self, batch_size: int, generator: torch.Generator | None = None, *, shuffle: bool = False
+        self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Tensor]:
-        """Yield every observation once, `batch_size` at a time, in order or shuffled."""
-        if not shuffle:
-            for start in range(0, len(self), batch_size):
-                yield self.observe(slice(start, start + batch_size), generator)
-            return
+        """Yield every observation once, in order, `batch_size` at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self.observe(slice(start, start + batch_size), generator)
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield where to `observe` every observation once, in random order, by batches."""
+        order = torch.randperm(len(self), generator=generator, device=self.values.device)
+        yield from order.split(batch_size)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return `count` observations (count, D) drawn with replacement."""
         device = self.values.device
-        order = torch.randperm(len(self), generator=generator, device=device)
-        for index in order.split(batch_size):
-            yield self.observe(index, generator)
+        index = torch.randint(len(self), (count,), device=device, generator=generator)
+        return self.observe(index, generator)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """R splits of one shape for R models side by side: observations are (R, n, D).
+
+    The methods are those of a `Split`, for R generators, and row r is what the split r alone would
+    give.
+    """
+
+    rows: Sequence[Split]
+
+    def __len__(self) -> int:
+        return len(self.rows[0])
+
+    def observe(self, index: Tensor, generators: tuple[torch.Generator, ...]) -> Tensor:
+        """Return the observations at `index` (R, n)."""
+        first, *others = self.rows
+        if all(split.values is first.values for split in others):
+            return first.observe(index, generators)  # in fewer operations
+        rows = zip(self.rows, index, generators, strict=True)
+        return torch.stack([split.observe(i, generator) for split, i, generator in rows])
+
+    def batches(self, batch_size: int, generators: tuple[torch.Generator, ...]) -> Iterator[Tensor]:
+        """Yield every observation once, in order, `batch_size` of each row at a time."""
+        return map(torch.stack, self._together(Split.batches, batch_size, generators))
+
+    def shuffled(
+        self, batch_size: int, generators: tuple[torch.Generator, ...]
+    ) -> Iterator[Tensor]:
+        """Yield where to `observe` every observation once, in random order, by batches."""
+        orders = next(self._together(Split.shuffled, len(self), generators))
+        yield from torch.stack(orders).split(batch_size, -1)
+
+    def sample(self, count: int, generators: tuple[torch.Generator, ...]) -> Tensor:
+        """Return `count` observations of each row, drawn with replacement."""
+        rows = zip(self.rows, generators, strict=True)
+        return torch.stack([split.sample(count, generator) for split, generator in rows])
+
+    def _together(self, method: Callable, size: int, generators: tuple) -> Iterator[tuple]:
+        rows = zip(self.rows, generators, strict=True)
+        return zip(*(method(split, size, generator) for split, generator in rows), strict=True)
 
 
 @dataclass(frozen=True)
