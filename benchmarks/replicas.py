@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.replicas
 
-An epoch of each of 8 runs: 40 steps of batch 64 at 784 pixels, d = 10, and 100 validation images.
-Both ways take turns, and medians are compared.
+An epoch of each of 8 runs: 40 steps of batch 64 at 784 pixels, d = 10, and 100 validation images;
+on a GPU, if there is one, also 400 steps in a CUDA graph, which is recorded once in an epoch. Both
+ways take turns, and medians are compared.
 """
 
+import itertools
 import os
 import statistics
 import time
@@ -21,10 +23,11 @@ from svae.streams import seeded
 from svae.together import Learner, train_together
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
-REPLICAS, BATCH, STEPS, EPOCHS = 8, 64, 40, 7
+REPLICAS, BATCH, STEPS, STEPS_OF_GRAPH = 8, 64, 40, 400
+EPOCHS = 3 if torch.cuda.is_available() else 7
 
 
-def learner(seed: int, family: Callable, data: DataSet) -> Learner:
+def learner(seed: int, family: Callable, data: DataSet, cuda_graph: bool) -> Learner:
     settings = train.Settings(
         max_epochs=EPOCHS,
         batch_size=BATCH,
@@ -35,6 +38,7 @@ def learner(seed: int, family: Callable, data: DataSet) -> Learner:
         samples=1,
         averaging=True,
         seed=seed,
+        cuda_graph=cuda_graph,
     )
     with seeded("cpu", seed, "parameters"):
         model = AutoEncoder(data.features, family(10)).to(data.device)
@@ -42,9 +46,13 @@ def learner(seed: int, family: Callable, data: DataSet) -> Learner:
     return Learner(model, optimizer, data, settings)
 
 
-def times(family: Callable, data: DataSet, clock: Callable) -> tuple[float, float]:
+def times(
+    family: Callable, data: DataSet, clock: Callable, cuda_graph: bool
+) -> tuple[float, float]:
     """Return the seconds of an epoch of all runs in turn, and side by side."""
-    alone, together = ([learner(s, family, data) for s in range(REPLICAS)] for _ in range(2))
+    alone, together = (
+        [learner(seed, family, data, cuda_graph) for seed in range(REPLICAS)] for _ in range(2)
+    )
     in_turn = zip(
         *(train.train(one.model, one.optimizer, data, one.settings) for one in alone), strict=True
     )
@@ -68,18 +76,25 @@ def main() -> None:
     # the processor's time, which other programs do not lengthen, where it is one thread's
     on_cpu = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     clock = device_clock if device == "cuda" else on_cpu
-    images = torch.rand(BATCH * STEPS, 784, generator=torch.Generator().manual_seed(0)) ** 3
-    values = (255 * images).to(torch.uint8)
-    splits = [Split(part, binary=True) for part in (values, values[:100], values[:100])]
-    data = DataSet(*splits, "bernoulli").to(torch.device(device))
     print(f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()}")
     print(
         f"{'ms per step and run, batch 64, d = 10':40} {'in turn':>8} {'together':>9} {'ratio':>6}"
     )
-    for name, family in FAMILIES.items():
-        in_turn, together = (1e3 * t / STEPS / REPLICAS for t in times(family, data, clock))
-        what = f"{name}, {REPLICAS} replicas"
-        print(f"{what:40} {in_turn:8.2f} {together:9.2f} {in_turn / together:6.2f}", flush=True)
+    ways = itertools.product(FAMILIES.items(), (False, True) if device == "cuda" else (False,))
+    for (name, family), graph in ways:
+        steps = STEPS_OF_GRAPH if graph else STEPS
+        took = times(family, random_images(steps).to(torch.device(device)), clock, graph)
+        in_turn, together = (1e3 * seconds / steps / REPLICAS for seconds in took)
+        what = f"{name}, {REPLICAS} replicas" + graph * ", CUDA graph"
+        print(f"{what:40} {in_turn:8.3f} {together:9.3f} {in_turn / together:6.2f}", flush=True)
+
+
+def random_images(steps: int) -> DataSet:
+    images = torch.rand(BATCH * steps, 784, generator=torch.Generator().manual_seed(0)) ** 3
+    values = (255 * images).to(torch.uint8)
+    return DataSet(
+        *(Split(v, binary=True) for v in (values, values[:100], values[:100])), "bernoulli"
+    )
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ Compiled steps are left out where there is no C++ compiler.
 """
 
 import importlib.util
+import itertools
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import torch
@@ -127,28 +128,39 @@ def steps(data: DataSet, images: int = 1600, repetitions: int = 15) -> None:
             print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
 
 
-def graphs(data: DataSet, count: int = 100, repetitions: int = 5) -> None:
-    """Print what a step takes on a GPU, by itself and in a CUDA graph."""
+def graphs(data: DataSet, repetitions: int = 2) -> None:
+    """Print what a step takes on a GPU, by itself, in a CUDA graph, and there compiled.
+
+    A graph is recorded once in an epoch: its step is that of an epoch of as many steps as MNIST's.
+    """
     if not torch.cuda.is_available():
         print("\na step in a CUDA graph: this machine has no GPU")
         return
-    device = torch.device("cuda")
-    print(
-        f"\n| {torch.cuda.get_device_name()}, batch | d | ms, normal | vmf | graph, normal | vmf |"
-    )
-    print("|---|---|---|---|---|---|")
-    for batch in BATCHES:
-        few = part(data, count * batch).to(device)
-        for d in DIMENSIONS:
-            calls = {}
-            for captured in (False, True):
-                for name, family in FAMILIES.items():
-                    model = AutoEncoder(784, family(d)).to(device)
-                    train_epoch = epoch_of(model, few, batch, cuda_graph=captured)
-                    calls[name, captured] = train_epoch  # ends with a look at the device
-            took = medians(turns(calls, repetitions))
-            cells = [f"{1e3 * seconds / count:.3f}" for seconds in took.values()]
-            print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
+    print(f"\n{torch.cuda.get_device_name()}, ms a step\n")
+    ways = {"": {}, "graph, ": {"cuda_graph": True}}
+    ways["compiled graph, "] = {"cuda_graph": True, "compile": True}
+    columns = [f"{way}{name}" for way in ("s-vae-pytorch, ", *ways) for name in FAMILIES]
+    has_peer = importlib.util.find_spec("hyperspherical_vae") is not None
+    print(f"| batch | d | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|", sep="\n")
+    for batch, d in ((64, 2), (64, 10), (64, 40), (1000, 10)):
+        short, whole = (part(data, n).to(torch.device("cuda")) for n in (50 * batch, 50_000))
+        compiled.reset()
+        calls, counts = {}, {}
+        for way, name in itertools.product(ways, FAMILIES):
+            if "compile" in ways[way] and (batch, d) != (64, 10):
+                continue  # makes a program, which takes half a minute
+            column, few = f"{way}{name}", whole if ways[way] else short
+            model = AutoEncoder(784, FAMILIES[name](d)).to(few.device)
+            # ends with a look at the device
+            calls[column] = epoch_of(model, few, batch, **ways[way])
+            counts[column] = len(few.train) / batch
+        for name in FAMILIES if has_peer and d == 10 else ():
+            column = f"s-vae-pytorch, {name}"
+            calls[column] = peer_epoch(name, d, short.train.values, batch)
+            counts[column] = len(short.train) / batch
+        took = medians(turns(calls, repetitions))
+        cells = [f"{1e3 * took[c] / counts[c]:.3f}" if c in took else "" for c in columns]
+        print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
 
 
 class Peer(nn.Module):
@@ -171,24 +183,36 @@ class Peer(nn.Module):
             from hyperspherical_vae.distributions import HypersphericalUniform, VonMisesFisher
 
             q = VonMisesFisher(loc / loc.norm(dim=-1, keepdim=True), spread + 1)
-            kl = kl_divergence(q, HypersphericalUniform(self.m - 1))
+            kl = kl_divergence(q, HypersphericalUniform(self.m - 1, device=x.device))
         logits = self.decoder(q.rsample())
         error = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
         return (error + kl).mean()
 
 
 def peer_epoch(name: str, d: int, images: torch.Tensor, batch: int) -> Callable:
-    """Return a function that trains s-vae-pytorch's model for an epoch, as its example does."""
-    model = Peer(name, d)
+    """Return a function that trains s-vae-pytorch's model for an epoch, as its example does.
+
+    On a GPU the images lie there and are taken a batch at a time, not one by one.
+    """
+    model = Peer(name, d).to(images.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    dataset = torch.utils.data.TensorDataset(images.float() / 255)
+    images = images.float() / 255
+    dataset = torch.utils.data.TensorDataset(images)
     loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True)
 
+    def batches() -> Iterator[torch.Tensor]:
+        if images.is_cuda:
+            order = torch.randperm(len(images), device=images.device)
+            return (images[index] for index in order.split(batch))
+        return (x for (x,) in loader)
+
     def run() -> None:
-        for (x,) in loader:
+        for x in batches():
             optimizer.zero_grad()
             model((x > torch.rand_like(x)).float()).backward()
             optimizer.step()
+        if images.is_cuda:
+            torch.cuda.synchronize()
 
     return run
 
