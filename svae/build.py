@@ -120,8 +120,8 @@ def training(config: DictConfig) -> train.Settings:
         keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = compiled.can_compile(device(config))
-    if graph := keys.get("cuda_graph"):
-        keys["cuda_graph"] = _has_graphs(device(config), tell=graph is True) and graph
+    if keys.get("cuda_graph"):
+        keys["cuda_graph"] = _has_graphs(device(config))
     return train.Settings(
         **keys,
         baseline=config.sampler.baseline,
@@ -131,9 +131,9 @@ def training(config: DictConfig) -> train.Settings:
 
 
 @cache  # said once, of however many replicas
-def _has_graphs(device: torch.device, *, tell: bool) -> bool:
-    """Return whether the device has CUDA graphs; if not, one line may `tell` it."""
-    if device.type != "cuda" and tell:
+def _has_graphs(device: torch.device) -> bool:
+    """Return whether the device has CUDA graphs; if not, one line says so."""
+    if device.type != "cuda":
         print(f"trainer.cuda_graph: device={device.type} has none, the step runs as it is")
     return device.type == "cuda"
 

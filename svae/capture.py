@@ -3,8 +3,6 @@
 Reference: the notes "CUDA graphs" of PyTorch's documentation.
 """
 
-import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -14,12 +12,8 @@ from torch import Tensor
 
 from svae.objectives import Elbo
 
-log = logging.getLogger("svae")
-
 # steps that make what is made once: workspaces, Adam's moments, tables of coefficients
 WARM_UP = 3
-# steps of an epoch that recording one pays for
-WORTHWHILE = 20
 Outcome = tuple[Elbo, list[Tensor]]
 
 
@@ -32,37 +26,23 @@ class CapturedStep:
     Args:
         step: what to do with a batch, a tensor; reads nothing from the device.
         generators: those that `step` draws from, on the device, beside torch's own.
-        required: if not, a step that cannot be recorded runs as it is, which one line says.
 
     Raises:
-        ValueError: when the step would repeat its random numbers, or cannot be recorded.
+        ValueError: when the step cannot be recorded, or would repeat its random numbers.
     """
 
-    def __init__(
-        self,
-        step: Callable[[Tensor], Outcome],
-        generators: Sequence[torch.Generator],
-        *,
-        required: bool = True,
-    ):
-        self._step, self._generators, self._required = step, generators, required
-        self._left = WARM_UP  # steps before one is recorded
+    def __init__(self, step: Callable[[Tensor], Outcome], generators: Sequence[torch.Generator]):
+        self._step, self._generators = step, generators
+        self._calls = 0
         self._batch = self._replay = self._outcome = None
 
     def __call__(self, batch: Tensor) -> Outcome:
-        if self._left or (self._replay and batch.shape != self._batch.shape):
-            self._left = max(0, self._left - 1)
+        self._calls += 1
+        if self._calls <= WARM_UP or (self._replay and batch.shape != self._batch.shape):
             return self._step(batch)
         if self._replay is None:
             self._batch = batch.clone()
-            try:
-                self._replay, self._outcome = _record(self._step, self._batch, self._generators)
-            except ValueError as error:
-                if self._required:
-                    raise
-                _say_once(f"{error}; it runs as it is")
-                self._left = math.inf
-                return self._step(batch)
+            self._replay, self._outcome = _record(self._step, self._batch, self._generators)
         self._batch.copy_(batch)
         self._replay()
         # the next replay writes to the same memory
@@ -102,12 +82,6 @@ def _record(
         before.clear()
 
     return replay, outcome
-
-
-@cache
-def _say_once(line: str) -> None:
-    log.info(line)
-    print(line)
 
 
 @contextmanager

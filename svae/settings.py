@@ -115,9 +115,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.on_nan": _one_of("stop", "restart"),
     "trainer.averaging": _SWITCH,
     "trainer.compile": _SWITCH,
-    "trainer.cuda_graph": Accepts(
-        "auto, true or false", lambda v: v == "auto" or isinstance(v, bool), ("auto",)
-    ),
+    "trainer.cuda_graph": _SWITCH,
     "trainer.negatives": _one_of("all", "sampled"),
     "evaluation.importance_samples": _whole(1),
     "evaluation.batch_size": _whole(1),

@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 from svae.adam import Descent
 from svae.averaging import Average, averaged
-from svae.capture import WORTHWHILE, CapturedStep, side_stream
+from svae.capture import CapturedStep, side_stream
 from svae.compiled import compiled
 from svae.data.binarise import Generators
 from svae.data.splits import DataSet
@@ -27,8 +27,7 @@ class Settings:
     """How to train; the keys of `trainer`, with the seed, the baseline and the objective.
 
     A graph is one observation and has no batch size. `on_nan` is for the caller: `train` stops.
-    With `averaging` the mean of an epoch's parameters is validated, see `svae.averaging`. Where
-    `cuda_graph` is "auto" a step that cannot be recorded runs as it is.
+    With `averaging` the mean of an epoch's parameters is validated, see `svae.averaging`.
     """
 
     max_epochs: int
@@ -44,7 +43,7 @@ class Settings:
     objective: str = "val/elbo"
     seed: int = 0
     compile: bool = False
-    cuda_graph: bool | str = False
+    cuda_graph: bool = False
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -197,11 +196,9 @@ def descend(
             descent.step(gradients)
             return bound, seen
 
-        required = settings.cuda_graph is True
-        if required or (settings.cuda_graph and steps >= WORTHWHILE):
+        if settings.cuda_graph:
             stack.enter_context(side_stream(device))
-            generators = generator if isinstance(generator, tuple) else (generator,)
-            step = CapturedStep(step, generators, required=required)
+            step = CapturedStep(step, generator if isinstance(generator, tuple) else (generator,))
         for number, batch in enumerate(batches, 1):
             bound, seen = step(batch)
             terms.append(bound)

@@ -106,37 +106,8 @@ def _bound(batch):
     return train.Elbo(batch * 2, batch * 1, batch[None] * 1, None, {})
 
 
-@pytest.mark.parametrize("way", [True, "auto"])
-def test_a_step_that_cannot_be_recorded_is_told_and_runs_as_it_is(way, monkeypatch, capsys):
-    def fail(step, batch, generators):
-        raise ValueError("trainer.cuda_graph: this step cannot be recorded, expected false")
-
-    monkeypatch.setattr(capture, "_record", fail)
-    capture._say_once.cache_clear()
-    model, optimizer, data = _setup()
-    epochs = train.train(
-        model, optimizer, data, _settings(batch_size=4, max_epochs=2, cuda_graph=way)
-    )
-    if way is True:
-        with pytest.raises(ValueError, match="cannot be recorded"):
-            list(epochs)
-        return
-    model, optimizer, data = _setup()
-    plain = train.train(model, optimizer, data, _settings(batch_size=4, max_epochs=2))
-    assert _without_time(epochs) == _without_time(plain)
-    assert capsys.readouterr().out.count("cannot be recorded") == 1
-
-
-def test_few_steps_are_not_recorded_unless_one_says_so():
-    for way, count in (("auto", 0), (True, 1)):
-        model, optimizer, data = _setup()
-        settings = _settings(batch_size=9, max_epochs=1, cuda_graph=way)
-        list(train.train(model, optimizer, data, settings))
-        assert len(Recorded.made) == count
-
-
 def test_on_the_cpu_there_is_none(capsys):
     build._has_graphs.cache_clear()
     for _ in range(3):  # replicas
-        assert not build._has_graphs(torch.device("cpu"), tell=True)
+        assert not build._has_graphs(torch.device("cpu"))
     assert capsys.readouterr().out.count("device=cpu has none") == 1
