@@ -105,7 +105,8 @@ def _train(replicas: list["_Replica"], folder: RunFolder, screen: Screen) -> Non
                 for replica in replicas:
                     if replica.learner in group:
                         replica.keep()
-                if fine := [learner.last for learner in group if learner.failure is None]:
+                # one that restarts in its first epoch has none yet
+                if fine := [own.last for own in group if own.failure is None and own.last.number]:
                     bar.epoch(fine[0].number, _means([epoch.metrics for epoch in fine]))
                 signals.check()
         finally:

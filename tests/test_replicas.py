@@ -253,3 +253,12 @@ def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environm
     states = [_status(tmp_path / "r" / name)["state"] for name in ("", "0", "1", "2")]
     assert states == ["failed", "finished", "failed", "finished"]
     assert (tmp_path / "r" / "2" / "results.json").is_file()
+
+
+def test_replicas_that_restart_in_their_first_epoch_are_told(svae_train, tmp_path):
+    options = ("trainer.learning_rate=1e30", "trainer.on_nan=restart", "hydra.run.dir=r")
+    done = svae_train("trainer.replicas=2", "plots=false", *options)
+    assert done.returncode == 1
+    assert done.stdout.count("restart 3 of at most 3, from epoch 0") == 2
+    assert "in epoch 1, step" in done.stderr
+    assert [_status(tmp_path / "r" / name)["state"] for name in "01"] == ["failed"] * 2
