@@ -155,7 +155,7 @@ class _Moments(Function):
 
         ratio = w0 - shift
         complement = v0 + shift
-        variance = (p * u).mul_(2.0).sub_(shift * shift)
+        variance = torch.addcmul((p * u).mul_(2.0), shift, shift, value=-1)
         log_area = u.log().add_(math.log(2)).mul_(n / 2).add_(total.log()).sub_(_log_peak_area(n))
         relative_entropy = (x * shift).add_(log_area).neg_()
         # x A - log M is x^2 / (2n + 2) here and would be lost in rounding: log M = integral of A
@@ -163,7 +163,7 @@ class _Moments(Function):
         taylor = x * (ratio * 0.625 + x * (variance / 24.0 - 1.0 / (6.0 * (n + 1.0))))
         relative_entropy = torch.where(zz < 1e-3, taylor, relative_entropy)
 
-        log_normaliser = torch.addcmul(relative_entropy, x, complement).neg_()
+        log_normaliser = -torch.addcmul(relative_entropy, x, complement)
 
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, complement, variance, shift, u, m2, total, gff, f)
