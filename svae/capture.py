@@ -73,11 +73,13 @@ def _record(
         raise ValueError(
             f"trainer.cuda_graph: this step cannot be recorded, expected false ({reason})"
         ) from error
-    before = [generator.get_offset() for generator in generators]
+    # torch's own is always recorded; a compiled step draws from it alone
+    drawn = [*generators, torch.cuda.default_generators[torch.cuda.current_device()]]
+    before = [generator.get_offset() for generator in drawn]
 
     def replay() -> None:
         graph.replay()
-        if before and [generator.get_offset() for generator in generators] == before:
+        if before and [generator.get_offset() for generator in drawn] == before:
             raise ValueError("trainer.cuda_graph: random numbers repeat themselves, expected false")
         before.clear()
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from svae.data.splits import Split
+from svae.data.binarise import Generators
+from svae.data.splits import Split, Splits
 from svae.objectives import elbo
 
 REPEATS = 8
@@ -25,7 +26,9 @@ def kappa_gradients(
     return gradient.unflatten(-1, (repeats, -1))
 
 
-def kappa_gradient_snr(model, split: Split, baseline: str, generator) -> Tensor:
+def kappa_gradient_snr(
+    model, split: Split | Splits, baseline: str, generator: Generators
+) -> Tensor:
     """Return the signal-to-noise ratio of the gradient in kappa, of a stack (R,) for each model.
 
     sqrt(mean_i E[g_i]^2 / mean_i Var[g_i]) over observations i drawn from the split, g_i the

@@ -113,16 +113,20 @@ def _validate(group: list[Learner], number: int) -> list[dict[str, float]]:
         for own in group:
             averages.enter_context(averaged(own.optimizer))
         whole = stack_models([own.model for own in group])
+    ratios = _signal_to_noise(whole, group, number)
     splits = Splits([own.data.validation for own in group])
     terms = train.measured(whole, elbo, splits, _streams(group, "validation", number))
     rows = train.summarise_rows(terms, "val")
-    if train.is_noisy_in_kappa(whole, group[0].data):
-        generators = _streams(group, "gradient", number)
-        splits = Splits([own.data.train for own in group])
-        ratios = kappa_gradient_snr(whole, splits, group[0].settings.baseline, generators)
-        ratios = [{"train/kappa_gradient_snr": ratio} for ratio in ratios.tolist()]
-        rows = [ratio | row for ratio, row in zip(ratios, rows, strict=True)]
-    return rows
+    return [ratio | row for ratio, row in zip(ratios, rows, strict=True)]
+
+
+def _signal_to_noise(whole: nn.Module, group: list[Learner], number: int) -> list[dict]:
+    if not train.is_noisy_in_kappa(whole, group[0].data):
+        return [{} for _ in group]
+    generators = _streams(group, "gradient", number)
+    splits = Splits([own.data.train for own in group])
+    ratios = kappa_gradient_snr(whole.train(), splits, group[0].settings.baseline, generators)
+    return [{"train/kappa_gradient_snr": ratio} for ratio in ratios.tolist()]
 
 
 def _load(optimizer: torch.optim.Adam, whole: nn.Module, group: list[Learner]) -> None:
