@@ -82,6 +82,9 @@ def _dispatch(args: Namespace) -> int:
         raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
     if args.config_path is not None:
         raise Refused("--config-path: not supported, add a folder of your own with --config-dir")
+    if args.help:
+        print(configuration.help_text(args))
+        return 0
     if compose.is_question(args):
         return _answer()
     plan = compose.plan(args)
@@ -101,7 +104,7 @@ def _version() -> str:
 
 
 def _answer() -> int:
-    """Let Hydra answer a question: help, the configuration, completion."""
+    """Let Hydra answer a question: the configuration, completion, its own help."""
     try:
         _hydra(sys.argv[1:], _unreachable)
     except ValueError as error:

@@ -50,8 +50,8 @@ class Plan:
 
 
 def is_question(args: Namespace) -> bool:
-    """Tell whether Hydra only answers (help, the configuration, completion) and runs nothing."""
-    return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    """Tell whether Hydra only answers (the configuration, completion, ...) and runs nothing."""
+    return bool(args.hydra_help or args.cfg or args.info or args.shell_completion)
 
 
 def plan(args: Namespace) -> Plan:

@@ -1,7 +1,9 @@
 """One configuration: composed from what was typed, and checked before anything is made."""
 
 import re
+import string
 from argparse import Namespace
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,33 @@ def config_loader(args: Namespace):
     """Return what knows the options of each group, for sweeps such as model=glob(*)."""
     with _initialized(args):
         return GlobalHydra.instance().config_loader()
+
+
+def help_text(args: Namespace) -> str:
+    """Return what `--help` prints: the template of conf/config.yaml, filled.
+
+    Hydra would read the configuration's sources a hundred times over to list the groups.
+    """
+    config = composed(args, args.overrides)
+    HydraConfig.instance().set_config(config)
+    groups = "".join(f"{name}: {', '.join(found)}\n" for name, found in _options(config).items())
+    keys = OmegaConf.to_yaml(task(config), resolve=args.resolve)
+    template = string.Template(config.hydra.help.template)
+    return template.safe_substitute(APP_CONFIG_GROUPS=groups, CONFIG=keys)
+
+
+def _options(config: DictConfig) -> dict[str, list[str]]:
+    """Return {group: options}, of every folder that Hydra composes from."""
+    found = defaultdict(set)
+    for source in config.hydra.runtime.config_sources:
+        if source.schema == "file":
+            for file in Path(source.path).rglob("*.yaml"):
+                found[file.parent.relative_to(source.path).as_posix()].add(file.stem)
+    return {
+        name: sorted(found[name])
+        for name in sorted(found)
+        if not re.match(r"(\.|hydra)(/|$)", name)
+    }
 
 
 def _initialized(args: Namespace):

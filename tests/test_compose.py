@@ -1,5 +1,6 @@
 """What is typed wrong is refused in one sentence that names the value, before anything is made."""
 
+import re
 import shlex
 from argparse import Namespace
 from multiprocessing.pool import ThreadPool
@@ -237,6 +238,23 @@ def test_groups_of_a_persons_own(tmp_path):
     )
     (tmp_path / "trainer" / "short.yaml").write_text("defaults: [minibatch]\nmax_epochs: many\n")
     assert _refusal(line).startswith("trainer.max_epochs=many: expected a whole number from 1 up")
+
+
+def test_help_lists_the_options_that_hydra_knows(tmp_path):
+    for name in ("dataset/own.yaml", "dataset/deep/below.yaml", "mine/a.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}\n")
+    args = _parse(f"--config-dir {tmp_path} latent_dim=7")
+    text = configuration.help_text(args)
+    listed = dict(line.split(": ") for line in re.split(r"\n\n|\):\n", text)[2].splitlines())
+    assert listed.pop("dataset").split(", ").count("own") == 1
+    assert (listed.pop("dataset/deep"), listed.pop("mine")) == ("below", "a")
+    loader = configuration.config_loader(args)
+    known = set(loader.list_groups("")) - {"hydra", "dataset"}
+    assert listed == {group: ", ".join(loader.get_group_options(group)) for group in known}
+    assert "latent_dim: 7" in text
+    assert "install=bash " in text
+    assert "$(...)" in text
 
 
 def _run_of_earlier(folder, *lines, lacks=()):
