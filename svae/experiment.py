@@ -159,8 +159,10 @@ def restart(progress: Progress, settings: Settings, failure: Diverged, screen: S
         Diverged: the `failure`, when it does not.
     """
     restarts = progress.state.restarts + 1
-    if settings.on_nan == "stop" or restarts > _MOST_RESTARTS:
+    if settings.on_nan == "stop":
         raise failure
+    if restarts > _MOST_RESTARTS:
+        raise Diverged(str(failure), _MOST_RESTARTS) from failure
     progress.rewind()
     screen.note(
         f"{failure}: restart {restarts} of at most {_MOST_RESTARTS}, "

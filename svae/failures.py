@@ -24,6 +24,11 @@ def explain(error: Exception) -> str:
 def advise(error: Exception, resume: str) -> str:
     """Return what to do; `resume` is the command that continues the run."""
     if _is_divergence(error):
+        if error.restarts:
+            return (
+                f"{error.restarts} restarts did not help, begin again with a smaller "
+                "trainer.learning_rate"
+            )
         return (
             f"go on with other random numbers: {resume} trainer.on_nan=restart; "
             "or begin again with a smaller trainer.learning_rate"

@@ -10,7 +10,14 @@ LARGEST_CONCENTRATION = 1e8
 
 
 class Diverged(RuntimeError):
-    """A quantity is not finite any more; says which, in which epoch and step."""
+    """A quantity is not finite any more; says which, in which epoch and step.
+
+    `restarts` counts how often the run had gone back and on with other random numbers, in vain.
+    """
+
+    def __init__(self, text: str, restarts: int = 0):
+        super().__init__(text)
+        self.restarts = restarts
 
 
 def look(loss: Tensor, gradients: Iterable[Tensor | None]) -> list[Tensor]:

@@ -65,7 +65,8 @@ def run(
             replica.conclude()
     for replica in replicas:
         if replica.failure is not None:
-            raise Diverged(f"{replica.folder.path}: {replica.failure}")
+            failure = replica.failure
+            raise Diverged(f"{replica.folder.path}: {failure}", failure.restarts)
     folder.status(FINISHED)
     return sum(replica.learner.last.best_value for replica in replicas) / len(replicas)
 
@@ -179,6 +180,7 @@ class _Replica:
             named = Diverged(f"seed {learner.settings.seed}: {learner.failure}")
             experiment.restart(self._progress, learner.settings, named, self._screen)
         except Diverged as failure:
+            learner.failure = Diverged(str(learner.failure), failure.restarts)
             self._fail(failure)
         else:
             learner.restarts, learner.failure = self._progress.state.restarts, None

@@ -261,4 +261,5 @@ def test_replicas_that_restart_in_their_first_epoch_are_told(svae_train, tmp_pat
     assert done.returncode == 1
     assert done.stdout.count("restart 3 of at most 3, from epoch 0") == 2
     assert "in epoch 1, step" in done.stderr
+    assert "3 restarts did not help, begin again with a smaller" in done.stderr
     assert [_status(tmp_path / "r" / name)["state"] for name in "01"] == ["failed"] * 2

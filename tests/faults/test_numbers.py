@@ -44,6 +44,8 @@ def test_three_restarts_are_the_most(start, tmp_path):
     assert done.returncode == 1
     assert "restart 3 of at most 3" in done.stdout
     assert "restart 4" not in done.stdout
+    assert "3 restarts did not help, begin again with a smaller" in done.stderr
+    assert "on_nan=restart" not in done.stderr
     assert status(tmp_path / "r")["state"] == "failed"
 
 
