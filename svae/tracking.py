@@ -97,10 +97,11 @@ class Screen:
 
     def results(self, results: dict, title: str) -> None:
         """Show the final numbers as a table; results.json has all of them."""
-        log.info("%s: %s", title, results)
+        log.info(title)
         table = Table("metric", "value", title=title, title_justify="left")
         table.columns[1].justify = "right"
         for name, value in _rows(results):
+            log.info("%s %s", name, value)
             table.add_row(name, value)
         self.show(table)
 

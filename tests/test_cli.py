@@ -115,6 +115,8 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert str(folder) in done.stdout
     assert "epoch 2/2" in done.stdout
     assert "test/log_likelihood" in done.stdout
+    told = f"test/log_likelihood {results['test/log_likelihood']:.4f}\n"
+    assert told in (folder / "svae-train.log").read_text()
     assert "\x1b" not in done.stdout
 
 
