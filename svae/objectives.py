@@ -12,6 +12,8 @@ from svae.ranking import auc, average_precision
 
 BASELINES = ("none", "mean", "leave_one_out")
 
+_CACHED = 2**20  # numbers, 4 MiB
+
 
 @dataclass(frozen=True)
 class Elbo:
@@ -194,9 +196,21 @@ def log_weights(
     with torch.no_grad():
         posterior = model.posterior(observations)
         draw = posterior.draw((samples,), generator)
-        log_likelihood = model.likelihood(draw.value).log_prob(observations)
+        pieces = draw.value.split(_decoded_at_once(observations, samples))
+        log_likelihood = torch.cat([model.likelihood(z).log_prob(observations) for z in pieces])
         log_ratio = model.prior().log_prob(draw.value) - posterior.log_prob(draw.value)
     return log_likelihood + log_ratio, log_likelihood, draw
+
+
+def _decoded_at_once(observations: Tensor, samples: int) -> int:
+    """Return how many samples of each observation to decode at once.
+
+    On a CPU so many as stay in its cache: larger results cost up to as much as the matrix products,
+    since new memory is asked of the system for every one.
+    """
+    if observations.device.type != "cpu":
+        return samples
+    return max(1, _CACHED // observations.numel())
 
 
 def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:

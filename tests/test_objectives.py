@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from svae import objectives
 from svae.data.splits import Split
 from svae.evaluate import Settings, evaluate
 from svae.models.dense import AutoEncoder
@@ -77,6 +78,18 @@ def test_evaluation_covers_every_observation_and_sample_in_pieces(batch_size):
     result = evaluate(model, Split(x[:3]), settings, torch.Generator().manual_seed(0))
     assert result["test/log_likelihood"] == pytest.approx(float(exact[:3].mean()), abs=0.6)
     assert 0.65 < result["test/acceptance_rate"] <= 1
+
+
+def test_samples_are_decoded_in_pieces_and_none_is_lost(monkeypatch):
+    model, x, _ = _one_dimensional(VonMisesFisherFamily)
+    found = []
+    for cached in (1, 3 * x.numel(), 10**9):
+        monkeypatch.setattr(objectives, "_CACHED", cached)
+        found.append(log_weights(model, x, 7, torch.Generator().manual_seed(0))[:2])
+    for weights, likelihoods in found:
+        torch.testing.assert_close(weights, found[-1][0])
+        torch.testing.assert_close(likelihoods, found[-1][1])
+    assert weights.shape == likelihoods.shape == (7, len(x))
 
 
 def _encoder_gradient(model, x, baseline, seed, samples):
