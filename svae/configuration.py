@@ -1,5 +1,6 @@
 """One configuration: composed from what was typed, and checked before anything is made."""
 
+import glob
 import re
 import string
 from argparse import Namespace
@@ -100,13 +101,14 @@ def _options(config: DictConfig) -> dict[str, list[str]]:
     found = defaultdict(set)
     for source in config.hydra.runtime.config_sources:
         if source.schema == "file":
-            for file in Path(source.path).rglob("*.yaml"):
-                found[file.parent.relative_to(source.path).as_posix()].add(file.stem)
-    return {
-        name: sorted(found[name])
-        for name in sorted(found)
-        if not re.match(r"(\.|hydra)(/|$)", name)
-    }
+            # not Path.rglob, which passes by a linked folder
+            for file in glob.glob("**/*.yaml", root_dir=source.path, recursive=True):
+                found[Path(file).parent.as_posix()].add(Path(file).stem)
+    return {name: sorted(found[name]) for name in sorted(found) if not _is_no_group(name)}
+
+
+def _is_no_group(name: str) -> bool:
+    return name == "." or name.split("/")[0] == "hydra"
 
 
 def _initialized(args: Namespace):

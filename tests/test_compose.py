@@ -244,11 +244,13 @@ def test_help_lists_the_options_that_hydra_knows(tmp_path):
     for name in ("dataset/own.yaml", "dataset/deep/below.yaml", "mine/a.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}\n")
+    (tmp_path / "linked").symlink_to("mine")
     args = _parse(f"--config-dir {tmp_path} latent_dim=7")
     text = configuration.help_text(args)
     listed = dict(line.split(": ") for line in re.split(r"\n\n|\):\n", text)[2].splitlines())
     assert listed.pop("dataset").split(", ").count("own") == 1
-    assert (listed.pop("dataset/deep"), listed.pop("mine")) == ("below", "a")
+    own = [listed.pop(name) for name in ("dataset/deep", "mine", "linked")]
+    assert own == ["below", "a", "a"]
     loader = configuration.config_loader(args)
     known = set(loader.list_groups("")) - {"hydra", "dataset"}
     assert listed == {group: ", ".join(loader.get_group_options(group)) for group in known}
