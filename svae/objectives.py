@@ -210,7 +210,7 @@ def _decoded_at_once(observations: Tensor, samples: int) -> int:
     """
     if observations.device.type != "cpu":
         return samples
-    return max(1, _CACHED // observations.numel())
+    return max(1, _CACHED // max(1, observations.numel()))
 
 
 def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
