@@ -14,7 +14,7 @@ from svae.objectives import Elbo
 
 # steps that make what is made once: workspaces, Adam's moments, tables of coefficients
 WARM_UP = 3
-Outcome = tuple[Elbo, list[Tensor]]
+Outcome = tuple[Elbo, Tensor]
 
 
 class CapturedStep:
@@ -47,16 +47,13 @@ class CapturedStep:
         self._replay()
         # the next replay writes to the same memory
         bound, noted = self._outcome
-        return bound.map(Tensor.clone), list(noted.clone())
+        return bound.map(Tensor.clone), noted.clone()
 
 
 def _record(
     step: Callable[[Tensor], Outcome], batch: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Callable[[], None], tuple[Elbo, Tensor]]:
-    """Return a function that does `step` with what lies in `batch`, and where its outcome lies.
-
-    What it noted is one tensor there, since it is copied after every step.
-    """
+) -> tuple[Callable[[], None], Outcome]:
+    """Return a function that does `step` with what lies in `batch`, and where its outcome lies."""
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
@@ -64,8 +61,7 @@ def _record(
         # other threads may use the device meanwhile
         graph.capture_begin(capture_error_mode="thread_local")
         try:
-            bound, noted = step(batch)
-            outcome = bound, torch.stack(noted)
+            outcome = step(batch)
         finally:
             graph.capture_end()
     except RuntimeError as error:

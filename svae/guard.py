@@ -1,6 +1,7 @@
 """The numerical guard: which step first gave a loss or a gradient that is not finite."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +21,22 @@ class Diverged(RuntimeError):
         self.restarts = restarts
 
 
-def look(loss: Tensor, gradients: Iterable[Tensor | None]) -> list[Tensor]:
-    """Return numbers that are finite if the loss and its gradients are; None is no gradient."""
+def look(loss: Tensor, gradients: Iterable[Tensor | None]) -> Tensor:
+    """Return numbers that are finite if the loss and its gradients are; None is no gradient.
+
+    Of one model they are (1 + gradients,), of a stack of R models (1 + gradients, R).
+    """
     # a sum is finite unless a term is not, and is cheaper than a norm
     found = [gradient for gradient in gradients if gradient is not None]
     if loss.dim():
         sums = [gradient.flatten(1).sum(1) for gradient in found]
     else:
         sums = [gradient.sum() for gradient in found]
-    return [loss.detach(), *sums]
+    return torch.stack([loss.detach(), *sums])
 
 
 class Guard:
-    """Keeps what `look` sees in every step of an epoch on the device; `check` reads it once.
+    """Keeps what `look` sees in every step of an epoch on the device; `check` then reads it.
 
     `model` may be a stack of models: then the loss and every parameter have a row for each.
     """
@@ -41,12 +45,10 @@ class Guard:
         self._parameters = dict(model.named_parameters())
         self._noted: list[Tensor] = []
         self._concentrations: list[Tensor] = []
-        self._steps = 0
 
-    def note(self, seen: list[Tensor], summary: dict[str, Tensor]) -> None:
+    def note(self, seen: Tensor, summary: dict[str, Tensor]) -> None:
         """Keep what `look` saw in a step; `summary` is that of its posteriors."""
-        self._steps += 1
-        self._noted += seen
+        self._noted.append(seen)
         if "concentration_mean" in summary:
             self._concentrations.append(summary["concentration_mean"].detach())
 
@@ -58,36 +60,39 @@ class Guard:
                 Adam, which squares it), and the range of the concentration there; or a
                 concentration that float32 cannot express.
         """
-        noted = torch.stack(self._noted)[..., *row].view(self._steps, -1)
-        concentrations = [values[row] for values in self._concentrations]
+        noted = self._numbers[..., *row]
         bad = noted.square().isfinite().logical_not().nonzero().tolist()
         if bad:
             step, column = bad[0]
             raise Diverged(
                 f"{self._names()[column]} is {noted[step, column].item():.4g} in epoch {epoch}, "
-                f"step {step + 1} of {self._steps}{_place(concentrations, step)}"
+                f"step {step + 1} of {len(noted)}{self._place(step, row)}"
             )
-        largest = _range(concentrations)[1] if concentrations else 0.0
+        largest = self._largest[row].item() if self._concentrations else 0.0
         if largest > LARGEST_CONCENTRATION:
             raise Diverged(
                 f"the concentration is {largest:.4g} in epoch {epoch}: above "
                 f"{LARGEST_CONCENTRATION:.0e} float32 cannot tell directions apart"
             )
 
+    @cached_property
+    def _numbers(self) -> Tensor:
+        """What was seen: (steps, 1 + gradients), or of a stack (steps, 1 + gradients, R)."""
+        return torch.stack(self._noted)
+
+    @cached_property
+    def _largest(self) -> Tensor:
+        return torch.cat(self._concentrations, -1).amax(-1)
+
     def _names(self) -> list[str]:
         used = [name for name, p in self._parameters.items() if p.grad is not None]
         return ["train/loss", *(f"the gradient of {name}" for name in used)]
 
-
-def _place(concentrations: list[Tensor], step: int) -> str:
-    """Tell the concentrations of the step, or of the one before where they are not finite."""
-    for at in (step, step - 1):
-        if 0 <= at < len(concentrations):
-            low, high = _range([concentrations[at]])
-            if low <= high:  # false for nan
-                return f" (concentration {low:.4g} to {high:.4g} in step {at + 1})"
-    return ""
-
-
-def _range(parts: list[Tensor]) -> tuple[float, float]:
-    return tuple(torch.stack(torch.cat(parts).aminmax()).tolist())
+    def _place(self, step: int, row: tuple[int, ...]) -> str:
+        """Tell the concentrations of the step, or of the one before where they are not finite."""
+        for at in (step, step - 1):
+            if 0 <= at < len(self._concentrations):
+                low, high = torch.stack(self._concentrations[at][row].aminmax()).tolist()
+                if low <= high:  # false for nan
+                    return f" (concentration {low:.4g} to {high:.4g} in step {at + 1})"
+        return ""

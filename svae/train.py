@@ -189,7 +189,7 @@ def descend(
             # a compiled step draws from torch's own generator
             options = (*options[:-1], None)
 
-        def step(batch) -> tuple[Elbo, list[Tensor]]:
+        def step(batch) -> tuple[Elbo, Tensor]:
             observations = observe(batch, generator)
             descent.clear()
             bound, gradients, seen = both_passes(model, observations, kl_weight, *options)
@@ -210,7 +210,7 @@ def descend(
 
 def differentiate(
     model, batch, kl_weight: float | Tensor, measure: Callable[..., Elbo], *options
-) -> tuple[Elbo, Sequence[Tensor | None], list[Tensor]]:
+) -> tuple[Elbo, Sequence[Tensor | None], Tensor]:
     """Return the bound, the gradient of its loss in each parameter, and what the guard sees.
 
     `options` are those of `measure`. A parameter that is not trained or not used has no gradient.
