@@ -98,12 +98,12 @@ def conclude(
     return results, images
 
 
-def new_progress(experiment: Experiment, folder: RunFolder) -> Progress:
-    """Return the state of a run that begins, with its optimiser."""
+def new_progress(experiment: Experiment, folder: RunFolder, runs: int = 1) -> Progress:
+    """Return the state of a run that begins, one of `runs` side by side, with its optimiser."""
     data = experiment.data
     about = {"features": data.features, "likelihood": data.likelihood}
     optimizer = build.optimizer(experiment.config, experiment.model)
-    return Progress(experiment.model, optimizer, about, folder)
+    return Progress(experiment.model, optimizer, about, folder, runs)
 
 
 def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:

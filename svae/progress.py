@@ -1,4 +1,4 @@
-"""How far a run has come: in memory after every epoch, on disk within a second."""
+"""How far a run has come: in memory after every epoch, on disk within seconds."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from svae.run import RUNNING, RunFolder, read_status
 from svae.tracking import write_metrics
 from svae.train import Epoch
 
-_SAVE_EVERY = 1.0  # seconds
+_SAVE_EVERY = 2.0  # seconds, of which saving takes less than a tenth
 
 
 class Progress:
@@ -24,14 +24,15 @@ class Progress:
         model, optimizer: what is trained.
         about: what best.pt says besides the tensors: features and likelihood.
         folder: where it is kept.
+        runs: how many are trained side by side; together they save as often as one does.
     """
 
-    def __init__(self, model, optimizer, about: dict, folder: RunFolder):
+    def __init__(self, model, optimizer, about: dict, folder: RunFolder, runs: int = 1):
         self.model, self.optimizer, self._about, self._folder = model, optimizer, about, folder
         # replaced as a whole and never altered: a signal may come between any two instructions
         self.state = State(checkpoint.tensors(model, optimizer))
         self._saved = self._saved_best = 0  # numbers of epochs
-        self._saved_at = -math.inf
+        self._saved_at, self._pause = -math.inf, _SAVE_EVERY * runs
 
     def restore(self) -> None:
         """Continue from last.pt, or from the beginning where no epoch was made.
@@ -49,7 +50,8 @@ class Progress:
     def keep(self, epoch: Epoch) -> list[dict]:
         """Take over an epoch that has just ended; return the rows of metrics that are now safe.
 
-        Epochs of a few milliseconds, as of a graph, are saved together: a kill costs a second.
+        Short epochs, as of a graph or on a GPU, are saved together: a kill costs two seconds, of
+        several runs as many times that.
         """
         tensors = checkpoint.tensors(self.model, self.optimizer)
         row = {"epoch": epoch.number, **epoch.metrics}
@@ -59,7 +61,7 @@ class Progress:
             best = {"model": averages, "epoch": epoch.number, **self._about}
         history = [*self.state.history, row]
         self.state = State(tensors, epoch, history, self.state.restarts, best)
-        return self.save() if time.monotonic() - self._saved_at >= _SAVE_EVERY else []
+        return self.save() if time.monotonic() - self._saved_at >= self._pause else []
 
     def save(self) -> list[dict]:
         """Write what is not on disk yet; return the rows of metrics that are now safe."""

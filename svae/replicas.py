@@ -57,8 +57,8 @@ def run(
     group = group or "-".join(folder.path.parts[-2:])
     with contextlib.ExitStack() as stack:
         replicas = [
-            stack.enter_context(_Replica(one, folder.path, number, group, resumed, screen))
-            for number, one in enumerate(experiments)
+            stack.enter_context(_Replica(experiments, number, folder.path, group, resumed, screen))
+            for number in range(len(experiments))
         ]
         _train(replicas, folder, screen)
         for replica in replicas:
@@ -123,20 +123,21 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 class _Replica:
-    """One of the runs: its folder, its W&B run, and how far it has come."""
+    """Run `number` of all: its folder in `path`, its W&B run, and how far it has come."""
 
     def __init__(
         self,
-        own: Experiment,
-        path: Path,
+        experiments: list[Experiment],
         number: int,
+        path: Path,
         group: str,
         resumed: bool,
         screen: Screen,
     ):
+        own = experiments[number]
         self._experiment, self._screen = own, screen
         self.folder, self._state = self._open(path, path / str(number), resumed)
-        self._progress = experiment.new_progress(own, self.folder)
+        self._progress = experiment.new_progress(own, self.folder, len(experiments))
         if self._state is not None:
             self._progress.restore()
         state = self._progress.state
