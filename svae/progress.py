@@ -11,7 +11,7 @@ from svae.run import RUNNING, RunFolder, read_status
 from svae.tracking import write_metrics
 from svae.train import Epoch
 
-_SAVE_EVERY = 2.0  # seconds, of which saving takes less than a tenth
+_SAVE_EVERY = 1.0  # seconds, of which saving takes less than a tenth
 
 
 class Progress:
@@ -50,7 +50,7 @@ class Progress:
     def keep(self, epoch: Epoch) -> list[dict]:
         """Take over an epoch that has just ended; return the rows of metrics that are now safe.
 
-        Short epochs, as of a graph or on a GPU, are saved together: a kill costs two seconds, of
+        Short epochs, as of a graph or on a GPU, are saved together: a kill costs a second, of
         several runs as many times that.
         """
         tensors = checkpoint.tensors(self.model, self.optimizer)
