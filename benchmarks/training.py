@@ -142,6 +142,9 @@ def graphs(data: DataSet, repetitions: int = 2) -> None:
     columns = [f"{way}{name}" for way in ("s-vae-pytorch, ", *ways) for name in FAMILIES]
     has_peer = importlib.util.find_spec("hyperspherical_vae") is not None
     print(f"| batch | d | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|", sep="\n")
+    for family in FAMILIES.values():
+        # one found later would have torch compile anew what came before
+        train._find_divergence(AutoEncoder(784, family(2)), data)
     for batch, d in ((64, 2), (64, 10), (64, 40), (1000, 10)):
         short, whole = (part(data, n).to(torch.device("cuda")) for n in (50 * batch, 50_000))
         compiled.reset()
