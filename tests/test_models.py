@@ -118,6 +118,32 @@ def test_an_isotropic_normal_has_one_deviation():
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("width", [1, 20, 64, 784, 785, 4096])
+@pytest.mark.parametrize("scale", [0.1, 6.0, 1e3, 1e6])
+def test_many_pixels_are_as_likely_as_few(width, scale):
+    torch.manual_seed(0)
+    count = 2**18 // width
+    logits = scale * torch.randn(count, width)
+    x = (torch.rand(count, width) > 0.5).float()
+    many = BernoulliPixels(logits).log_prob(x)
+    exact = (x.double() * logits.double() - F.softplus(logits.double())).sum(-1)
+    # the terms of an image are summed in float32
+    error = (many - exact).abs() / logits.abs().sum(-1).clamp_min(width)
+    assert error.max() < 3e-7
+    few = BernoulliPixels(logits[:9]).log_prob(x[:9])
+    torch.testing.assert_close(many[:9], few, rtol=1e-5, atol=1e-6 * scale * width)
+
+
+def test_what_is_not_finite_is_told_of_many_pixels_too():
+    logits = torch.zeros(400, 784)
+    logits[0, 3], logits[1, 3], logits[2, 3] = math.nan, math.inf, -math.inf
+    found = BernoulliPixels(logits, validate_args=False).log_prob(torch.ones_like(logits))
+    assert found[0].isnan()
+    assert found[1].isnan()  # inf - inf
+    assert found[2] == -math.inf
+    assert found[3:].isfinite().all()
+
+
 def test_pixels_agree_with_torch():
     logits = torch.randn(5, 3, 20) * 10
     x = (torch.rand(3, 20) > 0.5).float()

@@ -15,6 +15,8 @@ from torch.distributions import Distribution, constraints
 from svae.distributions import DiagonalNormal, VonMisesFisher
 from svae.models.latent import Direction
 
+_MANY = 2**17
+
 
 class BernoulliPixels(Distribution):
     """Independent Bernoulli pixels, by their logits (..., D); event shape (D,).
@@ -43,7 +45,7 @@ class _PixelsLogProb(Function):
     @staticmethod
     def forward(ctx, logits, value):
         ctx.save_for_backward(logits, value)
-        return torch.linalg.vecdot(value, logits) - F.softplus(logits).sum(-1)
+        return torch.linalg.vecdot(value, logits) - _sum_of_softplus(logits)
 
     @staticmethod
     def backward(ctx, grad):
@@ -52,6 +54,24 @@ class _PixelsLogProb(Function):
         in_value = (grad * logits).sum_to_size(value.shape) if ctx.needs_input_grad[1] else None
         in_logits = grad * (value - logits.sigmoid())
         return in_logits.sum_to_size(logits.shape), in_value
+
+
+def _sum_of_softplus(logits: Tensor) -> Tensor:
+    """Return sum_i log(1 + exp(l_i)) over the last axis.
+
+    Many are found as sum_i max(l_i, 0) - log prod_i sigmoid(|l_i|): on a CPU a sigmoid takes a
+    third of the time of a softplus, and a logarithm is taken of up to 64 factors at once, each at
+    least 1/2. On a GPU, and for few, one operation costs less than ten.
+    """
+    if logits.is_cuda or logits.numel() < _MANY:
+        return F.softplus(logits).sum(-1)
+    factors = logits.abs().sigmoid_()
+    for _ in range(6):
+        half, odd = divmod(factors.shape[-1], 2)
+        if odd:
+            break
+        factors = factors[..., :half] * factors[..., half:]
+    return logits.clamp_min(0).sum(-1) - factors.log_().sum(-1)
 
 
 class Bernoulli(nn.Module):
