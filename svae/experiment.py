@@ -19,7 +19,7 @@ from svae.data.splits import DataSet
 from svae.files import write_atomically
 from svae.guard import Diverged
 from svae.naming import run_name
-from svae.progress import Progress
+from svae.progress import Pace, Progress
 from svae.run import FINISHED, RUNNING, RunFolder, public
 from svae.streams import stream
 from svae.tracking import Screen, WandbRun, read_metrics
@@ -98,12 +98,12 @@ def conclude(
     return results, images
 
 
-def new_progress(experiment: Experiment, folder: RunFolder, runs: int = 1) -> Progress:
-    """Return the state of a run that begins, one of `runs` side by side, with its optimiser."""
+def new_progress(experiment: Experiment, folder: RunFolder) -> Progress:
+    """Return the state of a run that begins, with its optimiser."""
     data = experiment.data
     about = {"features": data.features, "likelihood": data.likelihood}
     optimizer = build.optimizer(experiment.config, experiment.model)
-    return Progress(experiment.model, optimizer, about, folder, runs)
+    return Progress(experiment.model, optimizer, about, folder)
 
 
 def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:
@@ -174,9 +174,11 @@ def _epochs(experiment: Experiment, settings, progress: Progress, bar, wandb_run
     """Train until the end, for which None is returned, or until a number is not finite."""
     model, optimizer, state = progress.model, progress.optimizer, progress.state
     epochs = train(model, optimizer, experiment.data, settings, state.epoch, state.restarts)
+    pace = Pace()
     try:
         for epoch in epochs:
-            for row in progress.keep(epoch):
+            progress.keep(epoch)
+            for row in progress.save() if pace.is_due() else ():
                 wandb_run.log(row)
             bar.epoch(epoch.number, epoch.metrics)
             signals.check()

@@ -14,6 +14,21 @@ from svae.train import Epoch
 _SAVE_EVERY = 1.0  # seconds, of which saving takes less than a tenth
 
 
+class Pace:
+    """Says when to save what is in memory: short epochs, as of a graph, are saved together."""
+
+    def __init__(self):
+        self._last = -math.inf
+
+    def is_due(self, runs: int = 1) -> bool:
+        """Tell whether it is time; `runs` side by side together save as often as one does."""
+        now = time.monotonic()
+        if now - self._last < _SAVE_EVERY * runs:
+            return False
+        self._last = now
+        return True
+
+
 class Progress:
     """The state of a run after its last good epoch.
 
@@ -24,15 +39,13 @@ class Progress:
         model, optimizer: what is trained.
         about: what best.pt says besides the tensors: features and likelihood.
         folder: where it is kept.
-        runs: how many are trained side by side; together they save as often as one does.
     """
 
-    def __init__(self, model, optimizer, about: dict, folder: RunFolder, runs: int = 1):
+    def __init__(self, model, optimizer, about: dict, folder: RunFolder):
         self.model, self.optimizer, self._about, self._folder = model, optimizer, about, folder
         # replaced as a whole and never altered: a signal may come between any two instructions
         self.state = State(checkpoint.tensors(model, optimizer))
         self._saved = self._saved_best = 0  # numbers of epochs
-        self._saved_at, self._pause = -math.inf, _SAVE_EVERY * runs
 
     def restore(self) -> None:
         """Continue from last.pt, or from the beginning where no epoch was made.
@@ -47,12 +60,8 @@ class Progress:
         elif epoch := read_status(self._folder.path)["epoch"]:
             raise checkpoint.Unusable(f"{path}: is missing, expected that of epoch {epoch}")
 
-    def keep(self, epoch: Epoch) -> list[dict]:
-        """Take over an epoch that has just ended; return the rows of metrics that are now safe.
-
-        Short epochs, as of a graph or on a GPU, are saved together: a kill costs a second, of
-        several runs as many times that.
-        """
+    def keep(self, epoch: Epoch) -> None:
+        """Take over an epoch that has just ended, in memory."""
         tensors = checkpoint.tensors(self.model, self.optimizer)
         row = {"epoch": epoch.number, **epoch.metrics}
         best = self.state.best
@@ -61,7 +70,6 @@ class Progress:
             best = {"model": averages, "epoch": epoch.number, **self._about}
         history = [*self.state.history, row]
         self.state = State(tensors, epoch, history, self.state.restarts, best)
-        return self.save() if time.monotonic() - self._saved_at >= self._pause else []
 
     def save(self) -> list[dict]:
         """Write what is not on disk yet; return the rows of metrics that are now safe."""
@@ -69,7 +77,6 @@ class Progress:
         if rows:
             checkpoint.save(self._folder.checkpoints / "last.pt", self.state.content())
             self._write_derived()
-            self._saved_at = time.monotonic()
         return rows
 
     def rewind(self) -> None:

@@ -15,6 +15,7 @@ from svae import build, experiment, signals
 from svae.experiment import Experiment
 from svae.guard import Diverged
 from svae.models.stack import stack_models
+from svae.progress import Pace
 from svae.record import saved_overrides
 from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.sweep import state_of
@@ -57,8 +58,8 @@ def run(
     group = group or "-".join(folder.path.parts[-2:])
     with contextlib.ExitStack() as stack:
         replicas = [
-            stack.enter_context(_Replica(experiments, number, folder.path, group, resumed, screen))
-            for number in range(len(experiments))
+            stack.enter_context(_Replica(one, folder.path, number, group, resumed, screen))
+            for number, one in enumerate(experiments)
         ]
         _train(replicas, folder, screen)
         for replica in replicas:
@@ -99,13 +100,16 @@ def _dataset(config: DictConfig) -> dict:
 def _train(replicas: list["_Replica"], folder: RunFolder, screen: Screen) -> None:
     """Run the epochs that are left; the screen shows the means over the replicas."""
     learners = [replica.learner for replica in replicas]
-    done = min(learner.last.number for learner in learners)
+    done, pace = min(learner.last.number for learner in learners), Pace()
     with screen.training(done, learners[0].settings.max_epochs) as bar:
         try:
             for group in train_together(learners):
                 for replica in replicas:
                     if replica.learner in group:
                         replica.keep()
+                if pace.is_due(len(group)):  # all at once, so that a kill leaves them in step
+                    for replica in replicas:
+                        replica.save()
                 # one that restarts in its first epoch has none yet
                 if fine := [own.last for own in group if own.failure is None and own.last.number]:
                     bar.epoch(fine[0].number, _means([epoch.metrics for epoch in fine]))
@@ -123,21 +127,20 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 class _Replica:
-    """Run `number` of all: its folder in `path`, its W&B run, and how far it has come."""
+    """One of the runs: its folder, its W&B run, and how far it has come."""
 
     def __init__(
         self,
-        experiments: list[Experiment],
-        number: int,
+        own: Experiment,
         path: Path,
+        number: int,
         group: str,
         resumed: bool,
         screen: Screen,
     ):
-        own = experiments[number]
         self._experiment, self._screen = own, screen
         self.folder, self._state = self._open(path, path / str(number), resumed)
-        self._progress = experiment.new_progress(own, self.folder, len(experiments))
+        self._progress = experiment.new_progress(own, self.folder)
         if self._state is not None:
             self._progress.restore()
         state = self._progress.state
@@ -175,8 +178,9 @@ class _Replica:
         """Take over what the learner's epoch gave."""
         learner = self.learner
         if learner.failure is None:
-            self._log(self._progress.keep(learner.last))
+            self._progress.keep(learner.last)
             return
+        self.save()  # before its status says that it has failed
         try:
             named = Diverged(f"seed {learner.settings.seed}: {learner.failure}")
             experiment.restart(self._progress, learner.settings, named, self._screen)
@@ -187,7 +191,8 @@ class _Replica:
             learner.restarts, learner.failure = self._progress.state.restarts, None
 
     def save(self) -> None:
-        self._log(self._progress.save())
+        for row in self._progress.save():
+            self._wandb_run.log(row)
 
     def conclude(self) -> None:
         """Evaluate the best checkpoint, unless the replica has failed or had finished before."""
@@ -203,10 +208,6 @@ class _Replica:
     def _fail(self, failure: Diverged) -> None:
         log.error("%s failed", self.folder.path, exc_info=failure)
         self.folder.status(FAILED, error=str(failure))
-
-    def _log(self, rows: list[dict]) -> None:
-        for row in rows:
-            self._wandb_run.log(row)
 
     def __enter__(self) -> "_Replica":
         return self

@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 
 import svae
-from svae import tracking, train
+from svae import progress, tracking, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
@@ -233,26 +234,60 @@ def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, e
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def _spoil_one():
-    step = train.descend
+def _spoil_one(epoch):
+    step, calls = train.descend, []
 
     def descend(model, *arguments):
-        if len(model.decoder[0].weight) == 3:  # while all are there
+        calls.append(model)
+        if len(calls) == epoch:
             model.decoder[0].weight.data[1] = float("nan")
         return step(model, *arguments)
 
     train.descend = descend
+    progress._SAVE_EVERY = 60.0  # the first epoch is saved at once
 
 
-def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environment):
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environment, epoch):
     common = ("trainer.replicas=3", "plots=false", "logger.mode=disabled", "hydra.run.dir=r")
-    arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common]
-    done = Program(arguments, tmp_path, environment, _spoil_one).wait()
+    arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "trainer.max_epochs=3"]
+    done = Program(arguments, tmp_path, environment, partial(_spoil_one, epoch)).wait()
     assert done.returncode == 1
-    assert f"{tmp_path / 'r' / '1'}: train/loss is nan in epoch 1" in done.stderr
-    states = [_status(tmp_path / "r" / name)["state"] for name in ("", "0", "1", "2")]
-    assert states == ["failed", "finished", "failed", "finished"]
+    assert f"{tmp_path / 'r' / '1'}: train/loss is nan in epoch {epoch}" in done.stderr
+    states = [_status(tmp_path / "r" / name) for name in ("", "0", "1", "2")]
+    assert [status["state"] for status in states] == ["failed", "finished", "failed", "finished"]
+    assert states[2]["epoch"] == epoch - 1
+    assert f"train/loss is nan in epoch {epoch}" in states[2]["error"]
     assert (tmp_path / "r" / "2" / "results.json").is_file()
+
+
+def _kill_after_three_epochs(seconds):
+    show = tracking.Bar.epoch
+
+    def shown(self, number, metrics):
+        show(self, number, metrics)
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    tracking.Bar.epoch = shown
+    progress._SAVE_EVERY = seconds
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, 3), (60.0, 1)])
+def test_a_kill_leaves_the_replicas_in_step(tiny, tmp_path, environment, seconds, kept):
+    common = ("trainer.replicas=2", "plots=false", "logger.mode=disabled", "hydra.run.dir=r")
+    arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "trainer.max_epochs=4"]
+    hook = partial(_kill_after_three_epochs, seconds)
+    assert Program(arguments, tmp_path, environment, hook).wait().returncode == -signal.SIGKILL
+    assert [len(_metrics(tmp_path / "r" / name)) for name in "01"] == [kept] * 2
+
+
+def test_runs_together_are_saved_as_often_as_one(monkeypatch):
+    alone, together, due = progress.Pace(), progress.Pace(), []
+    for now in (100.0, 100.5, 101.0, 101.9, 104.0):
+        monkeypatch.setattr(progress.time, "monotonic", lambda now=now: now)
+        due.append((alone.is_due(), together.is_due(4)))
+    assert due == [(True, True), (False, False), (True, False), (False, False), (True, True)]
 
 
 def test_replicas_that_restart_in_their_first_epoch_are_told(svae_train, tmp_path):

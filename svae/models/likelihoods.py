@@ -61,9 +61,10 @@ def _sum_of_softplus(logits: Tensor) -> Tensor:
 
     Many are found as sum_i max(l_i, 0) - log prod_i sigmoid(|l_i|): on a CPU a sigmoid takes a
     third of the time of a softplus, and a logarithm is taken of up to 64 factors at once, each at
-    least 1/2. On a GPU, and for few, one operation costs less than ten.
+    least 1/2, which is less than 16 bits can hold. On a GPU, and for few, one operation costs less
+    than ten.
     """
-    if logits.is_cuda or logits.numel() < _MANY:
+    if logits.is_cuda or logits.numel() < _MANY or logits.itemsize < 4:
         return F.softplus(logits).sum(-1)
     factors = logits.abs().sigmoid_()
     for _ in range(6):
