@@ -204,22 +204,24 @@ def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     assert [_status(tmp_path / "r" / name)["epoch"] for name in "01"] == [4, 4]
 
 
-def _interrupt_itself():
+def _signal_itself(number, epoch, save_every=0.0):
     show = tracking.Bar.epoch
 
-    def epoch(self, number, metrics):
-        show(self, number, metrics)
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+    def shown(self, done, metrics):
+        show(self, done, metrics)
+        if done == epoch:
+            os.kill(os.getpid(), number)
 
-    tracking.Bar.epoch = epoch
+    tracking.Bar.epoch = shown
+    progress._SAVE_EVERY = save_every
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, environment):
     common = ("trainer.replicas=3", "trainer.max_epochs=4", "plots=false", "logger.mode=disabled")
     arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "hydra.run.dir=broken"]
-    done = Program(arguments, tmp_path, environment, _interrupt_itself).wait()
+    interrupt = partial(_signal_itself, signal.SIGINT, 2)
+    done = Program(arguments, tmp_path, environment, interrupt).wait()
     assert done.returncode == 130
     assert f"svae-train resume={tmp_path / 'broken'}" in done.stderr
     folders = [tmp_path / "broken" / name for name in ("", "0", "1", "2")]
@@ -261,23 +263,11 @@ def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environm
     assert (tmp_path / "r" / "2" / "results.json").is_file()
 
 
-def _kill_after_three_epochs(seconds):
-    show = tracking.Bar.epoch
-
-    def shown(self, number, metrics):
-        show(self, number, metrics)
-        if number == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    tracking.Bar.epoch = shown
-    progress._SAVE_EVERY = seconds
-
-
 @pytest.mark.parametrize(("seconds", "kept"), [(0.0, 3), (60.0, 1)])
 def test_a_kill_leaves_the_replicas_in_step(tiny, tmp_path, environment, seconds, kept):
     common = ("trainer.replicas=2", "plots=false", "logger.mode=disabled", "hydra.run.dir=r")
     arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "trainer.max_epochs=4"]
-    hook = partial(_kill_after_three_epochs, seconds)
+    hook = partial(_signal_itself, signal.SIGKILL, 3, seconds)
     assert Program(arguments, tmp_path, environment, hook).wait().returncode == -signal.SIGKILL
     assert [len(_metrics(tmp_path / "r" / name)) for name in "01"] == [kept] * 2
 
