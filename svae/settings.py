@@ -126,6 +126,7 @@ KEYS: dict[str, Accepts] = {
     "logger.name": _or_null(_TEXT),
     "logger.tags": _TEXTS,
     "network.hidden": _WIDTHS,
+    "network.unit_variance": _SWITCH,
     "network.dropout": _real("a number from 0 to below 1", lambda v: 0 <= v < 1),
     "dataset.root": _or_null(_TEXT),
     "dataset.file": _or_null(_TEXT),
@@ -302,6 +303,7 @@ def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
 _EARLIER = {
     "model.initial_concentration": 1.6931471805599454,
     "model.isotropic": False,
+    "network.unit_variance": False,
     "trainer.averaging": False,
     "trainer.compile": False,
     "trainer.cuda_graph": False,

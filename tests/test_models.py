@@ -48,6 +48,20 @@ def test_spherical_posteriors_lie_on_the_sphere_of_the_latent_dimension(family):
     assert posterior.concentration.min() >= 1
 
 
+@pytest.mark.parametrize(
+    ("family", "stretch"), list(zip(FAMILIES, (1, 5**0.5, 5**0.5), strict=True))
+)
+def test_the_decoder_reads_components_of_variance_one(family, stretch):
+    plain, model = _model(family), _model(family, unit_variance=True)
+    z = model.prior().draw((20_000,), torch.Generator().manual_seed(0)).value
+    read = []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    found = model.likelihood(z).mean
+    torch.testing.assert_close(read[0].var(0), torch.ones(z.shape[-1]), rtol=0.05, atol=0)
+    plain.decoder[0].weight.data *= stretch  # one and the same family of decoders
+    torch.testing.assert_close(found, plain.likelihood(z).mean)
+
+
 @pytest.mark.parametrize("family", FAMILIES[1:])
 @pytest.mark.parametrize(
     ("initial", "expected"),

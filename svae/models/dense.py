@@ -1,5 +1,6 @@
 """The fully connected auto-encoder."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -23,6 +24,9 @@ class AutoEncoder(nn.Module):
         hidden: widths of the hidden layers, the encoder's first one first.
         half: compute the matrix products in bfloat16; everything about the latent distribution
             stays in float32.
+        unit_variance: the decoder reads sqrt(m) z on the sphere, whose components have variance 1
+            under the prior, as the Gaussian's have. The family of decoders is the same; Adam, whose
+            steps do not grow with a weight, finds a good one sooner.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class AutoEncoder(nn.Module):
         likelihood: str = "bernoulli",
         hidden: Sequence[int] = (256, 128),
         half: bool = False,
+        unit_variance: bool = False,
     ):
         super().__init__()
         if likelihood not in LIKELIHOODS:
@@ -41,6 +46,8 @@ class AutoEncoder(nn.Module):
             )
         self.latent = latent
         self.half = half
+        is_short = unit_variance and latent.has_unit_length
+        self.stretch = math.sqrt(latent.embedding) if is_short else 1.0
         self.encoder = _mlp(features, *hidden, latent.parameters)
         family = LIKELIHOODS[likelihood](features)
         self.decoder = _mlp(latent.embedding, *reversed(hidden), family.width)
@@ -56,7 +63,8 @@ class AutoEncoder(nn.Module):
 
     def likelihood(self, latent: Tensor) -> Distribution:
         """Return p(x | z) for latent vectors (..., m)."""
-        return self.likelihood_family(self._run(self.decoder, latent))
+        read = latent if self.stretch == 1.0 else latent * self.stretch
+        return self.likelihood_family(self._run(self.decoder, read))
 
     def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
         if not self.half:
