@@ -18,6 +18,7 @@ def workspace(entity: str, project: str) -> workspaces.Workspace:
     """Return the workspace; nothing is sent anywhere until its `save()`."""
     curves = [
         _curve("ELBO (nats)", "train/elbo", "val/elbo"),
+        _curve("importance-weighted bound (nats)", "train/iwae", "val/iwae"),
         _curve("KL (nats)", "train/kl", "val/kl"),
         _curve("acceptance rate", "train/acceptance_rate"),
         _curve("mean concentration", "train/concentration_mean"),

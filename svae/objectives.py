@@ -90,6 +90,57 @@ def elbo(
 
 
 @dataclass(frozen=True)
+class ImportanceBound(Elbo):
+    """The importance-weighted bound of each observation of a batch, beside its ELBO, in nats.
+
+    `log_likelihood` log p(x|z_k) and `log_ratio` log p(z_k) - log q(z_k|x) are (samples, batch).
+    """
+
+    log_likelihood: Tensor
+    log_ratio: Tensor
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        return {**super().columns, "iwae": log_mean_exp(self.log_likelihood + self.log_ratio)}
+
+    def loss(self, kl_weight: float | Tensor = 1.0) -> Tensor:
+        """Return the batch mean of -log 1/K sum_k p(x|z_k) (p(z_k) / q(z_k|x))^kl_weight."""
+        return -log_mean_exp(self.log_likelihood + kl_weight * self.log_ratio).mean(-1)
+
+
+def iwae(
+    model,
+    observations: Tensor,
+    samples: int = 1,
+    baseline: str = "none",
+    generator: torch.Generator | None = None,
+) -> ImportanceBound:
+    """Estimate the importance-weighted bound of `observations` (batch, D) with K = `samples`.
+
+    E log 1/K sum_k p(x, z_k) / q(z_k|x) lies between the ELBO, which it is for K = 1, and the
+    log-likelihood, to which it rises with K (Burda, Grosse and Salakhutdinov 2016, theorem 1). Its
+    gradient is that of the samples and of the density of q.
+
+    Raises:
+        ValueError: where the samples do not carry their whole gradient (`score`, `corrected`).
+    """
+    posterior = model.posterior(observations)
+    draw = posterior.draw((samples,), generator)
+    if draw.log_weight.requires_grad:
+        raise ValueError("iwae: needs samples that carry their gradient, without a score term")
+    log_likelihood = model.likelihood(draw.value).log_prob(observations)
+    return ImportanceBound(
+        reconstruction=log_likelihood.mean(0),
+        kl=kl_divergence(posterior, model.prior()),
+        proposals=draw.proposals,
+        surrogate=None,
+        summary=model.latent.summary(posterior),
+        log_likelihood=log_likelihood,
+        log_ratio=model.prior().log_prob(draw.value) - posterior.log_prob(draw.value),
+    )
+
+
+@dataclass(frozen=True)
 class LinkLoss(Elbo):
     """Kipf and Welling's loss of link prediction, beside the ELBO of the graph it is about.
 
@@ -153,9 +204,11 @@ def _ranking(model, posterior: Distribution, graph) -> dict[str, Tensor]:
     return {"auc": auc(scores, is_edge)[None], "average_precision": precision[None]}
 
 
-def objective(likelihood: str) -> Callable[..., Elbo]:
-    """Return what is optimised under a likelihood: the ELBO, or the loss of link prediction."""
-    return link_loss if likelihood == "edges" else elbo
+def objective(likelihood: str, bound: str = "elbo") -> Callable[..., Elbo]:
+    """Return what is optimised: `elbo` or `iwae`, of graphs the loss of link prediction."""
+    if likelihood == "edges":
+        return link_loss
+    return iwae if bound == "iwae" else elbo
 
 
 def _with(surrogate: Tensor | None, bound: Tensor) -> Tensor:

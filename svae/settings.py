@@ -84,7 +84,9 @@ KEYS: dict[str, Accepts] = {
     "threads": _or_null(
         Accepts("a whole number from 1 to 1024", lambda v: _is_int(v) and 1 <= v <= 1024)
     ),
-    "objective": _one_of("val/elbo", "val/reconstruction", "val/auc", "val/average_precision"),
+    "objective": _one_of(
+        "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
+    ),
     "plots": _SWITCH,
     "study": Accepts("null, or keys under it", lambda v: v is None),
     "study.reads": _TEXTS,
@@ -111,6 +113,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.patience": _whole(1),
     "trainer.kl_weight": _NOT_NEGATIVE,
     "trainer.samples": _whole(1),
+    "trainer.bound": _one_of("elbo", "iwae"),
     "trainer.replicas": _whole(1),
     "trainer.on_nan": _one_of("stop", "restart"),
     "trainer.averaging": _SWITCH,
@@ -168,6 +171,7 @@ _BY_DATASET = ("network", "trainer", "evaluation")
 # what only a data set of vectors, or only a graph, has a use for
 _OF_VECTORS = {
     "trainer.batch_size",
+    "trainer.bound",
     "trainer.averaging",
     "trainer.compile",
     "trainer.cuda_graph",
@@ -206,6 +210,7 @@ def check(config: dict) -> None:
             "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
         )
     _check_baseline(flat)
+    _check_bound(flat)
     _check_replicas(flat)
 
 
@@ -250,8 +255,8 @@ def _check_kind(flat: dict) -> None:
         raise ValueError(f"{missing[0]}: is missing, expected {KEYS[missing[0]].expected}")
     if flat["objective"] in _OBJECTIVES_OF_GRAPHS and not of_graphs:
         raise ValueError(
-            f"objective={flat['objective']}: only graphs have links to rank, expected val/elbo or "
-            "val/reconstruction"
+            f"objective={flat['objective']}: only graphs have links to rank, expected val/elbo, "
+            "val/reconstruction or (of trainer.bound=iwae) val/iwae"
         )
     if flat["sampler.baseline"] == "mean" and of_graphs:
         raise ValueError(
@@ -271,6 +276,30 @@ def _check_baseline(flat: dict) -> None:
         raise ValueError(
             f"sampler.baseline=leave_one_out: needs trainer.samples from 2 up, "
             f"got {flat['trainer.samples']}"
+        )
+
+
+def _check_bound(flat: dict) -> None:
+    """Check what the importance-weighted bound needs, and what needs it; graphs have none."""
+    bound = flat.get("trainer.bound", "elbo")
+    if bound == "elbo" and flat["objective"] == "val/iwae":
+        raise ValueError(
+            "objective=val/iwae: only trainer.bound=iwae measures it, and graphs have none, "
+            "expected another objective, or trainer.bound=iwae"
+        )
+    if bound == "elbo":
+        return
+    if any(key.startswith("study.") for key in flat):
+        raise ValueError(f"trainer.bound={bound}: studies are about the ELBO, expected elbo")
+    if flat["trainer.samples"] < 2:
+        raise ValueError(
+            "trainer.bound=iwae: of one sample is the ELBO, expected trainer.samples from 2 up"
+        )
+    gradient = flat["sampler.gradient"]
+    if gradient in ("corrected", "score"):
+        raise ValueError(
+            f"trainer.bound=iwae: sampler.gradient={gradient} has a score term, which this bound "
+            "does not take, expected sampler.gradient=implicit or pathwise"
         )
 
 
@@ -305,6 +334,7 @@ _EARLIER = {
     "model.isotropic": False,
     "network.unit_variance": False,
     "trainer.averaging": False,
+    "trainer.bound": "elbo",
     "trainer.compile": False,
     "trainer.cuda_graph": False,
     "trainer.on_nan": "stop",

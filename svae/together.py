@@ -17,7 +17,7 @@ from svae.averaging import averaged
 from svae.data.splits import DataSet, Splits
 from svae.guard import Diverged, Guard
 from svae.models.stack import stack, stack_models, unstack
-from svae.objectives import Elbo, elbo
+from svae.objectives import Elbo, objective
 from svae.signal_to_noise import kappa_gradient_snr
 from svae.streams import stream
 from svae.train import START, Epoch, Settings
@@ -100,8 +100,9 @@ def _descend(group: list[Learner], number: int) -> tuple[list[Elbo], Guard]:
     batches = splits.shuffled(first.batch_size, generators)
     steps = train.step_count(group[0].data, first)
     _load(optimizer, whole, group)
+    measure = objective(group[0].data.likelihood, first.bound)
     done = train.descend(
-        whole, optimizer, elbo, splits.observe, batches, steps, first, number, generators
+        whole, optimizer, measure, splits.observe, batches, steps, first, number, generators
     )
     _save(optimizer, whole, group)
     return done
@@ -115,7 +116,10 @@ def _validate(group: list[Learner], number: int) -> list[dict[str, float]]:
         whole = stack_models([own.model for own in group])
     ratios = _signal_to_noise(whole, group, number)
     splits = Splits([own.data.validation for own in group])
-    terms = train.measured(whole, elbo, splits, _streams(group, "validation", number))
+    first = group[0].settings
+    measure = objective(group[0].data.likelihood, first.bound)
+    generators = _streams(group, "validation", number)
+    terms = train.measured(whole, measure, splits, first.measured_samples, generators)
     rows = train.summarise_rows(terms, "val")
     return [ratio | row for ratio, row in zip(ratios, rows, strict=True)]
 

@@ -28,6 +28,7 @@ _MODES = ("online", "offline", "disabled")
 _SHOWN = (
     ("train", "train/elbo", ".2f"),
     ("val", "val/elbo", ".2f"),
+    ("IWAE", "val/iwae", ".2f"),
     ("KL", "val/kl", ".2f"),
     ("AUC", "val/auc", ".4f"),
     ("acceptance", "train/acceptance_rate", ".3f"),

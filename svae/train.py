@@ -36,6 +36,7 @@ class Settings:
     patience: int
     kl_weight: float
     samples: int
+    bound: str = "elbo"
     batch_size: int | None = None
     averaging: bool = False
     on_nan: str = "stop"
@@ -44,6 +45,14 @@ class Settings:
     seed: int = 0
     compile: bool = False
     cuda_graph: bool = False
+
+    @property
+    def measured_samples(self) -> int:
+        """How many posterior samples an observation is validated with.
+
+        One is enough for a mean, such as the ELBO; another number of them is another bound.
+        """
+        return self.samples if self.bound == "iwae" else 1
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -129,7 +138,7 @@ def _record(last: Epoch, number: int, metrics: dict[str, float], objective: str)
 def _train_epoch(model, optimizer, data: DataSet, settings: Settings, names) -> dict[str, float]:
     generator = stream(data.device, settings.seed, "train", *names)
     batches = data.train.shuffled(settings.batch_size, generator)
-    measure = objective(data.likelihood)
+    measure = objective(data.likelihood, settings.bound)
     steps = step_count(data, settings)
     with seeded(data.device, settings.seed, "dropout", *names):
         if settings.compile:
@@ -229,7 +238,8 @@ def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, floa
         snr = kappa_gradient_snr(model, data.train, settings.baseline, generator)
         metrics["train/kappa_gradient_snr"] = snr.item()
     generator = stream(data.device, settings.seed, "validation", *names)
-    terms = measured(model, objective(data.likelihood), data.validation, generator)
+    measure = objective(data.likelihood, settings.bound)
+    terms = measured(model, measure, data.validation, settings.measured_samples, generator)
     return metrics | summarise(terms, "val")
 
 
@@ -239,11 +249,13 @@ def is_noisy_in_kappa(model, data: DataSet) -> bool:
 
 
 @torch.no_grad()
-def measured(model, measure: Callable[..., Elbo], split, generator: Generators) -> list[Elbo]:
-    """Return the bound of every observation of a split, by batches of a thousand."""
+def measured(
+    model, measure: Callable[..., Elbo], split, samples: int, generator: Generators
+) -> list[Elbo]:
+    """Return the bound of every observation of a split, by batches of up to a thousand samples."""
     model.eval()
-    batches = split.batches(1000, generator)
-    return [measure(model, batch, generator=generator) for batch in batches]
+    batches = split.batches(max(1, 1000 // samples), generator)
+    return [measure(model, batch, samples, generator=generator) for batch in batches]
 
 
 def summarise(terms: Iterable[Elbo], split: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from svae.data.splits import Split
 from svae.evaluate import Settings, evaluate
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
-from svae.objectives import _baseline, elbo, log_mean_exp, log_weights
+from svae.objectives import _baseline, elbo, iwae, log_mean_exp, log_weights
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
 
@@ -143,3 +143,82 @@ def test_the_loss_weighs_the_kl_and_the_reported_bound_does_not():
     expected = -(bound.reconstruction - 0.25 * bound.kl).mean()
     torch.testing.assert_close(bound.loss(0.25), expected)
     torch.testing.assert_close(bound.value, bound.reconstruction - bound.kl)
+
+
+def _loss_of_two_by_quadrature(model, x, kl_weight):
+    """The importance-weighted loss of two samples, a double integral over a line or a circle."""
+    z, measure = _grid(model)
+    posterior = model.posterior(x)
+    log_density = posterior.log_prob(z[:, None])
+    log_ratio = model.prior().log_prob(z)[:, None] - log_density
+    log_weight = model.likelihood(z[:, None]).log_prob(x) + kl_weight * log_ratio
+    mass = log_density.exp() * measure
+    pairs = torch.logaddexp(log_weight[:, None], log_weight[None]) - math.log(2)
+    return -torch.einsum("ib,jb,ijb->b", mass, mass, pairs).mean()
+
+
+def _grid(model, size=1200):
+    if model.latent.embedding == 2:
+        angle = torch.arange(size, dtype=torch.float64) * (2 * math.pi / size)
+        return torch.stack([angle.cos(), angle.sin()], -1), 2 * math.pi / size
+    return torch.linspace(-12, 12, size, dtype=torch.float64)[:, None], 24 / (size - 1)
+
+
+def _flat(loss, model):
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([loss.detach()[None], *(g.flatten() for g in gradients)])
+
+
+def _off_the_bound_of_two(family, **options):
+    """The largest z-score of the loss of two samples, or of a gradient of it."""
+    model, x, _ = _one_dimensional(family, **options)
+    x, kl_weight = x[:2], 0.7
+    exact = _flat(_loss_of_two_by_quadrature(model, x, kl_weight), model)
+    generator = torch.Generator().manual_seed(0)
+    many = x.repeat(2000, 1)
+    found = torch.stack(
+        [_flat(iwae(model, many, 2, "none", generator).loss(kl_weight), model) for _ in range(60)]
+    )
+    error = found.std(0) / math.sqrt(len(found))
+    return float(((found.mean(0) - exact) / error.clamp(min=1e-9)).abs().max())
+
+
+@pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
+def test_the_importance_weighted_loss_and_its_gradient_are_those_of_quadrature(family):
+    assert _off_the_bound_of_two(family) < 5
+
+
+def test_the_pathwise_gradient_of_the_importance_weighted_bound_is_biased():
+    assert _off_the_bound_of_two(VonMisesFisherFamily, gradient="pathwise") > 10
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_importance_weighted_bound_rises_from_the_elbo_to_the_likelihood(family):
+    model, x, exact = _one_dimensional(family)
+    many = x.repeat_interleave(4000, 0)
+    generator = torch.Generator().manual_seed(0)
+    one, *more = (
+        iwae(model, many, samples, generator=generator).columns["iwae"] for samples in (1, 2, 8, 64)
+    )
+    bound = elbo(model, many, 1, generator=generator).value
+    error = ((one.var() + bound.var()) / len(many)).sqrt()
+    assert (one.mean() - bound.mean()).abs() < 5 * error
+    bounds = [float(values.mean()) for values in (one, *more)]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] < exact.mean() < bounds[-1] + 0.1
+
+
+def test_the_importance_weighted_bound_reports_the_elbo_beside_it():
+    model, x, _ = _one_dimensional(VonMisesFisherFamily)
+    ours = iwae(model, x, 5, generator=torch.Generator().manual_seed(0))
+    plain = elbo(model, x, 5, generator=torch.Generator().manual_seed(0))
+    for name, values in plain.columns.items():
+        torch.testing.assert_close(ours.columns[name], values)
+
+
+@pytest.mark.parametrize("gradient", ["score", "corrected"])
+def test_the_importance_weighted_bound_takes_no_score_term(gradient):
+    model, x, _ = _one_dimensional(VonMisesFisherFamily, gradient=gradient)
+    with pytest.raises(ValueError, match="without a score term"):
+        iwae(model, x, 2)

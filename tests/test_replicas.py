@@ -91,6 +91,8 @@ def test_a_stack_computes_what_its_models_compute(family, binary):
             {"baseline": "leave_one_out", "samples": 3},
         ),
         (VonMisesFisherFamily(2, sampler="inversion"), {}),
+        (NormalFamily(3), {"bound": "iwae", "samples": 2}),
+        (VonMisesFisherFamily(3), {"bound": "iwae", "samples": 3, "objective": "val/iwae"}),
     ],
 )
 def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):

@@ -25,6 +25,8 @@ INVERSION = ("implicit", "pathwise", "score")
 OTHERS = (
     (VECTORS, "precision=bf16"),
     (VECTORS, "trainer.kl_weight=0.5 trainer.samples=3"),
+    (VECTORS, "trainer.bound=iwae trainer.samples=3"),
+    (VECTORS, "network.unit_variance=true"),
     (GRAPH, "network.dropout=0.5"),
     (GRAPH, "trainer.negatives=sampled"),
     (("dataset=directions", "dataset.observations=300", *VECTORS[1:]), ""),

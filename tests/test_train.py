@@ -11,7 +11,7 @@ from svae import checkpoint, compiled, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
-from svae.objectives import elbo
+from svae.objectives import elbo, iwae
 from svae.streams import stream
 
 
@@ -98,6 +98,25 @@ def test_patience_counts_after_the_warm_up(monkeypatch):
     assert list(train.train(model, optimizer, data, settings, epochs[-1])) == []
 
 
+@pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
+def test_the_importance_weighted_bound_is_trained_and_watched(family):
+    prototypes = (torch.rand(3, 10) > 0.5).float()
+    model, optimizer, data = _setup(family, values=prototypes[torch.arange(120) % 3])
+    settings = _settings(
+        bound="iwae", samples=4, objective="val/iwae", max_epochs=30, patience=30, warmup_epochs=0
+    )
+    epochs = list(train.train(model, optimizer, data, settings))
+    bounds = [epoch.metrics["val/iwae"] for epoch in epochs]
+    assert bounds[-1] > bounds[0] + 1
+    assert epochs[-1].best_value == max(bounds)
+    # of as many samples as are trained with, and so above the ELBO, in either split
+    last = epochs[-1].metrics
+    assert last["val/iwae"] > last["val/elbo"]
+    assert last["train/iwae"] > last["train/elbo"]
+    again = train.measured(model, iwae, data.validation, 400, torch.Generator().manual_seed(0))
+    assert train.summarise(again, "val")["val/iwae"] > last["val/iwae"]
+
+
 def test_divergence_names_the_quantity_and_the_epoch():
     model, optimizer, data = _setup(NormalFamily)
     model.decoder[0].weight.data.fill_(float("nan"))
@@ -179,21 +198,23 @@ def test_every_run_of_a_sweep_is_compiled(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own
 @pytest.mark.parametrize(
-    "family",
+    ("family", "measure", "samples"),
     [
-        NormalFamily,
-        PowerSphericalFamily,
-        partial(VonMisesFisherFamily, gradient="implicit"),
-        partial(VonMisesFisherFamily, gradient="corrected"),
-        partial(VonMisesFisherFamily, gradient="pathwise"),
+        (NormalFamily, elbo, 1),
+        (PowerSphericalFamily, elbo, 1),
+        (partial(VonMisesFisherFamily, gradient="implicit"), elbo, 1),
+        (partial(VonMisesFisherFamily, gradient="corrected"), elbo, 1),
+        (partial(VonMisesFisherFamily, gradient="pathwise"), elbo, 1),
+        (NormalFamily, iwae, 3),
+        (VonMisesFisherFamily, iwae, 3),
     ],
 )
-def test_what_is_traced_has_the_gradients_of_the_step(family, monkeypatch):
+def test_what_is_traced_has_the_gradients_of_the_step(family, measure, samples, monkeypatch):
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     model, _, data = _setup(family)
     batch = data.train.observe(slice(0, 30), torch.Generator().manual_seed(2))
     train._find_divergence(model, data)
-    arguments = (model, batch, torch.tensor(0.3), elbo, 1, "none", None)
+    arguments = (model, batch, torch.tensor(0.3), measure, samples, "none", None)
     compiled.reset()
     # this backend does what was traced and draws as the step does
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))

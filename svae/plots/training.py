@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _CURVES = (
     ("auc", "area under the ROC curve"),
     ("elbo", "ELBO (nats)"),
+    ("iwae", "importance-weighted bound (nats)"),
     ("kl", "KL (nats)"),
     ("acceptance_rate", "acceptance rate"),
     ("concentration_mean", "mean concentration kappa"),
@@ -23,6 +24,7 @@ _CURVES = (
     ("scale_mean", "mean deviation"),
 )
 _ACROSS = 3
+_BOUNDS = ("elbo", "iwae")
 
 
 def curves(metrics: Path) -> "Figure":
@@ -57,7 +59,7 @@ def _curve(axes, rows: list[dict], name: str) -> None:
             style = {"marker": "o"} if len(points) < 10 else {}
             axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
             ends += [value for _, value in points[len(points) // 10 :]]
-    if name == "elbo":  # the first epochs are far below all the others and would flatten them
+    if name in _BOUNDS:  # the first epochs are far below all the others and would flatten them
         margin = 0.05 * (max(ends) - min(ends)) or 1.0
         axes.set_ylim(min(ends) - margin, max(ends) + margin)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
