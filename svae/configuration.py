@@ -135,13 +135,18 @@ def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
 
 def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
     """Refuse overrides that have no effect on a study."""
-    if config.study is None:
-        return
-    reads = ["experiment", "hydra", "resume", "evaluate", *config.study.reads]
     for line in overrides:
-        if re.split(r"[./]", key_of(line))[0] not in reads:
+        if is_unread(config, key_of(line)):
             words = ", ".join(config.study.reads)
             raise Refused(f"{line}: has no effect on this study, expected one of {words}")
+
+
+def is_unread(config: DictConfig, key: str) -> bool:
+    """Tell whether `config` is of a study that a key or group has no effect on."""
+    if config.study is None:
+        return False
+    reads = ["experiment", "hydra", "resume", "evaluate", *config.study.reads]
+    return re.split(r"[./]", key)[0] not in reads
 
 
 def unused_sampler(config: DictConfig, overrides: list[str]) -> list[str]:

@@ -89,6 +89,15 @@ REFUSED = [
     ("sampler.gradient=magic", "sampler.gradient=magic: expected one of implicit"),
     ("sampler.baseline=mean", "no score term"),
     ("sampler.gradient=score sampler.baseline=leave_one_out", "needs trainer.samples from 2 up"),
+    ("trainer.bound=iwea trainer.samples=2", "did you mean iwae?"),
+    ("trainer.bound=iwae", "trainer.bound=iwae: of one sample is the ELBO, expected trainer.sampl"),
+    ("trainer.bound=iwae trainer.samples=2 sampler.gradient=score", "has a score term"),
+    ("objective=val/iwae", "objective=val/iwae: only trainer.bound=iwae measures it"),
+    ("dataset=cora objective=val/iwae", "objective=val/iwae: only trainer.bound=iwae measures it"),
+    ("experiment=gradient_study trainer.bound=iwae trainer.samples=2", "are about the ELBO"),
+    ("dataset=cora trainer.bound=iwae", "trainer.bound: no such key for this trainer"),
+    ("dataset=cora network.unit_variance=true", "network.unit_variance: no such key for this netw"),
+    ("network.unit_variance=1", "network.unit_variance=1: expected true or false"),
     ("sampler=inversion latent_dim=2 sampler.gradient=corrected", "rejects nothing"),
     ("model=normal sampler.gradient=score", "this model has no sampler"),
     ("model=power_spherical sampler=inversion", "this model has no sampler"),
@@ -157,6 +166,9 @@ def test_refused(line, words, tmp_path, monkeypatch):
         "model.initial_concentration=m",
         "model=power_spherical model.initial_concentration=2",
         "model=normal model.isotropic=true",
+        "trainer.bound=iwae trainer.samples=5 sampler.gradient=pathwise network.unit_variance=true",
+        "trainer.bound=iwae trainer.samples=2 objective=val/iwae",
+        "experiment=importance_weighted model=normal",
         "network.hidden=[64]",
         "trainer.learning_rate=1 trainer.kl_weight=0",
         "dataset=cora",
@@ -265,6 +277,8 @@ def _run_of_earlier(folder, *lines, lacks=()):
     for key in lacks:
         group, name = key.split(".")
         del config[group][name]
+    # as such runs have it
+    assert configuration.unresolved(config)["objective"] == "val/elbo"
     with RunFolder.claim(folder, config, list(lines)):
         pass
 
@@ -272,6 +286,7 @@ def _run_of_earlier(folder, *lines, lacks=()):
 @pytest.mark.parametrize("name", ["resume", "evaluate"])
 def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
     lacks = ("trainer.compile", "trainer.averaging", "model.initial_concentration")
+    lacks += ("trainer.bound", "network.unit_variance")
     _run_of_earlier(tmp_path, "latent_dim=3", lacks=lacks)
     plan = compose.plan(_parse(f"{name}={tmp_path}"))
     assert "trainer.averaging=false" in plan.arguments  # which the default of now is not
@@ -284,6 +299,17 @@ def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
     )
     _run_of_earlier(tmp_path / "new", "latent_dim=3")
     assert "trainer.averaging" not in str(compose.plan(_parse(f"{name}={tmp_path}/new")).arguments)
+
+
+def test_a_study_goes_on_though_keys_have_come_in_that_it_does_not_read(tmp_path):
+    lacks = ("trainer.averaging", "trainer.bound", "network.unit_variance")
+    _run_of_earlier(tmp_path, "experiment=sampler_check", lacks=lacks)
+    arguments = compose.plan(_parse(f"resume={tmp_path}")).arguments
+    assert not any(line.startswith(("trainer", "network")) for line in arguments)
+    (tmp_path / "read").mkdir()
+    _run_of_earlier(tmp_path / "read", "experiment=gradient_study", lacks=lacks)
+    arguments = compose.plan(_parse(f"resume={tmp_path}/read")).arguments
+    assert "trainer.averaging=false" in arguments
 
 
 def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):
