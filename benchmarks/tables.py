@@ -3,8 +3,9 @@
     python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
     python -m benchmarks.tables               writes the tables again
 
-A run that was made by another protocol than `experiment=table1` is left out, saying in what it
-differs. Between `<!-- NAME -->` and `<!-- end -->` RESULTS.md is written here, the rest by people.
+A run that was made by another protocol than `experiment=table1` or `experiment=importance_weighted`
+is left out, saying in what it differs. Between `<!-- NAME -->` and `<!-- end -->` RESULTS.md is
+written here, the rest by people.
 """
 
 import csv
@@ -23,15 +24,19 @@ from svae.files import write_text
 from svae.naming import chosen
 from svae.record import CONF, saved_config
 from svae.run import FINISHED, read_status
-from svae.settings import flatten
+from svae.settings import come_since, flatten
 
 ROOT = Path(__file__).parent.parent
 ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"
 PUBLISHED = CONF / "experiment" / "published.csv"
+_PRESETS = {"elbo": "table1", "iwae": "importance_weighted"}  # the protocol for a bound
 DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
-IDENTITY = ("model", "isotropic", "latent_dim", "gradient", "initial_concentration", "seed")
+IDENTITY = (
+    *("model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
+    *("bound", "unit_variance", "seed"),
+)
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
 # what runs of one protocol may differ in
 _FREE = (
@@ -39,6 +44,7 @@ _FREE = (
     "latent_dim",
     "seed",
     "sampler.gradient",
+    "network.unit_variance",
     "device",
     "threads",
     "plots",
@@ -82,33 +88,43 @@ def finished(folder: Path) -> Iterator[Row]:
         config = OmegaConf.to_container(saved_config(run), resolve=True)
         if config["trainer"].get("replicas", 1) > 1:  # holds the runs of replicas, and is none
             continue
-        if difference := _foreign(flatten(config)):
+        flat = flatten(config)
+        earlier = come_since(flat, protocol(_PRESETS["elbo"]))
+        flat |= {k: v for k, v in earlier.items() if not k.startswith("model.")}
+        if difference := _foreign(flat):
             print(f"{run}: left out, {difference}", file=sys.stderr)
         else:
-            yield _row(config, json.loads((run / "results.json").read_text()))
+            about = {"model": chosen(config, "model")} | _about(flat)
+            yield _row(about, json.loads((run / "results.json").read_text()))
 
 
 @cache
-def protocol() -> dict:
-    """Return the configuration of `experiment=table1`, by dotted keys."""
+def protocol(preset: str) -> dict:
+    """Return the configuration of `experiment=preset`, by dotted keys."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        preset = hydra.compose("config", ["experiment=table1"])
-    return flatten(OmegaConf.to_container(preset, resolve=True))
+        config = hydra.compose("config", [f"experiment={preset}"])
+    return flatten(OmegaConf.to_container(config, resolve=True))
 
 
 def _foreign(config: dict) -> str | None:
-    """Return in what a configuration differs from the protocol, or None."""
-    for key, wanted in protocol().items():
+    """Return in what a configuration differs from the protocol for its bound, or None."""
+    for key, wanted in protocol(_PRESETS[config["trainer.bound"]]).items():
         if not key.startswith(_FREE) and config.get(key, "missing") != wanted:
             return f"{key} is {config.get(key, 'missing')}, the protocol's is {wanted}"
     return None
 
 
-def _row(config: dict, results: dict) -> Row:
+def _about(config: dict) -> dict:
+    """Return what tells a run from others, of its configuration by dotted keys."""
     options = ("isotropic", "gradient", "initial_concentration")
-    about = {name: config["model"].get(name, "") for name in options}
+    about = {name: config.get(f"model.{name}", "") for name in options}
     about |= {name: config[name] for name in ("latent_dim", "seed")}
-    about["model"] = chosen(config, "model")
+    # of the Gaussian's latent space nothing depends on it
+    stretched = config["network.unit_variance"] and "model.isotropic" not in config
+    return about | {"bound": config["trainer.bound"], "unit_variance": stretched}
+
+
+def _row(about: dict, results: dict) -> Row:
     numbers = {k: v for k, v in results.items() if k.startswith("test/") or k in _ABOUT}
     numbers["seconds"] = round(results["seconds"], 1)
     return {name: str(value) for name, value in (about | numbers).items()}
@@ -134,12 +150,22 @@ def choose(rows: list[Row], **wanted: str) -> list[Row]:
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
-def _normal(rows: list[Row], latent_dim: str, isotropic: str = "False") -> list[Row]:
-    return choose(rows, model="normal", latent_dim=latent_dim, isotropic=isotropic)
+# what is trained and whether the decoder reads unit variance, first as published
+_WAYS = (("elbo", "False"), ("elbo", "True"), ("iwae", "False"), ("iwae", "True"))
 
 
-def _vmf(rows, latent_dim: str, gradient: str = "implicit", start: str = START) -> list[Row]:
-    names = {"gradient": gradient, "initial_concentration": start}
+def _normal(
+    rows: list[Row], latent_dim: str, bound: str = "elbo", unit_variance: str = "False", **more
+) -> list[Row]:
+    names = {"isotropic": "False", "bound": bound, "unit_variance": unit_variance, **more}
+    return choose(rows, model="normal", latent_dim=latent_dim, **names)
+
+
+def _vmf(
+    rows: list[Row], latent_dim: str, bound: str = "elbo", unit_variance: str = "False", **more
+) -> list[Row]:
+    names = {"gradient": "implicit", "initial_concentration": START}
+    names |= {"bound": bound, "unit_variance": unit_variance, **more}
     return choose(rows, model="vmf", latent_dim=latent_dim, **names)
 
 
@@ -185,10 +211,8 @@ def table1(rows: list[Row], paper: Published) -> str:
         cells = [d, model]
         for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
             cells += [spread(runs, f"test/{name}"), paper.text(model, d, f"test/{name}")]
-        gain = statistics.mean(float(row["test/log_likelihood"]) for row in runs)
-        cells.insert(4, f"{gain - paper.mean(model, d, 'test/log_likelihood'):+.2f}")
-        cells += [str(len(runs)), spread(runs, "epochs", 0), spread(runs, "seconds", 1, 1 / 60)]
-        lines.append(cells)
+        cells.insert(4, _gain(runs, model, d, paper))
+        lines.append([*cells, *_effort(runs)])
     head = (
         "d | model | log-likelihood | paper | difference | ELBO | paper | reconstruction | paper "
         "| KL | paper | runs | epochs | minutes"
@@ -224,7 +248,8 @@ def surface(rows: list[Row], paper: Published) -> str:
         cases = [("normal", "", _normal(rows, d))]
         for start, word in ((START, "1.69"), ("m", f"m = {int(d) + 1}")):
             for gradient in ("implicit", "corrected", "pathwise"):
-                cases.append((f"vmf, {gradient}", word, _vmf(rows, d, gradient, start)))
+                runs = _vmf(rows, d, gradient=gradient, initial_concentration=start)
+                cases.append((f"vmf, {gradient}", word, runs))
         lines += [[d, *_study(*case)] for case in cases if case[-1]]
     return table(f"d | model | initial concentration | {_STUDIED}", lines)
 
@@ -235,11 +260,54 @@ def isotropic(rows: list[Row], paper: Published) -> str:
     for d in ("5", "10", "20"):
         cases = [
             ("normal", "d variances", _normal(rows, d)),
-            ("normal", "one variance", _normal(rows, d, "True")),
+            ("normal", "one variance", _normal(rows, d, isotropic="True")),
             ("vmf", "one concentration", _vmf(rows, d)),
         ]
         lines += [[d, *_study(*case)] for case in cases if case[-1]]
     return table(f"d | model | spread | {_STUDIED}", lines)
+
+
+def beyond(rows: list[Row], paper: Published) -> str:
+    """The importance-weighted bound and a decoder that reads unit variance, beside Table 1."""
+    head = (
+        "d | model | trained by | decoder reads | log-likelihood | paper | difference | ELBO "
+        "| 100 labels | 600 | 1000 | runs | epochs | minutes"
+    )
+    lines = [line for d in DIMENSIONS for line in _beyond(rows, d, paper)]
+    return table(head, lines)
+
+
+def _beyond(rows: list[Row], d: str, paper: Published) -> Iterator[list[str]]:
+    """Yield a line for every way of training, where there is one beside the paper's."""
+    for model, select in (("normal", _normal), ("vmf", _vmf)):
+        found = [(*way, select(rows, d, *way)) for way in _WAYS]
+        if any(runs for *way, runs in found[1:]):
+            yield from (_way(d, model, *case, paper) for case in found if case[-1])
+
+
+def _way(
+    d: str, model: str, bound: str, unit_variance: str, runs: list[Row], paper: Published
+) -> list[str]:
+    return [
+        *(d, model, "ELBO" if bound == "elbo" else "5 importance weights"),
+        "sqrt(m) z" if unit_variance == "True" else "z",
+        spread(runs, "test/log_likelihood"),
+        paper.text(model, d, "test/log_likelihood"),
+        _gain(runs, model, d, paper),
+        spread(runs, "test/elbo"),
+        *(spread(runs, f"test/knn_accuracy_{size}", 1, 100) for size in (100, 600, 1000)),
+        *_effort(runs),
+    ]
+
+
+def _gain(runs: list[Row], model: str, d: str, paper: Published) -> str:
+    """Return how far the log-likelihood is above the paper's."""
+    mean = statistics.mean(float(row["test/log_likelihood"]) for row in runs)
+    return f"{mean - paper.mean(model, d, 'test/log_likelihood'):+.2f}"
+
+
+def _effort(runs: list[Row]) -> list[str]:
+    return [str(len(runs)), spread(runs, "epochs", 0), spread(runs, "seconds", 1, 1 / 60)]
 
 
 _STUDIED = "log-likelihood | ELBO | KL | mean concentration | 1000 labels | collapsed | runs"
@@ -261,7 +329,7 @@ def _study(model: str, variant: str, runs: list[Row]) -> list[str]:
 def render(text: str, rows: list[Row]) -> str:
     """Return `text` with the tables between its marks made anew."""
     paper = Published()
-    for make in (table1, table2, surface, isotropic):
+    for make in (table1, table2, beyond, surface, isotropic):
         mark = f"<!-- {make.__name__} -->"
         block = re.compile(rf"{mark}\n.*?<!-- end -->", re.DOTALL)
         if not block.search(text):

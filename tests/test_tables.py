@@ -11,14 +11,15 @@ from svae.record import CONF
 
 MARKS = "".join(
     f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"
-    for name in ("table1", "table2", "surface", "isotropic")
+    for name in ("table1", "table2", "beyond", "surface", "isotropic")
 )
 
 
 def _run(folder, *overrides, value=-90.0, state="finished"):
-    """Write what a run of `experiment=table1` leaves that the tables read."""
+    """Write what a run leaves that the tables read, of `experiment=table1` where none is named."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["experiment=table1", *overrides])
+        preset = [] if "experiment" in str(overrides) else ["experiment=table1"]
+        config = compose("config", [*preset, *overrides])
     metrics = {name: value for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
     metrics |= {f"knn_accuracy_{size}": 0.9 for size in (100, 600, 1000)}
     results = {f"test/{name}": number for name, number in metrics.items()}
@@ -43,6 +44,8 @@ def test_finished_runs_become_rows_once(tmp_path):
         "latent_dim": "10",
         "gradient": "implicit",
         "initial_concentration": tables.START,
+        "bound": "elbo",
+        "unit_variance": "False",
         "seed": "2",
         "epochs": "300",
         "best_epoch": "250",
@@ -84,7 +87,7 @@ def test_of_replicas_each_is_a_row(tmp_path):
 
 
 def test_a_table_without_runs_says_so():
-    assert tables.render(MARKS, []).count("(no run yet)") == 4
+    assert tables.render(MARKS, []).count("(no run yet)") == 5
 
 
 @pytest.mark.parametrize(
@@ -94,10 +97,19 @@ def test_a_table_without_runs_says_so():
         ("evaluation.importance_samples=10", "evaluation.importance_samples is 10"),
         ("network.hidden=[64]", "network.hidden is [64]"),
         ("precision=bf16", "precision is bf16"),
+        ("trainer.samples=2", "trainer.samples is 2, the protocol's is 1"),
+        (
+            "trainer.bound=iwae objective=val/iwae trainer.samples=7",
+            "trainer.samples is 7, the protocol's is 5",
+        ),
+        (
+            "trainer.bound=iwae trainer.samples=5",
+            "objective is val/elbo, the protocol's is val/iwae",
+        ),
     ],
 )
 def test_runs_of_another_protocol_are_left_out(tmp_path, capsys, override, words):
-    _run(tmp_path / "sweep" / "0", override)
+    _run(tmp_path / "sweep" / "0", *override.split())
     assert tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv") == []
     assert words in capsys.readouterr().err
 
@@ -136,9 +148,38 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
     assert "| 40 | vmf | " not in text
     assert "| 5 | normal | -111" not in text
     assert [line for line in lines if "prose" in line] == [
-        f"prose {name}" for name in ("table1", "table2", "surface", "isotropic")
+        f"prose {name}" for name in ("table1", "table2", "beyond", "surface", "isotropic")
     ]
     assert tables.render(text, tables.read(tmp_path / "rows.csv")) == text
+
+
+def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
+    runs = tmp_path / "sweep"
+    _run(runs / "0", "model=vmf", value=-93.0)
+    _run(runs / "1", "model=vmf", "network.unit_variance=true", value=-92.0)
+    for seed, value in enumerate((-90.0, -91.0)):
+        _run(runs / str(2 + seed), "experiment=importance_weighted", f"seed={seed}", value=value)
+    _run(runs / "4", "experiment=importance_weighted", "model=normal", value=-89.0)
+    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"))
+    lines = [line for line in text.splitlines() if line.startswith("| 10 |")]
+    assert [line[:46] for line in lines if " z | " in line] == [
+        "| 10 | normal | 5 importance weights | z | -89",
+        "| 10 | vmf | ELBO | z | -93.00 | -93.16 ± 0.31",
+        "| 10 | vmf | ELBO | sqrt(m) z | -92.00 | -93.1",
+        "| 10 | vmf | 5 importance weights | sqrt(m) z ",
+    ]
+    assert "| -90.50 ± 0.71 | -93.16 ± 0.31 | +2.66 | -90.50 ± 0.71 | 90.0 ± 0.0 |" in text
+    assert "| 10 | vmf | -93.00 | -93.16 ± 0.31 | +0.16 |" in text  # and not in the paper's
+
+
+def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
+    folder = tmp_path / "sweep" / "0"
+    _run(folder, "model=vmf")
+    config = OmegaConf.load(folder / "config.yaml")
+    del config.trainer["bound"], config.network["unit_variance"]
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    (row,) = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    assert (row["bound"], row["unit_variance"]) == ("elbo", "False")
 
 
 def test_a_missing_mark_is_told():
