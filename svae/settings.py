@@ -109,6 +109,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.max_epochs": _whole(1),
     "trainer.batch_size": _whole(1),
     "trainer.learning_rate": _POSITIVE,
+    "trainer.schedule": _one_of("constant", "cosine"),
     "trainer.warmup_epochs": _whole(0),
     "trainer.patience": _whole(1),
     "trainer.kl_weight": _NOT_NEGATIVE,
@@ -339,6 +340,7 @@ _EARLIER = {
     "trainer.cuda_graph": False,
     "trainer.on_nan": "stop",
     "trainer.replicas": 1,
+    "trainer.schedule": "constant",
 }
 
 

@@ -36,6 +36,7 @@ class Settings:
     patience: int
     kl_weight: float
     samples: int
+    schedule: str = "constant"
     bound: str = "elbo"
     batch_size: int | None = None
     averaging: bool = False
@@ -53,6 +54,15 @@ class Settings:
         One is enough for a mean, such as the ELBO; another number of them is another bound.
         """
         return self.samples if self.bound == "iwae" else 1
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return Adam's in `epoch` = 1, 2, ...: constant, or on half a cosine down to almost 0.
+
+        lr (1 + cos(pi (epoch - 1) / max_epochs)) / 2 (Loshchilov and Hutter 2017, eq. 5).
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.max_epochs)) / 2
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -122,8 +132,11 @@ def complete(
         Diverged: when a quantity is not finite.
     """
     number = last.number + 1
-    kl_weight = {"train/kl_weight": settings.kl_weight_at(number)}
-    metrics = trained | kl_weight | validated | {"seconds": seconds}
+    planned = {
+        "train/kl_weight": settings.kl_weight_at(number),
+        "train/learning_rate": settings.learning_rate_at(number),
+    }
+    metrics = trained | planned | validated | {"seconds": seconds}
     _check_finite(metrics, number)
     return _record(last, number, metrics, settings.objective)
 
@@ -187,6 +200,8 @@ def descend(
     """
     model.train()
     kl_weight = settings.kl_weight_at(epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate_at(epoch)
     guard, descent, average = Guard(model), Descent(optimizer), Average(optimizer, steps)
     options = (measure, settings.samples, settings.baseline, generator)
     terms = []

@@ -92,6 +92,7 @@ def test_a_stack_computes_what_its_models_compute(family, binary):
         ),
         (VonMisesFisherFamily(2, sampler="inversion"), {}),
         (NormalFamily(3), {"bound": "iwae", "samples": 2}),
+        (NormalFamily(3), {"schedule": "cosine"}),
         (VonMisesFisherFamily(3), {"bound": "iwae", "samples": 3, "objective": "val/iwae"}),
     ],
 )

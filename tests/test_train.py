@@ -51,6 +51,27 @@ def test_the_warm_up_is_linear():
     assert _settings(warmup_epochs=0).kl_weight_at(1) == 1.0
 
 
+def test_the_learning_rate_falls_on_half_a_cosine():
+    settings = _settings(schedule="cosine", max_epochs=4, learning_rate=2.0)
+    planned = [settings.learning_rate_at(epoch) for epoch in range(1, 5)]
+    assert planned == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 1 - 0.5**0.5])
+    assert _settings(learning_rate=2.0).learning_rate_at(3) == 2.0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_steps_are_taken_at_the_rate_of_the_epoch(schedule):
+    model, optimizer, data = _setup()
+    # all of the data in one step: Adam's are at most about as long as the rate
+    settings = _settings(schedule=schedule, batch_size=80, patience=8, max_epochs=8)
+    before = model.encoder[0].bias.detach().clone()
+    for epoch in train.train(model, optimizer, data, settings):
+        after = model.encoder[0].bias.detach().clone()
+        longest = (after - before).abs().max() / settings.learning_rate_at(epoch.number)
+        assert 0.5 < longest < 1.5
+        assert epoch.metrics["train/learning_rate"] == settings.learning_rate_at(epoch.number)
+        before = after
+
+
 def test_training_raises_the_bound():
     prototypes = (torch.rand(3, 10) > 0.5).float()
     model, optimizer, data = _setup(values=prototypes[torch.arange(120) % 3])
@@ -59,14 +80,16 @@ def test_training_raises_the_bound():
     assert all(0.65 < e.metrics["train/acceptance_rate"] <= 1 for e in epochs)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_continued_run_equals_one_without_a_break(tmp_path, stop):
+def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
+    settings = _settings(schedule=schedule)
     model, optimizer, data = _setup()
-    whole = list(train.train(model, optimizer, data, _settings()))
+    whole = list(train.train(model, optimizer, data, settings))
 
     again, second, data = _setup()
     first = []
-    for epoch in train.train(again, second, data, _settings()):
+    for epoch in train.train(again, second, data, settings):
         first.append(epoch)
         if epoch.number == stop:
             break
@@ -80,7 +103,7 @@ def test_a_continued_run_equals_one_without_a_break(tmp_path, stop):
     for parameter in fresh.parameters():
         parameter.data.zero_()
     last = checkpoint.restore(tmp_path / "last.pt", fresh, third).epoch
-    rest = list(train.train(fresh, third, data, _settings(), last))
+    rest = list(train.train(fresh, third, data, settings, last))
     assert _without_time(first + rest) == _without_time(whole)
     for a, b in zip(model.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
