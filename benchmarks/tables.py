@@ -3,9 +3,9 @@
     python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
     python -m benchmarks.tables               writes the tables again
 
-A run that was made by another protocol than `experiment=table1` or `experiment=importance_weighted`
-is left out, saying in what it differs. Between `<!-- NAME -->` and `<!-- end -->` RESULTS.md is
-written here, the rest by people.
+A run that was made by another protocol than `experiment=table1`, or in whole or in part that of
+`experiment=importance_weighted`, is left out, saying in what it differs. Between `<!-- NAME -->`
+and `<!-- end -->` RESULTS.md is written here, the rest by people.
 """
 
 import csv
@@ -15,6 +15,7 @@ import statistics
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import hydra
@@ -29,13 +30,12 @@ from svae.settings import come_since, flatten
 ROOT = Path(__file__).parent.parent
 ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"
 PUBLISHED = CONF / "experiment" / "published.csv"
-_PRESETS = {"elbo": "table1", "iwae": "importance_weighted"}  # the protocol for a bound
 DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
 IDENTITY = (
     *("model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
-    *("bound", "unit_variance", "seed"),
+    *("bound", "schedule", "unit_variance", "seed"),
 )
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
 # what runs of one protocol may differ in
@@ -89,7 +89,7 @@ def finished(folder: Path) -> Iterator[Row]:
         if config["trainer"].get("replicas", 1) > 1:  # holds the runs of replicas, and is none
             continue
         flat = flatten(config)
-        earlier = come_since(flat, protocol(_PRESETS["elbo"]))
+        earlier = come_since(flat, protocol())
         flat |= {k: v for k, v in earlier.items() if not k.startswith("model.")}
         if difference := _foreign(flat):
             print(f"{run}: left out, {difference}", file=sys.stderr)
@@ -99,18 +99,29 @@ def finished(folder: Path) -> Iterator[Row]:
 
 
 @cache
-def protocol(preset: str) -> dict:
+def protocol(preset: str = "table1") -> dict:
     """Return the configuration of `experiment=preset`, by dotted keys."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"experiment={preset}"])
     return flatten(OmegaConf.to_container(config, resolve=True))
 
 
+# what comes with a bound or a schedule that is not the paper's
+_TOGETHER = {
+    "trainer.bound": ("trainer.bound", "trainer.samples", "objective"),
+    "trainer.schedule": ("trainer.schedule", "trainer.max_epochs"),
+}
+
+
 def _foreign(config: dict) -> str | None:
-    """Return in what a configuration differs from the protocol for its bound, or None."""
-    for key, wanted in protocol(_PRESETS[config["trainer.bound"]]).items():
-        if not key.startswith(_FREE) and config.get(key, "missing") != wanted:
-            return f"{key} is {config.get(key, 'missing')}, the protocol's is {wanted}"
+    """Return in what a configuration differs from the protocol, or None."""
+    wanted, other = dict(protocol()), protocol("importance_weighted")
+    for key, keys in _TOGETHER.items():
+        if config[key] == other[key]:
+            wanted |= {name: other[name] for name in keys}
+    for key, value in wanted.items():
+        if not key.startswith(_FREE) and config.get(key, "missing") != value:
+            return f"{key} is {config.get(key, 'missing')}, the protocol's is {value}"
     return None
 
 
@@ -121,7 +132,8 @@ def _about(config: dict) -> dict:
     about |= {name: config[name] for name in ("latent_dim", "seed")}
     # of the Gaussian's latent space nothing depends on it
     stretched = config["network.unit_variance"] and "model.isotropic" not in config
-    return about | {"bound": config["trainer.bound"], "unit_variance": stretched}
+    about |= {name: config[f"trainer.{name}"] for name in ("bound", "schedule")}
+    return about | {"unit_variance": stretched}
 
 
 def _row(about: dict, results: dict) -> Row:
@@ -150,22 +162,17 @@ def choose(rows: list[Row], **wanted: str) -> list[Row]:
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
-# what is trained and whether the decoder reads unit variance, first as published
-_WAYS = (("elbo", "False"), ("elbo", "True"), ("iwae", "False"), ("iwae", "True"))
+# of how a model was trained, as the paper has it
+_PLAIN = {"bound": "elbo", "schedule": "constant", "unit_variance": "False"}
 
 
-def _normal(
-    rows: list[Row], latent_dim: str, bound: str = "elbo", unit_variance: str = "False", **more
-) -> list[Row]:
-    names = {"isotropic": "False", "bound": bound, "unit_variance": unit_variance, **more}
+def _normal(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
+    names = {"isotropic": "False", **_PLAIN, **more}
     return choose(rows, model="normal", latent_dim=latent_dim, **names)
 
 
-def _vmf(
-    rows: list[Row], latent_dim: str, bound: str = "elbo", unit_variance: str = "False", **more
-) -> list[Row]:
-    names = {"gradient": "implicit", "initial_concentration": START}
-    names |= {"bound": bound, "unit_variance": unit_variance, **more}
+def _vmf(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
+    names = {"gradient": "implicit", "initial_concentration": START, **_PLAIN, **more}
     return choose(rows, model="vmf", latent_dim=latent_dim, **names)
 
 
@@ -268,10 +275,10 @@ def isotropic(rows: list[Row], paper: Published) -> str:
 
 
 def beyond(rows: list[Row], paper: Published) -> str:
-    """The importance-weighted bound and a decoder that reads unit variance, beside Table 1."""
+    """Other bounds, schedules and decoders, beside the paper's way of training."""
     head = (
-        "d | model | trained by | decoder reads | log-likelihood | paper | difference | ELBO "
-        "| 100 labels | 600 | 1000 | runs | epochs | minutes"
+        "d | model | trained by | learning rate | decoder reads | log-likelihood | paper "
+        "| difference | ELBO | 100 labels | 600 | 1000 | runs | epochs | minutes"
     )
     lines = [line for d in DIMENSIONS for line in _beyond(rows, d, paper)]
     return table(head, lines)
@@ -279,18 +286,19 @@ def beyond(rows: list[Row], paper: Published) -> str:
 
 def _beyond(rows: list[Row], d: str, paper: Published) -> Iterator[list[str]]:
     """Yield a line for every way of training, where there is one beside the paper's."""
+    ways = list(product(("elbo", "iwae"), ("constant", "cosine"), ("False", "True")))
     for model, select in (("normal", _normal), ("vmf", _vmf)):
-        found = [(*way, select(rows, d, *way)) for way in _WAYS]
-        if any(runs for *way, runs in found[1:]):
-            yield from (_way(d, model, *case, paper) for case in found if case[-1])
+        named = [dict(zip(_PLAIN, way, strict=True)) for way in ways]
+        found = [(way, runs) for way in named if (runs := select(rows, d, **way))]
+        if any(way != _PLAIN for way, _ in found):
+            yield from (_way(d, model, way, runs, paper) for way, runs in found)
 
 
-def _way(
-    d: str, model: str, bound: str, unit_variance: str, runs: list[Row], paper: Published
-) -> list[str]:
+def _way(d: str, model: str, way: Row, runs: list[Row], paper: Published) -> list[str]:
     return [
-        *(d, model, "ELBO" if bound == "elbo" else "5 importance weights"),
-        "sqrt(m) z" if unit_variance == "True" else "z",
+        *(d, model, "ELBO" if way["bound"] == "elbo" else "5 importance weights"),
+        way["schedule"],
+        "sqrt(m) z" if way["unit_variance"] == "True" else "z",
         spread(runs, "test/log_likelihood"),
         paper.text(model, d, "test/log_likelihood"),
         _gain(runs, model, d, paper),

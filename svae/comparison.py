@@ -11,7 +11,7 @@ from pathlib import Path
 from svae import naming, sweep
 from svae.record import CONF, saved_overrides
 from svae.run import FINISHED, read_status
-from svae.settings import GROUPS, flatten
+from svae.settings import GROUPS, come_since, flatten
 from svae.sweep import Outcome
 
 _NOT_COMPARED = ("seed", *sweep.FREE)
@@ -202,6 +202,8 @@ def _read(path: Path) -> Run:
 def _settings(run: Run, keys: list[str]) -> dict[str, str]:
     """Return the values of `keys`: of a choice what was typed, else what the configuration has."""
     leaves, settings = flatten(run.config), {}
+    earlier = come_since(run.config, dict.fromkeys(keys))
+    leaves |= {key: value for key, value in earlier.items() if not key.startswith("model.")}
     for key in keys:
         default = leaves.get(key)
         if key in ("dataset", "model"):

@@ -142,14 +142,14 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
     changes.append(configuration.quoted(name, folder))
     overrides = [*saved, *changes]
     config = configuration.checked(args, overrides, strict=True)
-    earlier = settings.come_since(before, configuration.unresolved(config))
-    unread = tuple(key for key in earlier if configuration.is_unread(config, key))
-    lines = [f"{k}={settings.shown(v)}" for k, v in earlier.items() if k not in unread]
-    if lines:
+    if earlier := settings.come_since(before, configuration.unresolved(config)):
+        lines = [f"{key}={settings.shown(value)}" for key, value in earlier.items()]
         overrides = [*saved, *lines, *changes]  # it goes on as it began
         config = configuration.checked(args, overrides, strict=True)
-    free = (*allowed, "resume", "evaluate", *unread)
-    if found := settings.difference(before, configuration.unresolved(config), free):
+    free = {*allowed, "resume", "evaluate"}
+    if config.trainer.get("schedule") == "cosine":
+        free -= {"trainer.max_epochs"}  # where the curve ends
+    if found := settings.difference(before, configuration.unresolved(config), tuple(free)):
         raise Refused(f"{name}={folder}: {found}")
     flags = _flags(args)
     return Plan(

@@ -135,18 +135,11 @@ def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
 
 def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
     """Refuse overrides that have no effect on a study."""
+    plain = unresolved(config)
     for line in overrides:
-        if is_unread(config, key_of(line)):
+        if settings.is_unread(plain, key_of(line)):
             words = ", ".join(config.study.reads)
             raise Refused(f"{line}: has no effect on this study, expected one of {words}")
-
-
-def is_unread(config: DictConfig, key: str) -> bool:
-    """Tell whether `config` is of a study that a key or group has no effect on."""
-    if config.study is None:
-        return False
-    reads = ["experiment", "hydra", "resume", "evaluate", *config.study.reads]
-    return re.split(r"[./]", key)[0] not in reads
 
 
 def unused_sampler(config: DictConfig, overrides: list[str]) -> list[str]:

@@ -346,8 +346,17 @@ _EARLIER = {
 
 def come_since(before: dict, after: dict) -> dict[str, Any]:
     """Return the keys of `after` that came in since `before`, with what such a run did."""
-    before, after = flatten(before), flatten(after)
-    return {k: v for k, v in _EARLIER.items() if k in after and k not in before}
+    had, has = flatten(before), flatten(after)
+    came = {k: v for k, v in _EARLIER.items() if k in has and k not in had}
+    return {k: v for k, v in came.items() if not is_unread(after, k)}
+
+
+def is_unread(config: dict, key: str) -> bool:
+    """Tell whether `config` is of a study that a key or group has no effect on."""
+    if not config.get("study"):
+        return False
+    reads = ("experiment", "hydra", "resume", "evaluate", *config["study"]["reads"])
+    return re.split(r"[./]", key)[0] not in reads
 
 
 def difference(before: dict, after: dict, free: tuple[str, ...]) -> str | None:
@@ -355,11 +364,12 @@ def difference(before: dict, after: dict, free: tuple[str, ...]) -> str | None:
 
     Keys that start with one of `free` may differ.
     """
-    before, after = come_since(before, after) | flatten(before), flatten(after)
-    for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key), after.get(key)
-        if old != new and not key.startswith(free):
-            return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
+    began, now = come_since(before, after) | flatten(before), flatten(after)
+    for key in sorted(began.keys() | now.keys()):
+        old, new = began.get(key), now.get(key)
+        if old == new or key.startswith(free) or is_unread(after, key):
+            continue
+        return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
     return None
 
 

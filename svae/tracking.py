@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 import netrc
 import os
 import re
@@ -169,7 +170,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     try:
         rows = list(csv.DictReader(path.read_text().splitlines()))
         if rows:
-            return [{name: float(value) for name, value in row.items()} for row in rows]
+            # a column that came in after a run began is empty in its first rows
+            return [{k: math.nan if v == "" else float(v) for k, v in row.items()} for row in rows]
         reason = "no row"
     except (OSError, ValueError, TypeError, csv.Error) as error:
         reason = str(error)

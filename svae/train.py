@@ -36,8 +36,6 @@ class Settings:
     patience: int
     kl_weight: float
     samples: int
-    schedule: str = "constant"
-    bound: str = "elbo"
     batch_size: int | None = None
     averaging: bool = False
     on_nan: str = "stop"
@@ -46,6 +44,8 @@ class Settings:
     seed: int = 0
     compile: bool = False
     cuda_graph: bool = False
+    bound: str = "elbo"
+    schedule: str = "constant"
 
     @property
     def measured_samples(self) -> int:
@@ -95,6 +95,8 @@ def train(
     restarts: int = 0,
 ) -> Iterator[Epoch]:
     """Train `model` in place and yield one record per epoch, up to the last or to early stopping.
+
+    The learning rate is that of `settings`, whatever `optimizer` was made with.
 
     Continues after the epoch `last`; given the tensors of that moment the result is that of a run
     without the break, since every epoch draws from streams of its own. Training stops when the

@@ -286,7 +286,7 @@ def _run_of_earlier(folder, *lines, lacks=()):
 @pytest.mark.parametrize("name", ["resume", "evaluate"])
 def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
     lacks = ("trainer.compile", "trainer.averaging", "model.initial_concentration")
-    lacks += ("trainer.bound", "network.unit_variance")
+    lacks += ("trainer.bound", "trainer.schedule", "network.unit_variance")
     _run_of_earlier(tmp_path, "latent_dim=3", lacks=lacks)
     plan = compose.plan(_parse(f"{name}={tmp_path}"))
     assert "trainer.averaging=false" in plan.arguments  # which the default of now is not
@@ -310,6 +310,20 @@ def test_a_study_goes_on_though_keys_have_come_in_that_it_does_not_read(tmp_path
     _run_of_earlier(tmp_path / "read", "experiment=gradient_study", lacks=lacks)
     arguments = compose.plan(_parse(f"resume={tmp_path}/read")).arguments
     assert "trainer.averaging=false" in arguments
+    # and of a sweep
+    line = f"-m experiment=sampler_check seed=0,1 hydra.sweep.dir={tmp_path}/sweep"
+    for seed in (0, 1):
+        words = ("experiment=sampler_check", f"seed={seed}")
+        _run_of_earlier(tmp_path / "sweep" / str(seed), *words, lacks=lacks)
+    assert _refusal(line) == ""
+
+
+def test_a_run_whose_rate_falls_keeps_its_length(tmp_path):
+    lines = ("latent_dim=3", "trainer.max_epochs=7", "trainer.schedule=cosine")
+    _run_of_earlier(tmp_path, *lines)
+    longer = f"resume={tmp_path} trainer.max_epochs="
+    assert _refusal(f"{longer}7") == ""
+    assert "trainer.max_epochs was 7 when the run began and is 9 now" in _refusal(f"{longer}9")
 
 
 def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):

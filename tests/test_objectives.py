@@ -183,7 +183,7 @@ def _off_the_bound_of_two(family, **options):
     return float(((found.mean(0) - exact) / error.clamp(min=1e-9)).abs().max())
 
 
-@pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_importance_weighted_loss_and_its_gradient_are_those_of_quadrature(family):
     assert _off_the_bound_of_two(family) < 5
 

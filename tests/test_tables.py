@@ -45,6 +45,7 @@ def test_finished_runs_become_rows_once(tmp_path):
         "gradient": "implicit",
         "initial_concentration": tables.START,
         "bound": "elbo",
+        "schedule": "constant",
         "unit_variance": "False",
         "seed": "2",
         "epochs": "300",
@@ -160,13 +161,20 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     for seed, value in enumerate((-90.0, -91.0)):
         _run(runs / str(2 + seed), "experiment=importance_weighted", f"seed={seed}", value=value)
     _run(runs / "4", "experiment=importance_weighted", "model=normal", value=-89.0)
+    plain = ("trainer.bound=elbo", "trainer.samples=1", "objective=val/elbo")
+    _run(runs / "5", "experiment=importance_weighted", *plain, value=-91.5)
     text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"))
-    lines = [line for line in text.splitlines() if line.startswith("| 10 |")]
-    assert [line[:46] for line in lines if " z | " in line] == [
-        "| 10 | normal | 5 importance weights | z | -89",
-        "| 10 | vmf | ELBO | z | -93.00 | -93.16 ± 0.31",
-        "| 10 | vmf | ELBO | sqrt(m) z | -92.00 | -93.1",
-        "| 10 | vmf | 5 importance weights | sqrt(m) z ",
+    trained = [
+        line.split(" | ")[1:6]
+        for line in text.splitlines()
+        if " | cons" in line or " | cos" in line
+    ]
+    assert trained == [
+        ["normal", "5 importance weights", "cosine", "z", "-89.00"],
+        ["vmf", "ELBO", "constant", "z", "-93.00"],
+        ["vmf", "ELBO", "constant", "sqrt(m) z", "-92.00"],
+        ["vmf", "ELBO", "cosine", "sqrt(m) z", "-91.50"],
+        ["vmf", "5 importance weights", "cosine", "sqrt(m) z", "-90.50 ± 0.71"],
     ]
     assert "| -90.50 ± 0.71 | -93.16 ± 0.31 | +2.66 | -90.50 ± 0.71 | 90.0 ± 0.0 |" in text
     assert "| 10 | vmf | -93.00 | -93.16 ± 0.31 | +0.16 |" in text  # and not in the paper's
@@ -176,10 +184,10 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
     folder = tmp_path / "sweep" / "0"
     _run(folder, "model=vmf")
     config = OmegaConf.load(folder / "config.yaml")
-    del config.trainer["bound"], config.network["unit_variance"]
+    del config.trainer["bound"], config.trainer["schedule"], config.network["unit_variance"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
     (row,) = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
-    assert (row["bound"], row["unit_variance"]) == ("elbo", "False")
+    assert {name: row[name] for name in tables._PLAIN} == tables._PLAIN
 
 
 def test_a_missing_mark_is_told():

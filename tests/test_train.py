@@ -62,7 +62,8 @@ def test_the_learning_rate_falls_on_half_a_cosine():
 def test_the_steps_are_taken_at_the_rate_of_the_epoch(schedule):
     model, optimizer, data = _setup()
     # all of the data in one step: Adam's are at most about as long as the rate
-    settings = _settings(schedule=schedule, batch_size=80, patience=8, max_epochs=8)
+    rate = {"schedule": schedule, "learning_rate": 3e-3}  # the optimizer was made with another
+    settings = _settings(**rate, batch_size=80, patience=8, max_epochs=8)
     before = model.encoder[0].bias.detach().clone()
     for epoch in train.train(model, optimizer, data, settings):
         after = model.encoder[0].bias.detach().clone()
