@@ -56,7 +56,7 @@ class Settings:
         return self.samples if self.bound == "iwae" else 1
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Return Adam's in `epoch` = 1, 2, ...: constant, or on half a cosine down to almost 0.
+        """Return Adam's in `epoch` = 1, 2, ...: constant, or on half a cosine towards 0.
 
         lr (1 + cos(pi (epoch - 1) / max_epochs)) / 2 (Loshchilov and Hutter 2017, eq. 5).
         """

@@ -25,8 +25,8 @@ class AutoEncoder(nn.Module):
         half: compute the matrix products in bfloat16; everything about the latent distribution
             stays in float32.
         unit_variance: the decoder reads sqrt(m) z on the sphere, whose components have variance 1
-            under the prior, as the Gaussian's have. The family of decoders is the same; Adam, whose
-            steps do not grow with a weight, finds a good one sooner.
+            under the prior, as the Gaussian's have. The decoders are the same, with weights smaller
+            by that factor: Adam's steps do not grow with a weight.
     """
 
     def __init__(
