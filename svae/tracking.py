@@ -170,12 +170,22 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     try:
         rows = list(csv.DictReader(path.read_text().splitlines()))
         if rows:
-            # a column that came in after a run began is empty in its first rows
-            return [{k: math.nan if v == "" else float(v) for k, v in row.items()} for row in rows]
+            return _numbers(rows)
         reason = "no row"
     except (OSError, ValueError, TypeError, csv.Error) as error:
         reason = str(error)
     raise ValueError(f"{path}: expected a row of numbers per epoch ({reason})")
+
+
+def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
+    """Return the rows as numbers; a column that came in after a run began has none at first."""
+    found, seen = [], set()
+    for row in rows:
+        seen |= {name for name, value in row.items() if value}
+        found.append({k: float(row[k]) if k in seen else math.nan for k in row})
+    if empty := set(rows[0]) - seen:
+        raise ValueError(f"{min(empty)} is empty")
+    return found
 
 
 class WandbRun:

@@ -54,7 +54,7 @@ def _curve(axes, rows: list[dict], name: str) -> None:
     ends = []
     for split, words, colour in (("train", "training", 0), ("val", "validation", 5)):
         column = f"{split}/{name}"
-        points = [(int(row["epoch"]), float(row[column])) for row in rows if column in row]
+        points = [(int(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
         if points:
             style = {"marker": "o"} if len(points) < 10 else {}
             axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
