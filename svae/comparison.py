@@ -15,6 +15,12 @@ from svae.settings import GROUPS, come_since, flatten
 from svae.sweep import Outcome
 
 _NOT_COMPARED = ("seed", *sweep.FREE)
+# what may be typed for the runs of a paper's table
+_OF_A_PRESET = (
+    *_NOT_COMPARED,
+    *("experiment", "dataset", "model", "latent_dim", "plots", "evaluation.batch_size"),
+    *("trainer.compile", "trainer.cuda_graph", "trainer.replicas"),
+)
 PUBLISHED = CONF / "experiment" / "published.csv"
 
 
@@ -58,6 +64,7 @@ class Run:
     config: dict
     settings: dict[str, str]
     results: dict
+    typed: frozenset[str]  # the keys that were typed for this run
 
     @property
     def name(self) -> str:
@@ -176,7 +183,8 @@ def read(folders: Iterable[Path]) -> Comparison:
     if not runs:
         raise ValueError(left_out[0])
     typed = [key for run in runs for key in run.settings]
-    keys = list(dict.fromkeys(["dataset", "model", "latent_dim", "seed", *typed]))
+    keys = ["dataset", "model", "latent_dim", "seed", *typed, *_altered(runs)]
+    keys = list(dict.fromkeys(keys))
     runs = [replace(run, settings=_settings(run, keys)) for run in runs]
     return Comparison(folders, runs, _groups(runs), left_out)
 
@@ -192,11 +200,21 @@ def _read(path: Path) -> Run:
     lines = (line.lstrip("+~").partition("=") for line in saved_overrides(path))
     typed = {key: value for key, _, value in lines}
     try:
-        found = Run(path, Outcome(**known), config, typed, results)
+        found = Run(path, Outcome(**known), config, typed, results, frozenset(typed))
         found.name, config["objective"], naming.chosen(config, "dataset")
     except (LookupError, TypeError, AttributeError):
         raise ValueError(f"{path / 'config.yaml'}: expected the configuration of a run") from None
     return found
+
+
+def _altered(runs: list[Run]) -> list[str]:
+    """Return the keys whose default is not what runs did that were made before they came in."""
+    leaves = [flatten(run.config) for run in runs]
+    known = dict.fromkeys(k for own in leaves for k in own if not k.startswith("model."))
+    earlier = [come_since(own, known) for own in leaves]
+    values = [own | since for own, since in zip(leaves, earlier, strict=True)]
+    came = dict.fromkeys(key for since in earlier for key in since)
+    return [key for key in came if len({own[key] for own in values if key in own}) > 1]
 
 
 def _settings(run: Run, keys: list[str]) -> dict[str, str]:
@@ -241,12 +259,13 @@ def _number_or_text(value: str) -> tuple[float, str]:
 def published(group: Group) -> dict[str, str]:
     """Return the published numbers of a group by metric; only presets of a paper's tables have any.
 
-    They are of the preset as it stands: what differs in more than data set, model and latent
-    dimension has none.
+    They are of the preset as it stands: runs for which more was typed than data set, model, latent
+    dimension, and what has no part in the numbers, have none.
     """
     settings = group.runs[0].settings
     experiment = settings.get("experiment")
-    if set(group.settings) - {"dataset", "model", "latent_dim", "experiment"}:
+    typed = {key for run in group.runs for key in run.typed}
+    if any(not key.startswith(_OF_A_PRESET) for key in typed):
         return {}
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(file))

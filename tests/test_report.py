@@ -160,6 +160,33 @@ def test_what_differs_beyond_the_preset_has_no_published_numbers(tmp_path):
     assert [comparison.published(g) for g in groups] == [{}, {}]
 
 
+def test_no_run_beyond_the_preset_has_published_numbers(tmp_path):
+    words = ("experiment=table1", "model=vmf", "latent_dim=10")
+    _run(tmp_path / "a" / "0", *words, "network.unit_variance=true")
+    (group,) = comparison.read([tmp_path / "a"]).groups
+    assert comparison.published(group) == {}
+    _run(tmp_path / "b" / "0", *words, "trainer.compile=true")
+    groups = comparison.read([tmp_path / "a", tmp_path / "b"]).groups
+    found = {g.settings["network.unit_variance"]: comparison.published(g) for g in groups}
+    assert found["True"] == {}
+    assert found["False"]["test/log_likelihood"] == "−93.16 ± 0.31"
+
+
+def test_runs_of_before_another_default_are_a_group_of_their_own(tmp_path):
+    for number in range(3):
+        _run(tmp_path / str(number), "model=vmf", f"seed={number}")
+    assert len(comparison.read([tmp_path]).groups) == 1
+    file = tmp_path / "0" / "config.yaml"
+    config = OmegaConf.load(file)
+    for key in ("averaging", "bound"):  # of which the first is another now
+        del config.trainer[key]
+    file.write_text(OmegaConf.to_yaml(config))
+    read = comparison.read([tmp_path])
+    assert [g.settings["trainer.averaging"] for g in read.groups] == ["False", "True"]
+    assert [len(g.runs) for g in read.groups] == [1, 2]
+    assert "trainer.bound" not in read.runs[0].settings
+
+
 def test_summary_has_a_row_per_run(made):
     rows = list(csv.DictReader((made / "summary.csv").read_text().splitlines()))
     assert [row["run"] for row in rows] == [str(n) for n in range(8)]
