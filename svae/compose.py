@@ -77,7 +77,9 @@ def plan(args: Namespace) -> Plan:
 def _start(args: Namespace) -> Plan:
     flags = _flags(args)
     if not args.multirun:
-        config = configuration.checked(args, args.overrides, strict=True)
+        config = configuration.checked(args, args.overrides)
+        if lines := configuration.unused(config, args.overrides):
+            raise Refused(configuration.why_unused(lines[0]))
         if config.hydra.mode is None or config.hydra.mode.name == "RUN":
             folder = _folder(config, "run")
             return Plan([*flags, *args.overrides], folder, flags=flags)
@@ -141,16 +143,17 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
     typed = tuple(changes)
     changes.append(configuration.quoted(name, folder))
     overrides = [*saved, *changes]
-    config = configuration.checked(args, overrides, strict=True)
+    config = configuration.checked(args, overrides)
     if earlier := settings.come_since(before, configuration.unresolved(config)):
         lines = [f"{key}={settings.shown(value)}" for key, value in earlier.items()]
         overrides = [*saved, *lines, *changes]  # it goes on as it began
-        config = configuration.checked(args, overrides, strict=True)
+        config = configuration.checked(args, overrides)
     free = {*allowed, "resume", "evaluate"}
     if config.trainer.get("schedule") == "cosine":
         free -= {"trainer.max_epochs"}  # where the curve ends
     if found := settings.difference(before, configuration.unresolved(config), tuple(free)):
-        raise Refused(f"{name}={folder}: {found}")
+        ends = found.startswith("trainer.max_epochs")
+        raise Refused(f"{name}={folder}: {found}{', as trainer.schedule=cosine ends there' * ends}")
     flags = _flags(args)
     return Plan(
         [*flags, *overrides],

@@ -22,13 +22,11 @@ from svae.record import CONF
 from svae.refusals import HYDRA_ERRORS, Refused, one_line, tell_file
 
 
-def checked(args: Namespace, overrides: list[str], *, strict: bool) -> DictConfig:
+def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     config = composed(args, overrides)
     HydraConfig.instance().set_config(config)
     check(config)
     _refuse_unread(config, overrides)
-    if strict and (unused := unused_sampler(config, overrides)):
-        raise Refused(no_sampler(unused))
     return config
 
 
@@ -142,16 +140,22 @@ def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
             raise Refused(f"{line}: has no effect on this study, expected one of {words}")
 
 
-def unused_sampler(config: DictConfig, overrides: list[str]) -> list[str]:
-    """Return the overrides of a sampler that the model does not use."""
+def unused(config: DictConfig, overrides: list[str]) -> list[str]:
+    """Return the overrides that have no effect on the model: of a sampler, of a sphere."""
     model = OmegaConf.to_container(config.model, resolve=False)
-    if any("${sampler." in str(value) for value in model.values()):
-        return []
-    return [line for line in overrides if re.match(r"sampler[.=]", line)]
+    has_sampler = any("${sampler." in str(value) for value in model.values())
+    keys = () if has_sampler else ("sampler.",)
+    keys += (f"{_STRETCH}.",) if "isotropic" in model else ()
+    return [line for line in overrides if f"{key_of(line)}.".startswith(keys)]
 
 
-def no_sampler(overrides: list[str]) -> str:
-    return f"{overrides[0]}: this model has no sampler, only model=vmf has one"
+_STRETCH = "network.unit_variance"
+
+
+def why_unused(line: str) -> str:
+    if key_of(line) == _STRETCH:
+        return f"{line}: has no effect on a Gaussian, only what lies on a sphere is stretched"
+    return f"{line}: this model has no sampler, only model=vmf has one"
 
 
 def task(config: DictConfig) -> DictConfig:

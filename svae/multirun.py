@@ -93,11 +93,12 @@ class Multirun:
         for job in jobs:
             config = self._config(job)
             configuration.check(config)
-            unused.append(configuration.unused_sampler(config, job))
+            unused.append(configuration.unused(config, job))
         if all(unused):
-            raise Refused(configuration.no_sampler(unused[0]))
-        if any(unused):
-            print(f"{max(unused)[0]}: has no effect on the models that have no sampler")
+            raise Refused(configuration.why_unused(unused[0][0]))
+        lines = {configuration.key_of(line): line for lines in unused for line in lines}
+        for line in lines.values():
+            print(f"{line}: has no effect on some of the models")
 
     def _refuse_seeds_twice(self) -> None:
         """Refuse replicas that would train a seed that another job trains, counted as one more."""
@@ -133,7 +134,7 @@ class Multirun:
         plain = [o for o in overrides if _is_plain(o)]
         others = tuple(sorted(o.input_line for o in overrides if not _is_plain(o)))
         if others not in self._composed:
-            self._composed[others] = configuration.checked(self._args, job, strict=False)
+            self._composed[others] = configuration.checked(self._args, job)
         config = self._composed[others]
         for override in plain:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)

@@ -122,7 +122,8 @@ def iwae(
     gradient is that of the samples and of the density of q.
 
     Raises:
-        ValueError: where the samples do not carry their whole gradient (`score`, `corrected`).
+        ValueError: where the samples leave a part of their gradient to a score term (`score`,
+            `corrected`); those of `pathwise` are taken, with the bias that they have.
     """
     posterior = model.posterior(observations)
     draw = posterior.draw((samples,), generator)

@@ -300,7 +300,7 @@ def _check_bound(flat: dict) -> None:
     if gradient in ("corrected", "score"):
         raise ValueError(
             f"trainer.bound=iwae: sampler.gradient={gradient} has a score term, which this bound "
-            "does not take, expected sampler.gradient=implicit or pathwise"
+            "does not take, expected sampler.gradient=implicit (pathwise is taken, and biased)"
         )
 
 

@@ -12,9 +12,7 @@ from tests.swept import CONFIG, planned
 def test_a_begun_sweep_is_refused_in_what_differs_before_anything_is_touched(tmp_path):
     line = f"-m model=normal,vmf latent_dim=2,3 hydra.sweep.dir={tmp_path}"
     assert planned(line).runs == 4
-    config = configuration.checked(
-        get_args_parser().parse_args([]), ["model=vmf", "latent_dim=2"], strict=True
-    )
+    config = configuration.checked(get_args_parser().parse_args([]), ["model=vmf", "latent_dim=2"])
     with RunFolder.claim(tmp_path / "2", configuration.task(config), []) as folder:
         folder.status(FINISHED)
     assert planned(line).folder == tmp_path

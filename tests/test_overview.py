@@ -30,7 +30,7 @@ def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeyp
     with overview.watching(plan):
         for number, rate in enumerate(("1e-3", "1e-2")):
             lines = ["seed=0", f"trainer.learning_rate={rate}", "plots=false"]
-            config = configuration.checked(get_args_parser().parse_args([]), lines, strict=True)
+            config = configuration.checked(get_args_parser().parse_args([]), lines)
             claimed = configuration.portable(config, lines)
             with RunFolder.claim(tmp_path / "s" / str(number), *claimed) as folder:
                 folder.status(INTERRUPTED)

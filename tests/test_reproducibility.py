@@ -88,7 +88,7 @@ def _digest(line: str, tiny: str) -> str:
 
     words = [*line.split(), *([f"dataset.file={tiny}"] if "dataset=array" in line else [])]
     args = get_args_parser().parse_intermixed_args(words)
-    config = configuration.checked(args, words, strict=True)
+    config = configuration.checked(args, words)
     config = configuration.portable(config, words)[0]
     with (
         tempfile.TemporaryDirectory() as folder,
