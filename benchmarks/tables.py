@@ -4,8 +4,8 @@
     python -m benchmarks.tables               writes the tables again
 
 A run that was made by another protocol than `experiment=table1`, or in whole or in part that of
-`experiment=importance_weighted`, is left out, saying in what it differs. Between `<!-- NAME -->`
-and `<!-- end -->` RESULTS.md is written here, the rest by people.
+`experiment=importance_weighted`, is left out, saying in what it differs. Rows that no table asks for, as those of `model=power_spherical`, stand in the
+file alone. Between `<!-- NAME -->` and `<!-- end -->` RESULTS.md is written here, the rest by people.
 """
 
 import csv
