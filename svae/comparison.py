@@ -19,7 +19,13 @@ _NOT_COMPARED = ("seed", *sweep.FREE)
 _OF_A_PRESET = (
     *_NOT_COMPARED,
     *("experiment", "dataset", "model", "latent_dim", "plots", "evaluation.batch_size"),
-    *("trainer.compile", "trainer.cuda_graph", "trainer.replicas"),
+    *(
+        "dataset.root",
+        "trainer.compile",
+        "trainer.cuda_graph",
+        "trainer.on_nan",
+        "trainer.replicas",
+    ),
 )
 PUBLISHED = CONF / "experiment" / "published.csv"
 

@@ -165,7 +165,7 @@ def test_no_run_beyond_the_preset_has_published_numbers(tmp_path):
     _run(tmp_path / "a" / "0", *words, "network.unit_variance=true")
     (group,) = comparison.read([tmp_path / "a"]).groups
     assert comparison.published(group) == {}
-    _run(tmp_path / "b" / "0", *words, "trainer.compile=true")
+    _run(tmp_path / "b" / "0", *words, "trainer.compile=true", "dataset.root=/data")
     groups = comparison.read([tmp_path / "a", tmp_path / "b"]).groups
     found = {g.settings["network.unit_variance"]: comparison.published(g) for g in groups}
     assert found["True"] == {}
