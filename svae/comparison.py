@@ -15,17 +15,10 @@ from svae.settings import GROUPS, come_since, flatten
 from svae.sweep import Outcome
 
 _NOT_COMPARED = ("seed", *sweep.FREE)
-# what may be typed for the runs of a paper's table
+# what else may be typed for the runs of a paper's table
 _OF_A_PRESET = (
-    *_NOT_COMPARED,
-    *("experiment", "dataset", "model", "latent_dim", "plots", "evaluation.batch_size"),
-    *(
-        "dataset.root",
-        "trainer.compile",
-        "trainer.cuda_graph",
-        "trainer.on_nan",
-        "trainer.replicas",
-    ),
+    *("experiment", "dataset", "dataset.root", "model", "latent_dim", "evaluation.batch_size"),
+    *("plots", "trainer.compile", "trainer.cuda_graph", "trainer.on_nan", "trainer.replicas"),
 )
 PUBLISHED = CONF / "experiment" / "published.csv"
 
@@ -271,7 +264,7 @@ def published(group: Group) -> dict[str, str]:
     settings = group.runs[0].settings
     experiment = settings.get("experiment")
     typed = {key for run in group.runs for key in run.typed}
-    if any(not key.startswith(_OF_A_PRESET) for key in typed):
+    if any(key not in _OF_A_PRESET and not key.startswith(_NOT_COMPARED) for key in typed):
         return {}
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -162,6 +162,9 @@ def test_what_differs_beyond_the_preset_has_no_published_numbers(tmp_path):
 
 def test_no_run_beyond_the_preset_has_published_numbers(tmp_path):
     words = ("experiment=table1", "model=vmf", "latent_dim=10")
+    _run(tmp_path / "start" / "0", *words, "model.initial_concentration=m")
+    (group,) = comparison.read([tmp_path / "start"]).groups
+    assert comparison.published(group) == {}
     _run(tmp_path / "a" / "0", *words, "network.unit_variance=true")
     (group,) = comparison.read([tmp_path / "a"]).groups
     assert comparison.published(group) == {}
