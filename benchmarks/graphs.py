@@ -20,7 +20,7 @@ from torch_geometric.transforms import NormalizeFeatures, RandomLinkSplit
 from svae.data import planetoid, sphere_graph
 from svae.models.graph import GraphAutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.train import Settings, train
+from svae.training.loop import Settings, train
 
 EPOCHS = 200
 

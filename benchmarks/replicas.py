@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 import torch
 
-from svae import train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.streams import seeded
-from svae.together import Learner, train_together
+from svae.training import loop
+from svae.training.stack import Learner, train_together
+from svae.training.streams import seeded
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
 REPLICAS, BATCH, STEPS, STEPS_OF_GRAPH = 8, 64, 40, 782
@@ -29,7 +29,7 @@ EPOCHS = 3 if torch.cuda.is_available() else 7
 
 
 def learner(seed: int, family: Callable, data: DataSet, cuda_graph: bool) -> Learner:
-    settings = train.Settings(
+    settings = loop.Settings(
         max_epochs=EPOCHS,
         batch_size=BATCH,
         learning_rate=1e-3,
@@ -55,7 +55,7 @@ def times(
         [learner(seed, family, data, cuda_graph) for seed in range(REPLICAS)] for _ in range(2)
     )
     in_turn = zip(
-        *(train.train(one.model, one.optimizer, data, one.settings) for one in alone), strict=True
+        *(loop.train(one.model, one.optimizer, data, one.settings) for one in alone), strict=True
     )
     ways, spent = (in_turn, train_together(together)), ([], [])
     for _ in range(EPOCHS):
@@ -78,7 +78,7 @@ def main() -> None:
     on_cpu = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     clock = device_clock if device == "cuda" else on_cpu
     # few steps, each with its share in what an epoch of all images does once in a while
-    train.step_count = lambda *_: STEPS_OF_GRAPH
+    loop.step_count = lambda *_: STEPS_OF_GRAPH
     print(f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()}")
     print(
         f"{'ms per step and run, batch 64, d = 10':40} {'in turn':>8} {'together':>9} {'ratio':>6}"

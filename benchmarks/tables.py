@@ -22,11 +22,12 @@ from pathlib import Path
 import hydra
 from omegaconf import OmegaConf
 
-from svae.files import write_text
-from svae.naming import chosen
-from svae.record import CONF, saved_config
-from svae.run import FINISHED, read_status
-from svae.settings import come_since, flatten
+from svae.configuration import CONF
+from svae.configuration.schema import come_since, flatten
+from svae.recording.files import write_text
+from svae.recording.folder import FINISHED, read_status
+from svae.recording.naming import chosen
+from svae.recording.saved import saved_config
 
 ROOT = Path(__file__).parent.parent
 ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"

@@ -28,11 +28,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from svae import compiled, evaluate, train
+from svae import evaluate
 from svae.data import mnist
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.training import compiled, loop
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
 DIMENSIONS, BATCHES = (2, 5, 10, 20, 40), (64, 256, 1000)
@@ -89,8 +90,8 @@ def epoch(
 def epoch_of(model: AutoEncoder, data: DataSet, batch: int, **options) -> Callable:
     """Return a function that trains `model` for one more epoch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    settings = train.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
-    return lambda: train._train_epoch(model, optimizer, data, settings, (1, 0))
+    settings = loop.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
+    return lambda: loop._train_epoch(model, optimizer, data, settings, (1, 0))
 
 
 def part(data: DataSet, count: int) -> DataSet:
@@ -144,7 +145,7 @@ def graphs(data: DataSet, repetitions: int = 2) -> None:
     print(f"| batch | d | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|", sep="\n")
     for family in FAMILIES.values():
         # one found later would have torch compile anew what came before
-        train._find_divergence(AutoEncoder(784, family(2)), data)
+        loop._find_divergence(AutoEncoder(784, family(2)), data)
     for batch, d in ((64, 2), (64, 10), (64, 40), (1000, 10)):
         short, whole = (part(data, n).to(torch.device("cuda")) for n in (50 * batch, 50_000))
         compiled.reset()
@@ -300,7 +301,7 @@ def main() -> None:
     )
     torch.manual_seed(0)
     # a turn has few steps, each with its share in what an epoch of all images does once in a while
-    train.step_count = lambda _, settings: len(data.train) // settings.batch_size
+    loop.step_count = lambda _, settings: len(data.train) // settings.batch_size
     if "step" in parts:
         steps(data)
     if "epoch" in parts:

@@ -17,8 +17,8 @@ from torch import Tensor
 import svae
 from svae.data import mnist
 from svae.evaluate import latents
-from svae.neighbours import LABELLED, NEIGHBOURS
-from svae.streams import stream
+from svae.metrics.neighbours import LABELLED, NEIGHBOURS
+from svae.training.streams import stream
 
 DRAWS = 50
 VOTES: dict[str, Callable[[Tensor], Tensor]] = {

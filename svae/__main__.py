@@ -1,5 +1,5 @@
 """`python -m svae`: the same as `svae-train`."""
 
-from svae.cli import main
+from svae.cli.main import main
 
 main()

@@ -13,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from svae import checkpoint, compiled, evaluate, train
+from svae import evaluate
 from svae.data.splits import DataSet
-from svae.record import saved_config
-from svae.streams import seeded
+from svae.recording import checkpoint
+from svae.recording.saved import saved_config
+from svae.training import compiled, loop
+from svae.training.streams import seeded
 
 
 def device(config: DictConfig, turn: int = 0) -> torch.device:
@@ -113,7 +115,7 @@ def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=config.trainer.learning_rate, fused=True)
 
 
-def training(config: DictConfig) -> train.Settings:
+def training(config: DictConfig) -> loop.Settings:
     """Return the training settings."""
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
@@ -122,7 +124,7 @@ def training(config: DictConfig) -> train.Settings:
         keys["compile"] = compiled.can_compile(device(config))
     if keys.get("cuda_graph"):
         keys["cuda_graph"] = _has_graphs(device(config))
-    return train.Settings(
+    return loop.Settings(
         **keys,
         baseline=config.sampler.baseline,
         objective=config.objective,

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from svae.data.splits import DataSet, Split
+from svae.metrics.recovery import recovery
 from svae.objectives import link_loss, link_scores, log_mean_exp, log_weights
-from svae.recovery import recovery
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, checkpoint, evaluate, neighbours, plots, signals, sweep
+from svae import build, evaluate, plots
+from svae import run as sweep
 from svae.data.splits import DataSet
-from svae.files import write_atomically
-from svae.guard import Diverged
-from svae.naming import run_name
-from svae.progress import Pace, Progress
-from svae.run import FINISHED, RUNNING, RunFolder, public
-from svae.streams import stream
-from svae.tracking import Screen, WandbRun, read_metrics
-from svae.train import Settings, train
+from svae.metrics import neighbours
+from svae.recording import checkpoint, signals
+from svae.recording.files import write_atomically
+from svae.recording.folder import FINISHED, RUNNING, RunFolder, public
+from svae.recording.naming import run_name
+from svae.recording.progress import Pace, Progress
+from svae.recording.tracking import Screen, WandbRun, read_metrics
+from svae.training.guard import Diverged
+from svae.training.loop import Settings, train
+from svae.training.streams import stream
 
 log = logging.getLogger("svae")
 

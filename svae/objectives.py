@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from svae.ranking import auc, average_precision
+from svae.metrics.ranking import auc, average_precision
 
 BASELINES = ("none", "mean", "leave_one_out")
 

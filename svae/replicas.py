@@ -11,16 +11,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, experiment, signals
+from svae import build, experiment
 from svae.experiment import Experiment
-from svae.guard import Diverged
 from svae.models.stack import stack_models
-from svae.progress import Pace
-from svae.record import saved_overrides
-from svae.run import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from svae.sweep import state_of
-from svae.together import Learner, train_together
-from svae.tracking import Screen
+from svae.recording import signals
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from svae.recording.progress import Pace
+from svae.recording.saved import saved_overrides
+from svae.recording.tracking import Screen
+from svae.run import state_of
+from svae.training.guard import Diverged
+from svae.training.stack import Learner, train_together
 
 log = logging.getLogger("svae")
 

@@ -1,275 +1,181 @@
-"""The run folder: who owns it, what was asked, how far it got."""
+"""A sweep: what becomes of the folder of each job, and what they have come to.
 
-import itertools
+| the folder of the job holds | the job |
+|---|---|
+| no run | runs |
+| an interrupted run | continues it, to the same bits |
+| a failed run | begins again; the log is kept |
+| a finished run | does nothing and returns the value of then |
+| a run that another process works on | does nothing |
+| a run of another configuration | is refused, unless a search chose it |
+
+A search numbers its trials anew each time it is started: they take the next free folder. So the
+same command again goes on with a sweep, and several machines may work on one at once.
+"""
+
+import csv
 import json
-import logging
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.resolvers import oc
 
-from svae.files import is_temporary, overwrite_json, remove_temporaries, write_json, write_text
-
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-_OF_A_TRY = (
-    "status.json",
-    "metrics.csv",
-    "results.json",
-    "checkpoints",
-    "latents.npz",
-    "plots",
-    "wandb",
+from svae.configuration.schema import difference
+from svae.recording.folder import (
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    RunFolder,
+    read_status,
+    written_status,
 )
-STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
-_LOCK, _LOG = ".lock", "svae-train.log"
+from svae.recording.saved import read_plain, saved_config
+
+# may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
+FREE = ("device", "threads", "logger.")
+# the first that a run has stands for it in one line
+_MAIN = ("test/log_likelihood", "test/auc", "test/elbo")
 
 
-class RunFolder:
-    """A run's folder, locked by this process for as long as the object is open.
+def claim(
+    path: Path, config: DictConfig, overrides: list[str], searches: bool
+) -> tuple[RunFolder | None, str | None]:
+    """Take the folder of a job, as far as there is something to do in it.
 
-    Make one with `claim` (a new run) or `reopen` (resume or evaluate again); close it, or use it
-    in a `with` statement.
-    """
-
-    def __init__(self, path: Path, lock: FileLock):
-        self.path = path
-        self._lock = lock
-        self._epoch = 0
-        self._handler = _log_to(path / _LOG)
-
-    @classmethod
-    def claim(cls, wanted: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
-        """Take `wanted`, or the first free of `wanted-1`, `wanted-2`, ...; record what was asked.
-
-        The claim is the lock, so that two runs that start at once never share a folder; what a
-        process leaves that dies while it claims, the next one takes over.
-
-        Raises:
-            ValueError: when `wanted` has files that are not a run's.
-            OSError: when it cannot be written.
-        """
-        path, lock = _first_free(wanted)
-        remove_temporaries(path)
-        run = cls(path, lock)
-        run._record(config, overrides)
-        return run
-
-    @classmethod
-    def renew(cls, path: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
-        """Take `path` for a run that begins (again); an earlier try leaves nothing but its log.
-
-        Raises:
-            ValueError: when another process is working in it, or it has files that are no run's.
-            OSError: when it cannot be written.
-        """
-        path.mkdir(parents=True, exist_ok=True)
-        _refuse_links(path)
-        holds_run(path)
-        run = cls(path, _locked(path))
-        remove_temporaries(path)
-        for name in _OF_A_TRY:
-            if (path / name).is_dir():
-                shutil.rmtree(path / name)
-            else:
-                (path / name).unlink(missing_ok=True)
-        run._record(config, overrides)
-        return run
-
-    def _record(self, config: DictConfig, overrides: list[str]) -> None:
-        """Write down what was asked; with its status, which comes last, the folder holds a run."""
-        (self.path / ".hydra").mkdir(exist_ok=True)
-        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
-        self.status(RUNNING)
-
-    @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
-        """Take the folder of an earlier run, and tidy up what a killed process left in it.
-
-        Raises:
-            ValueError: when it holds no run, or another process is working in it.
-            OSError: when it cannot be written.
-        """
-        _refuse_links(path)
-        epoch = read_status(path)["epoch"]
-        run = cls(path, _locked(path))
-        run._epoch = epoch
-        remove_temporaries(path)
-        return run
-
-    @property
-    def checkpoints(self) -> Path:
-        folder = self.path / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def status(self, state: str, epoch: int | None = None, error: str | None = None) -> None:
-        """Write status.json; without `epoch` it stays what it was."""
-        self._epoch = self._epoch if epoch is None else epoch
-        content = {"state": state, "epoch": self._epoch, "error": error}
-        file = self.path / "status.json"
-        try:
-            write_json(file, content)
-        except OSError:
-            # a full disk must not keep it from saying so
-            overwrite_json(file, content)
-
-    def results(self, results: dict) -> None:
-        """Write results.json."""
-        write_json(self.path / "results.json", results)
-
-    def close(self) -> None:
-        logging.getLogger("svae").removeHandler(self._handler)
-        self._handler.close()
-        self._lock.release()
-
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
-
-def read_status(path: Path) -> dict:
-    """Return the status of a run; `running` without a process is read as interrupted.
+    Returns the open folder (or None: nothing is to be done) and the state in which it was, None for
+    a run that begins.
 
     Raises:
-        ValueError: when the folder holds no run.
+        ValueError: when it holds a run of another configuration, or another process was faster.
+        OSError: when it cannot be written.
+    """
+    state = state_of(path)
+    if state is not None and (found := mismatch(path, config)):
+        if searches:
+            return RunFolder.claim(path, config, overrides), None
+        raise ValueError(found)
+    if state in (FINISHED, RUNNING):
+        return None, state
+    if state == INTERRUPTED:
+        return RunFolder.reopen(path), state
+    return RunFolder.renew(path, config, overrides), state
+
+
+def state_of(path: Path) -> str | None:
+    """Return the state of the run in `path`, None where none was begun."""
+    if not (path / "status.json").is_file():
+        return None
+    return read_status(path)["state"]
+
+
+def mismatch(path: Path, config: DictConfig) -> str | None:
+    """Return in what `config` differs from the run in `path`, one sentence, or None."""
+    saved, wanted = (OmegaConf.to_container(c, resolve=False) for c in (saved_config(path), config))
+    # on_nan has been of no consequence to what has not diverged, and what has begins again
+    found = difference(saved, wanted, (*FREE, "trainer.on_nan"))
+    return found and f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
+
+
+def best_value(path: Path, objective: str) -> float:
+    """Return the best value of the objective of the finished run in `path`, nan of a study.
+
+    Of replicas it is the mean.
+    """
+    best = [
+        max((row[objective] for row in metrics(run)), default=math.nan) for run in folders(path)
+    ]
+    return sum(best) / len(best)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a run has come, read from its folder; seconds are those of its epochs."""
+
+    path: Path
+    state: str
+    epoch: int
+    error: str | None
+    metric: str | None = None
+    value: float | None = None
+    seconds: float = 0.0
+
+
+def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
+    """Return the folders of the runs below `sweep`, counted as people count: 2 before 10.
+
+    Of replicas their own folders, not the one that holds them all. `jobs` are the folders of the
+    jobs whose runs are meant; None: all.
+    """
+    found = {file.parent for file in sweep.rglob("status.json")}
+    found -= {path.parent for path in found}
+    if jobs is not None:
+        found = {path for path in found if path in jobs or path.parent in jobs}
+    return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
+
+
+def finished(sweep: Path) -> list[Path]:
+    """Return the folders of the finished runs below `sweep`."""
+    return [path for path in folders(sweep) if state_of(path) == FINISHED]
+
+
+def outcome(path: Path) -> Outcome:
+    """Return what has become of the run in `path`.
+
+    A run whose process has died still counts as running here: to ask for its lock could get in the
+    way of the process that continues it, see `run.read_status`.
     """
     status = written_status(path)
-    if status["state"] == RUNNING and not _is_held(path):
-        status["state"] = INTERRUPTED
-    return status
+    known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
+    seconds = sum(row.get("seconds", 0.0) for row in metrics(path))
+    numbers = results(path) if status["state"] == FINISHED else {}
+    metric = next((name for name in _MAIN if name in numbers), None)
+    return Outcome(**known, metric=metric, value=numbers.get(metric), seconds=seconds)
 
 
-def written_status(path: Path) -> dict:
-    """Return status.json of a run folder; a damaged one counts as that of a run without an epoch.
-
-    Such a run can be continued all the same: the truth is its checkpoint.
-
-    Raises:
-        ValueError: when the folder holds no run.
-    """
-    try:
-        content = (path / "status.json").read_bytes()
-    except OSError:
-        raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
-    try:
-        status = json.loads(content)
-    except (ValueError, RecursionError):
-        status = None
-    if not _is_status(status):
-        return {"state": RUNNING, "epoch": 0, "error": None}
-    return {"error": None, **status}
-
-
-def _is_status(status: Any) -> bool:
-    return (
-        isinstance(status, dict)
-        and status.get("state") in STATES
-        and isinstance(epoch := status.get("epoch"), int)
-        and epoch >= 0
-        and isinstance(status.get("error"), str | None)
-    )
-
-
-def public(config: DictConfig) -> dict:
-    """Return the configuration with every value resolved but those that reach the environment.
-
-    Where `${oc.env:NAME}` stands, `oc.env.NAME` comes back: no secret leaves the process.
-    """
-    with _without_environment():
-        return OmegaConf.to_container(config, resolve=True)
-
-
-@contextmanager
-def _without_environment() -> Iterator[None]:
-    OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"oc.env.{name}", replace=True)
-    try:
-        yield
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
-
-
-def _first_free(wanted: Path) -> tuple[Path, FileLock]:
-    for number in itertools.count():
-        path = wanted if number == 0 else wanted.with_name(f"{wanted.name}-{number}")
-        path.mkdir(parents=True, exist_ok=True)
-        if not holds_run(path) and (lock := _try_lock(path)):
-            if not holds_run(path):
-                return path, lock
-            lock.release()
-    raise AssertionError
-
-
-def holds_run(path: Path) -> bool:
-    """Tell whether a run was begun in `path`.
+def config(path: Path) -> dict:
+    """Return the configuration of the run in `path`, interpolations as they stand.
 
     Raises:
-        ValueError: when it is no folder, or holds somebody's files.
+        ValueError: when it cannot be read.
     """
-    if not path.is_dir():
-        raise ValueError(f"{path}: is a file, expected a folder")
-    names = {file.name for file in path.iterdir() if not is_temporary(file)} - {_LOCK, _LOG}
-    if {".hydra", "config.yaml", "status.json"} <= names:
-        return True
-    # what a claim leaves that was cut short
-    if names in (set(), {".hydra"}, {".hydra", "config.yaml"}):
-        return False
-    raise ValueError(f"{path}: holds {min(names)} and no run, expected a new or an empty folder")
+    return read_plain(path / "config.yaml", path)
 
 
-def _refuse_links(path: Path) -> None:
-    """Refuse a folder whose parts lie elsewhere: what is written to them would leave the folder."""
-    inside = [path / name for name in (".hydra", "checkpoints", "plots")]
-    for folder in (path, *inside):
-        for file in folder.iterdir() if folder.is_dir() else ():
-            if file.is_symlink():
-                raise ValueError(f"{file}: links are not allowed in a run folder")
+def results(path: Path) -> dict:
+    """Return the final numbers of the run in `path`, nothing where it has not come so far.
 
-
-def _locked(path: Path) -> FileLock:
-    if lock := _try_lock(path):
-        return lock
-    raise ValueError(f"{path}: another process is working in this run folder")
-
-
-def _try_lock(path: Path) -> FileLock | None:
-    lock = FileLock(path / _LOCK)
+    Raises:
+        ValueError: when they cannot be read.
+    """
+    file = path / "results.json"
+    if not file.exists():
+        return {}
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: expected results by name, got a {type(found).__name__}")
+    return found
 
 
-def _is_held(path: Path) -> bool:
-    if (path / _LOCK).is_symlink():  # opening it would make a file elsewhere
-        return False
+def metrics(path: Path) -> list[dict[str, float]]:
+    """Return a row per epoch of the run in `path`, as far as it has come.
+
+    Raises:
+        ValueError: when it is no table of numbers.
+    """
+    file = path / "metrics.csv"
+    if not file.exists():
+        return []
     try:
-        lock = _try_lock(path)
-    except OSError:  # a folder that cannot be written
-        return False
-    if lock:
-        lock.release()
-    return lock is None
+        rows = list(csv.DictReader(file.read_text().splitlines()))
+        return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ValueError(f"{file}: expected a row of numbers per epoch ({error})") from None
 
 
-class _LogFile(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: a full disk is told once, by what has to be written."""
-
-
-def _log_to(path: Path) -> logging.Handler:
-    handler = _LogFile(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("svae")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-    return handler
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(word or 0), other) for other, word in re.findall(r"(\D*)(\d*)", text)]

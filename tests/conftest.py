@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.forked import Done, Program
+from tests.support.forked import Done, Program
 
 # one torch thread in each of the test processes, which run side by side
 os.environ["OMP_NUM_THREADS"] = "1"

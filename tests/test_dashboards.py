@@ -11,8 +11,8 @@ import wandb
 import yaml
 from hydra._internal.utils import get_args_parser
 
-from svae import compose
-from svae.tracking import WandbRun, _run_id
+from svae.cli import plan
+from svae.recording.tracking import WandbRun, _run_id
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 
@@ -48,7 +48,7 @@ def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
         for value in space.get("values", [space.get("min"), space.get("max")]):
             line = shlex.join([*fixed, f"{key}={value}"])
             args = get_args_parser().parse_intermixed_args(shlex.split(line))
-            assert compose.plan(args).arguments[-1] == f"{key}={value}"
+            assert plan.plan(args).arguments[-1] == f"{key}={value}"
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def _run(command: list, cwd: Path) -> subprocess.CompletedProcess:
 def test_the_wheel_holds_code_configuration_and_data(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
-        "svae/cli.py",
+        "svae/cli/main.py",
         "svae/conf/config.yaml",
         "svae/conf/model/vmf.yaml",
         "svae/conf/experiment/table1.yaml",

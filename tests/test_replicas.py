@@ -10,16 +10,17 @@ import pytest
 import torch
 
 import svae
-from svae import progress, tracking, train
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
-from svae.streams import seeded
-from svae.together import Learner, train_together
+from svae.recording import progress, tracking
+from svae.training import loop
+from svae.training.stack import Learner, train_together
+from svae.training.streams import seeded
 from tests.conftest import QUICK
-from tests.forked import Program
-from tests.wandb_file import read_records
+from tests.support.forked import Program
+from tests.support.wandb_file import read_records
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
 
@@ -43,11 +44,11 @@ def _learner(seed, data, latent, half=False, **changes):
     with seeded("cpu", seed, "parameters"):
         model = AutoEncoder(20, latent, data.likelihood, hidden=(16, 8), half=half)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return Learner(model, optimizer, data, train.Settings(**(settings | changes), seed=seed))
+    return Learner(model, optimizer, data, loop.Settings(**(settings | changes), seed=seed))
 
 
 def _alone(learner):
-    epochs = train.train(learner.model, learner.optimizer, learner.data, learner.settings)
+    epochs = loop.train(learner.model, learner.optimizer, learner.data, learner.settings)
     return list(epochs)
 
 
@@ -113,18 +114,18 @@ def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):
 
 def test_who_stops_early_leaves_and_who_is_behind_catches_up(monkeypatch):
     # the validation of seed 1 is best at once, that of the others rises
-    complete = train.complete
+    complete = loop.complete
 
     def validated(last, settings, trained, _, seconds):
         value = -last.number if settings.seed == 1 else last.number
         return complete(last, settings, trained, {"val/elbo": value}, seconds)
 
-    monkeypatch.setattr(train, "complete", validated)
+    monkeypatch.setattr(loop, "complete", validated)
     changes = {"patience": 2, "max_epochs": 6}
     learners = [_learner(seed, _data(), VonMisesFisherFamily(3), **changes) for seed in range(3)]
     ahead = learners[2]
     settings = (ahead.model, ahead.optimizer, ahead.data, ahead.settings)
-    ahead.last = next(train.train(*settings))
+    ahead.last = next(loop.train(*settings))
     rounds = [
         sorted(learner.settings.seed for learner in group) for group in train_together(learners)
     ]
@@ -240,7 +241,7 @@ def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, e
 
 
 def _spoil_one(epoch):
-    step, calls = train.descend, []
+    step, calls = loop.descend, []
 
     def descend(model, *arguments):
         calls.append(model)
@@ -248,7 +249,7 @@ def _spoil_one(epoch):
             model.decoder[0].weight.data[1] = float("nan")
         return step(model, *arguments)
 
-    train.descend = descend
+    loop.descend = descend
     progress._SAVE_EVERY = 60.0  # the first epoch is saved at once
 
 

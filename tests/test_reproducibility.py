@@ -83,13 +83,14 @@ def _digest(line: str, tiny: str) -> str:
     import torch
     from hydra._internal.utils import get_args_parser
 
-    from svae import configuration, experiment
-    from svae.run import RunFolder
+    from svae import experiment
+    from svae.configuration import compose
+    from svae.recording.folder import RunFolder
 
     words = [*line.split(), *([f"dataset.file={tiny}"] if "dataset=array" in line else [])]
     args = get_args_parser().parse_intermixed_args(words)
-    config = configuration.checked(args, words)
-    config = configuration.portable(config, words)[0]
+    config = compose.checked(args, words)
+    config = compose.portable(config, words)[0]
     with (
         tempfile.TemporaryDirectory() as folder,
         RunFolder.claim(Path(folder) / "r", config, words) as claimed,

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svae.run import FAILED, FINISHED, read_status
+from svae.recording.folder import FAILED, FINISHED, read_status
 from tests.conftest import run_folders
-from tests.swept import stamps
+from tests.support.swept import stamps
 
 LINE = ("logger.mode=disabled", "plots=false")
 

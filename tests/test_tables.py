@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks import tables
-from svae.record import CONF
+from svae.configuration import CONF
 
 MARKS = "".join(
     f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from svae.metrics.recovery import align, angles, directions
 from svae.plots.latent import hammer
 from svae.plots.style import COLOURS, class_legend, figure, scatter
-from svae.recovery import align, angles, directions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from svae.metrics.ranking import auc, average_precision
 from svae.plots.style import COLOURS, figure
-from svae.ranking import auc, average_precision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from svae.distributions.sphere import log_sphere_area
-from svae.naming import chosen
 from svae.plots.studies import dimensions
-from svae.record import saved_config
-from svae.run import FINISHED, read_status
+from svae.recording.folder import FINISHED, read_status
+from svae.recording.naming import chosen
+from svae.recording.saved import saved_config
 from svae.studies.findings import Findings
 
 _MEASURED = (

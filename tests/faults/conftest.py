@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import QUICK
 from tests.faults.runs import EPOCHS, outcome
-from tests.forked import Done, Program
+from tests.support.forked import Done, Program
 
 
 @pytest.fixture

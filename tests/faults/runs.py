@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests.forked import Done, Program
+from tests.support.forked import Done, Program
 
 EPOCHS = 5
 # the files of a run, and which one of the name is written after some epochs

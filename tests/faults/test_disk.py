@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import hooks
 from tests.faults.runs import WRITTEN, check_loadable, check_whole, status, wait_for_epoch
+from tests.support import hooks
 
 
 @contextlib.contextmanager

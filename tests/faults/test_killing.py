@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 
-from svae.run import read_status
-from tests import hooks
+from svae.recording.folder import read_status
 from tests.faults.runs import WRITTEN, check_whole, outcome, status
+from tests.support import hooks
 
 
 @pytest.mark.slow

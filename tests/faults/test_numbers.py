@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests import hooks
 from tests.faults.runs import check_loadable, check_whole, outcome, status
+from tests.support import hooks
 
 
 def test_a_bad_number_is_told_and_a_restart_goes_round_it(start, resume, tmp_path):

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests import hooks
 from tests.faults.runs import EPOCHS, check_loadable, check_whole, status, wait_for_epoch
-from tests.forked import Program
+from tests.support import hooks
+from tests.support.forked import Program
 
 
 @pytest.mark.parametrize(

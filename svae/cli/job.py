@@ -1,0 +1,171 @@
+"""One composed configuration to one run, whatever becomes of it written down in its folder.
+
+A launcher may call `of_sweep` in another process or on another machine: all it knows comes from the
+configuration and from the folders.
+"""
+
+import contextlib
+import logging
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from svae import run as sweep
+from svae.cli.failures import advise, explain, is_out_of_time
+from svae.cli.plan import Plan
+from svae.configuration import compose
+from svae.configuration.messages import Refused, one_line
+from svae.recording import signals
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from svae.recording.signals import Interrupted
+
+log = logging.getLogger("svae")
+
+
+class Failed(Exception):
+    """A run that had begun has failed; its folder says why."""
+
+
+def single(config: DictConfig, plan: Plan) -> float | None:
+    """Do what `plan` says with one run folder.
+
+    Raises:
+        Refused: when data, device or folder are not to be had; nothing was written.
+        Failed, Interrupted: when the run ended early; its status says so.
+    """
+    work = _kind(config)
+    if plan.evaluates and config.study is not None:
+        raise Refused(f"evaluate={plan.folder}: holds a study, expected the folder of a training")
+    try:
+        prepared = work.prepare(config)
+        if plan.reopens:
+            folder = RunFolder.reopen(plan.folder)
+        else:
+            folder = RunFolder.claim(plan.folder, *_asked(config))
+    except ValueError as error:
+        raise Refused(one_line(error)) from error
+    except OSError as error:
+        raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
+    with folder:
+        if plan.evaluates:
+            return _evaluated(lambda: work.evaluate_again(prepared, folder))
+        resume = _command(folder.path, plan)
+        try:
+            return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
+        except Interrupted as interrupted:
+            text = f"{interrupted.text}; continue with: {resume}"
+            raise Interrupted(interrupted.code, text) from None
+
+
+def of_sweep(config: DictConfig) -> float:
+    """Run, continue, repeat or skip one job of a sweep; return the best value of its objective.
+
+    The job number's folder says which, see `sweep.claim`. A job does not raise, since that would
+    end the whole sweep, but in a search, which has to know. A request to stop the program goes
+    through; a worker process that is asked to stop leaves its run interrupted and the sweep goes on
+    without it.
+    """
+    hydra = HydraConfig.get()
+    launcher = hydra.runtime.choices["hydra/launcher"]
+    in_worker = launcher != "basic"
+    searches = hydra.runtime.choices["hydra/sweeper"] != "basic"
+    try:
+        # a worker of a cluster may have been started elsewhere
+        with contextlib.chdir(hydra.runtime.cwd):
+            # to preempt a job Slurm asks it to stop, and then submitit to queue it again
+            if in_worker and launcher != "submitit_slurm":
+                signals.install()
+            return _job(config, Path(hydra.runtime.output_dir), hydra.job.num, searches)
+    except Interrupted:
+        if in_worker:
+            return math.nan
+        raise
+    except (Failed, ValueError, OSError) as error:
+        if not isinstance(error, Failed):  # there was no folder to write it into
+            log.error("%s", error)
+        if searches:  # a search asks for the value, to go on from it
+            raise Failed(str(error)) from None
+        return math.nan
+
+
+def _kind(config: DictConfig):
+    """Return the module whose `prepare` and `run` do what is asked for: a training or a study."""
+    from svae import experiment, replicas
+    from svae.studies import study
+
+    if config.study is not None:
+        return study
+    return replicas if config.trainer.get("replicas", 1) > 1 else experiment
+
+
+def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
+    folder, state = sweep.claim(path, *_asked(config), searches)
+    if state in (FINISHED, RUNNING):
+        return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
+    with folder:
+        group = "-".join(folder.path.parts[-3:-1])
+        resumed = state == INTERRUPTED
+
+        def work() -> float:
+            kind = _kind(config)
+            return kind.run(kind.prepare(config, turn=number), folder, group, resumed)
+
+        try:
+            return _guarded(folder, work, _command(folder.path))
+        except Refused as refusal:  # of its checkpoint: the next time it begins again
+            folder.status(FAILED, error=str(refusal))
+            raise Failed(str(refusal)) from refusal
+
+
+def _asked(config: DictConfig) -> tuple[DictConfig, list[str]]:
+    """Return what the folder is to say was asked: the configuration, and what was typed."""
+    # unresolved: without the secrets that it may point to
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return compose.portable(config, overrides)
+
+
+def _evaluated(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except ValueError as error:
+        raise Refused(one_line(error)) from error
+    except Exception as error:
+        log.exception("the evaluation failed")
+        raise Failed(explain(error)) from error
+
+
+def _command(path: Path, plan: Plan | None = None) -> str:
+    """Return what a person types to continue the run in `path` as `plan` has it."""
+    flags, changes = (plan.flags, plan.changes) if plan else ((), ())
+    return shlex.join(["svae-train", *flags, compose.quoted("resume", path), *changes])
+
+
+def _guarded(folder: RunFolder, work: Callable[[], float], resume: str) -> float:
+    """Do `work`; whatever ends it early is written down in the run folder first.
+
+    `resume` is the command that continues it.
+    """
+    from svae.recording.checkpoint import Unusable
+
+    try:
+        return work()
+    except Unusable as error:
+        raise Refused(one_line(error)) from error
+    except Interrupted:
+        with contextlib.suppress(OSError):
+            folder.status(INTERRUPTED)
+        raise
+    except Exception as error:
+        if is_out_of_time(error):
+            folder.status(INTERRUPTED)
+            raise
+        text = explain(error)
+        log.exception("the run failed")
+        with contextlib.suppress(OSError):  # of a vanished folder: it is told below
+            folder.status(FAILED, error=text)
+        log_file = folder.path / "svae-train.log"
+        raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error

@@ -1,0 +1,195 @@
+"""What the terminal shows of a sweep: a line per run that ends, a bar over all, what is left to do.
+
+It reads the run folders, so that it is the same whichever process or machine a run works on.
+"""
+
+import contextlib
+import functools
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from svae import run as sweep
+from svae.cli.plan import Plan
+from svae.configuration.compose import key_of
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from svae.recording.naming import run_name
+from svae.recording.saved import saved_overrides
+from svae.run import Outcome
+
+_PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in length
+
+
+@contextlib.contextmanager
+def watching(plan: Plan) -> Iterator[None]:
+    """Show, while the block runs, every run of the sweep that ends."""
+    console = Console(highlight=False, soft_wrap=True)
+    progress = Progress(
+        TextColumn("sweep"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[line]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        speed_estimate_period=_PERIOD,
+        disable=not console.is_terminal,
+    )
+    watch, stop = _Watch(plan, progress), threading.Event()
+    thread = threading.Thread(target=watch.until, args=(stop,), daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            watch.look()
+
+
+class _Watch:
+    """Looks at the run folders again and again and tells what is new."""
+
+    def __init__(self, plan: Plan, progress: Progress):
+        self._plan, self._progress = plan, progress
+        self._total = plan.runs or "?"
+        self._task = progress.add_task("", total=plan.runs, line="")
+        runs = self._runs()
+        self._seen = {run.path: run.written for run in runs}
+        self._earlier = dict(self._seen)
+        self._show(f"sweep folder: {plan.folder}")
+        self._told = sum(run.outcome.state == FINISHED for run in runs)
+        if self._told:
+            self._show(f"{_count(self._told)} finished earlier")
+
+    def until(self, stop: threading.Event) -> None:
+        """Look about once a second, and for no more than a twentieth of the time."""
+        pause = 1.0
+        while not stop.wait(pause):
+            began = time.monotonic()
+            self.look()
+            pause = max(1.0, 20 * (time.monotonic() - began))
+
+    def look(self) -> None:
+        """Tell of the runs that have ended since the last look, and move the bar."""
+        runs = self._runs()
+        for run in runs:
+            if run.outcome.state != RUNNING and self._seen.get(run.path) != run.written:
+                self._told += 1
+                number = run.path.relative_to(self._plan.folder)
+                self._show(f"[{self._told}/{self._total}] {number!s:>3}  {run}")
+            self._seen[run.path] = run.written
+        # what failed earlier is going to be repeated, what runs on since earlier was killed
+        running = [run for run in runs if run.outcome.state == RUNNING and self._is_new(run)]
+        done = self._told + sum(run.outcome.epoch / run.max_epochs for run in running)
+        words = [f"{run.name} epoch {run.outcome.epoch}" for run in running]
+        words = words or ["starting"] * (not self._told)
+        more = f" and {len(words) - 2} more" if len(words) > 2 else ""
+        line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
+        self._progress.update(self._task, completed=done, line=line)
+
+    def _runs(self) -> list["_Run"]:
+        paths = sweep.folders(self._plan.folder, self._plan.paths)
+        runs = (_read(path, self._plan.swept) for path in paths)
+        return [run for run in runs if run is not None]
+
+    def _is_new(self, run: "_Run") -> bool:
+        return self._earlier.get(run.path) != run.written
+
+    def _show(self, text: str) -> None:
+        # a reader that has gone away is no reason to stop a sweep
+        with contextlib.suppress(SystemExit):
+            self._progress.console.print(text, markup=False)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run at this moment; `written` is when its status was."""
+
+    outcome: Outcome
+    written: int
+    name: str
+    max_epochs: int
+
+    @property
+    def path(self) -> Path:
+        return self.outcome.path
+
+    def __str__(self) -> str:
+        o = self.outcome
+        what = f"{o.metric} {o.value:.4f}" if o.metric else o.error or ""
+        seconds = timedelta(seconds=round(o.seconds))
+        return f"{self.name:<16} {o.state:<11} {seconds!s:>8}  {what}"
+
+
+def _read(path: Path, swept: frozenset[str]) -> _Run | None:
+    """Read a run; None when it is damaged, which the report tells, or vanishes."""
+    try:
+        # before the rest: what is written in the meantime is looked at again
+        written = (path / "status.json").stat().st_mtime_ns
+        config = _config(path)
+        name = " ".join([run_name(config), *_untold(path, swept)])
+        return _Run(sweep.outcome(path), written, name, config["trainer"]["max_epochs"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def close(plan: Plan, trouble: str | None, again: str) -> int:
+    """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
+    from svae.report import summary
+
+    paths = sweep.folders(plan.folder, plan.paths)
+    # before the report: what another process ends in the meantime is not in it
+    states = {path: read_status(path) for path in paths}
+    try:
+        if paths:
+            summary.make([plan.folder])
+    except Exception as error:  # such as a full disk: the runs are safe all the same
+        trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
+    left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
+    if plan.searches:  # which goes on with other trials
+        left[INTERRUPTED] = []
+    for path in left[FAILED]:
+        log = path / "svae-train.log"
+        _say(f"{path} failed: {states[path]['error']} (traceback in {log})")
+    if trouble:
+        _say(trouble)
+    counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
+    counts["not begun"] = max(0, (plan.runs or 0) - len(paths))
+    words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
+    if words:
+        _say(
+            f"of {_count(max(plan.runs or 0, len(paths)))} {', '.join(words)}; go on with: {again}"
+        )
+    return 1 if words or trouble else 0
+
+
+_LEFT = {FAILED: "failed", INTERRUPTED: "interrupted", RUNNING: "running in another process"}
+
+
+def _say(text: str) -> None:
+    print(f"svae-train: {text}", file=sys.stderr)
+
+
+def _count(count: int) -> str:
+    return f"{count} run{'s' if count != 1 else ''}"
+
+
+@functools.cache
+def _config(path: Path) -> dict:
+    return sweep.config(path)
+
+
+@functools.cache
+def _untold(path: Path, swept: frozenset[str]) -> list[str]:
+    """Return what was swept and is not in the name of the run."""
+    keys = swept - {"model", "latent_dim", "seed"}
+    return [line for line in saved_overrides(path) if key_of(line) in keys] if keys else []

@@ -1,0 +1,206 @@
+"""One configuration: composed from what was typed, and checked before anything is made."""
+
+import glob
+import re
+import string
+from argparse import Namespace
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from svae.configuration import CONF, schema
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, tell_file
+
+
+def checked(args: Namespace, overrides: list[str]) -> DictConfig:
+    config = composed(args, overrides)
+    HydraConfig.instance().set_config(config)
+    check(config)
+    _refuse_unread(config, overrides)
+    return config
+
+
+def check(config: DictConfig) -> None:
+    """Check the values of a composed configuration, and that a file of data is there."""
+    try:
+        plain = _resolved(config)
+        schema.check(plain)
+        file = plain["dataset"].get("file")
+        if isinstance(file, str) and not Path(file).expanduser().is_file():
+            raise ValueError(f"dataset.file={file}: expected a readable file, found none")
+    except MissingMandatoryValue as error:
+        raise Refused(f"{error.full_key}: needs a value") from error
+    except ValueError as error:
+        if isinstance(error, HYDRA_ERRORS):
+            raise
+        raise Refused(one_line(error)) from error
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Return the values of all keys but Hydra's own.
+
+    Raises:
+        MissingMandatoryValue: when one of them has to be typed and was not.
+    """
+    return {
+        key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        if OmegaConf.is_config(value)
+        else value
+        for key, value in config.items()
+        if key != "hydra"
+    }
+
+
+def composed(args: Namespace, overrides: list[str]) -> DictConfig:
+    with _initialized(args):
+        try:
+            name = args.config_name or "config"
+            lines = [*_search_path(args), *overrides]
+            return hydra.compose(name, lines, return_hydra_config=True)
+        except yaml.YAMLError as error:
+            raise Refused(tell_file(error, args.config_dir)) from error
+        except (ValueError, TypeError, AssertionError, AttributeError, OSError) as error:
+            if isinstance(error, HYDRA_ERRORS):
+                raise
+            raise Refused(_untold(overrides, args, error)) from error
+
+
+def config_loader(args: Namespace):
+    """Return what knows the options of each group, for sweeps such as model=glob(*)."""
+    with _initialized(args):
+        return GlobalHydra.instance().config_loader()
+
+
+def help_text(args: Namespace) -> str:
+    """Return what `--help` prints: the template of conf/config.yaml, filled.
+
+    Hydra would read the configuration's sources a hundred times over to list the groups.
+    """
+    config = composed(args, args.overrides)
+    HydraConfig.instance().set_config(config)
+    groups = "".join(f"{name}: {', '.join(found)}\n" for name, found in _options(config).items())
+    keys = OmegaConf.to_yaml(task(config), resolve=args.resolve)
+    template = string.Template(config.hydra.help.template)
+    return template.safe_substitute(APP_CONFIG_GROUPS=groups, CONFIG=keys)
+
+
+def _options(config: DictConfig) -> dict[str, list[str]]:
+    """Return {group: options}, of every folder that Hydra composes from."""
+    found = defaultdict(set)
+    for source in config.hydra.runtime.config_sources:
+        if source.schema == "file":
+            # not Path.rglob, which passes by a linked folder
+            for file in glob.glob("**/*.yaml", root_dir=source.path, recursive=True):
+                found[Path(file).parent.as_posix()].add(Path(file).stem)
+    return {name: sorted(found[name]) for name in sorted(found) if not _is_no_group(name)}
+
+
+def _is_no_group(name: str) -> bool:
+    return name == "." or name.split("/")[0] == "hydra"
+
+
+def _initialized(args: Namespace):
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise Refused(f"--config-dir {args.config_dir}: expected a folder")
+    return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
+
+
+def _search_path(args: Namespace) -> list[str]:
+    if args.config_dir is None:
+        return []
+    return [f"hydra.searchpath=[{_quote(f'file://{Path(args.config_dir).absolute()}')}]"]
+
+
+def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
+    """Return a sentence for what Hydra tells without an error type of its own."""
+    for line in overrides:
+        key, _, value = line.partition("=")
+        if key in schema.GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
+            return f"{line}: expected the name of a choice, as --help lists them"
+    where = f"--config-dir {args.config_dir}: " if args.config_dir else ""
+    return f"{where}{' '.join(overrides)}: {one_line(error)}"
+
+
+def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
+    """Refuse overrides that have no effect on a study."""
+    plain = unresolved(config)
+    for line in overrides:
+        if schema.is_unread(plain, key_of(line)):
+            words = ", ".join(config.study.reads)
+            raise Refused(f"{line}: has no effect on this study, expected one of {words}")
+
+
+def unused(config: DictConfig, overrides: list[str]) -> list[str]:
+    """Return the overrides that have no effect on the model: of a sampler, of a sphere."""
+    model = OmegaConf.to_container(config.model, resolve=False)
+    has_sampler = any("${sampler." in str(value) for value in model.values())
+    keys = () if has_sampler else ("sampler.",)
+    keys += (f"{_STRETCH}.",) if "isotropic" in model else ()
+    return [line for line in overrides if f"{key_of(line)}.".startswith(keys)]
+
+
+_STRETCH = "network.unit_variance"
+
+
+def why_unused(line: str) -> str:
+    if key_of(line) == _STRETCH:
+        return f"{line}: has no effect on a Gaussian, only what lies on a sphere is stretched"
+    return f"{line}: this model has no sampler, only model=vmf has one"
+
+
+def task(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def unresolved(config: DictConfig) -> dict:
+    return OmegaConf.to_container(task(config), resolve=False)
+
+
+def values(overrides: list[str]) -> dict[str, Any]:
+    """Return {key: value} of the overrides of the form key=value."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return {o.get_key_element().lstrip("+~"): _value(o) for o in parsed}
+
+
+def _value(override: Override) -> Any:
+    return override.input_line if override.is_sweep_override() else override.value()
+
+
+def key_of(line: str) -> str:
+    return line.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
+    """Return both with the paths of data made absolute, so that any folder can resume the run.
+
+    Those that reach the environment stay as they are.
+    """
+    config, moved = task(config), {}
+    typed = [key_of(line) for line in overrides]
+    for name in ("file", "root"):
+        path = OmegaConf.to_container(config.dataset, resolve=False).get(name)
+        if f"dataset.{name}" in typed and isinstance(path, str) and "${" not in path:
+            path = Path(path).expanduser().absolute()
+            moved[f"dataset.{name}"] = quoted(f"dataset.{name}", path)
+            config.dataset[name] = str(path)
+    return config, [moved.get(key_of(line), line) for line in overrides]
+
+
+def quoted(key: str, path: Path) -> str:
+    """Return the override key=path for any path; quoted where Hydra needs it."""
+    plain = re.fullmatch(r"[\w./-]+", str(path), re.ASCII)
+    return f"{key}={path if plain else _quote(str(path))}"
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

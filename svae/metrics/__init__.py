@@ -1,0 +1,1 @@
+"""Numbers about latent vectors and rankings."""

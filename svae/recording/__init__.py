@@ -1,0 +1,1 @@
+"""What a run writes, and how what a folder holds is read with care."""

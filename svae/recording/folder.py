@@ -1,0 +1,281 @@
+"""The run folder: who owns it, what was asked, how far it got."""
+
+import itertools
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+from svae.recording.files import (
+    is_temporary,
+    overwrite_json,
+    remove_temporaries,
+    write_json,
+    write_text,
+)
+
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+_OF_A_TRY = (
+    "status.json",
+    "metrics.csv",
+    "results.json",
+    "checkpoints",
+    "latents.npz",
+    "plots",
+    "wandb",
+)
+STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
+_LOCK, _LOG = ".lock", "svae-train.log"
+
+
+class RunFolder:
+    """A run's folder, locked by this process for as long as the object is open.
+
+    Make one with `claim` (a new run) or `reopen` (resume or evaluate again); close it, or use it
+    in a `with` statement.
+    """
+
+    def __init__(self, path: Path, lock: FileLock):
+        self.path = path
+        self._lock = lock
+        self._epoch = 0
+        self._handler = _log_to(path / _LOG)
+
+    @classmethod
+    def claim(cls, wanted: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
+        """Take `wanted`, or the first free of `wanted-1`, `wanted-2`, ...; record what was asked.
+
+        The claim is the lock, so that two runs that start at once never share a folder; what a
+        process leaves that dies while it claims, the next one takes over.
+
+        Raises:
+            ValueError: when `wanted` has files that are not a run's.
+            OSError: when it cannot be written.
+        """
+        path, lock = _first_free(wanted)
+        remove_temporaries(path)
+        run = cls(path, lock)
+        run._record(config, overrides)
+        return run
+
+    @classmethod
+    def renew(cls, path: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
+        """Take `path` for a run that begins (again); an earlier try leaves nothing but its log.
+
+        Raises:
+            ValueError: when another process is working in it, or it has files that are no run's.
+            OSError: when it cannot be written.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_links(path)
+        holds_run(path)
+        run = cls(path, _locked(path))
+        remove_temporaries(path)
+        for name in _OF_A_TRY:
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
+            else:
+                (path / name).unlink(missing_ok=True)
+        run._record(config, overrides)
+        return run
+
+    def _record(self, config: DictConfig, overrides: list[str]) -> None:
+        """Write down what was asked; with its status, which comes last, the folder holds a run."""
+        (self.path / ".hydra").mkdir(exist_ok=True)
+        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
+        self.status(RUNNING)
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunFolder":
+        """Take the folder of an earlier run, and tidy up what a killed process left in it.
+
+        Raises:
+            ValueError: when it holds no run, or another process is working in it.
+            OSError: when it cannot be written.
+        """
+        _refuse_links(path)
+        epoch = read_status(path)["epoch"]
+        run = cls(path, _locked(path))
+        run._epoch = epoch
+        remove_temporaries(path)
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        folder = self.path / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def status(self, state: str, epoch: int | None = None, error: str | None = None) -> None:
+        """Write status.json; without `epoch` it stays what it was."""
+        self._epoch = self._epoch if epoch is None else epoch
+        content = {"state": state, "epoch": self._epoch, "error": error}
+        file = self.path / "status.json"
+        try:
+            write_json(file, content)
+        except OSError:
+            # a full disk must not keep it from saying so
+            overwrite_json(file, content)
+
+    def results(self, results: dict) -> None:
+        """Write results.json."""
+        write_json(self.path / "results.json", results)
+
+    def close(self) -> None:
+        logging.getLogger("svae").removeHandler(self._handler)
+        self._handler.close()
+        self._lock.release()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def read_status(path: Path) -> dict:
+    """Return the status of a run; `running` without a process is read as interrupted.
+
+    Raises:
+        ValueError: when the folder holds no run.
+    """
+    status = written_status(path)
+    if status["state"] == RUNNING and not _is_held(path):
+        status["state"] = INTERRUPTED
+    return status
+
+
+def written_status(path: Path) -> dict:
+    """Return status.json of a run folder; a damaged one counts as that of a run without an epoch.
+
+    Such a run can be continued all the same: the truth is its checkpoint.
+
+    Raises:
+        ValueError: when the folder holds no run.
+    """
+    try:
+        content = (path / "status.json").read_bytes()
+    except OSError:
+        raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
+    try:
+        status = json.loads(content)
+    except (ValueError, RecursionError):
+        status = None
+    if not _is_status(status):
+        return {"state": RUNNING, "epoch": 0, "error": None}
+    return {"error": None, **status}
+
+
+def _is_status(status: Any) -> bool:
+    return (
+        isinstance(status, dict)
+        and status.get("state") in STATES
+        and isinstance(epoch := status.get("epoch"), int)
+        and epoch >= 0
+        and isinstance(status.get("error"), str | None)
+    )
+
+
+def public(config: DictConfig) -> dict:
+    """Return the configuration with every value resolved but those that reach the environment.
+
+    Where `${oc.env:NAME}` stands, `oc.env.NAME` comes back: no secret leaves the process.
+    """
+    with _without_environment():
+        return OmegaConf.to_container(config, resolve=True)
+
+
+@contextmanager
+def _without_environment() -> Iterator[None]:
+    OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"oc.env.{name}", replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def _first_free(wanted: Path) -> tuple[Path, FileLock]:
+    for number in itertools.count():
+        path = wanted if number == 0 else wanted.with_name(f"{wanted.name}-{number}")
+        path.mkdir(parents=True, exist_ok=True)
+        if not holds_run(path) and (lock := _try_lock(path)):
+            if not holds_run(path):
+                return path, lock
+            lock.release()
+    raise AssertionError
+
+
+def holds_run(path: Path) -> bool:
+    """Tell whether a run was begun in `path`.
+
+    Raises:
+        ValueError: when it is no folder, or holds somebody's files.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path}: is a file, expected a folder")
+    names = {file.name for file in path.iterdir() if not is_temporary(file)} - {_LOCK, _LOG}
+    if {".hydra", "config.yaml", "status.json"} <= names:
+        return True
+    # what a claim leaves that was cut short
+    if names in (set(), {".hydra"}, {".hydra", "config.yaml"}):
+        return False
+    raise ValueError(f"{path}: holds {min(names)} and no run, expected a new or an empty folder")
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse a folder whose parts lie elsewhere: what is written to them would leave the folder."""
+    inside = [path / name for name in (".hydra", "checkpoints", "plots")]
+    for folder in (path, *inside):
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if file.is_symlink():
+                raise ValueError(f"{file}: links are not allowed in a run folder")
+
+
+def _locked(path: Path) -> FileLock:
+    if lock := _try_lock(path):
+        return lock
+    raise ValueError(f"{path}: another process is working in this run folder")
+
+
+def _try_lock(path: Path) -> FileLock | None:
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def _is_held(path: Path) -> bool:
+    if (path / _LOCK).is_symlink():  # opening it would make a file elsewhere
+        return False
+    try:
+        lock = _try_lock(path)
+    except OSError:  # a folder that cannot be written
+        return False
+    if lock:
+        lock.release()
+    return lock is None
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: a full disk is told once, by what has to be written."""
+
+
+def _log_to(path: Path) -> logging.Handler:
+    handler = _LogFile(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("svae")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    return handler

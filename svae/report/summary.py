@@ -1,0 +1,68 @@
+"""The report of a sweep: summary.csv, report.html, a table for the terminal."""
+
+import contextlib
+import csv
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from svae.recording.files import write_text
+from svae.report import comparison, page
+from svae.report.comparison import Comparison
+
+
+def make(folders: Iterable[Path]) -> None:
+    """Write summary.csv and report.html into the first of the folders; show the table."""
+    runs = comparison.read(folders)
+    target = runs.folders[0]
+    write_text(target / "summary.csv", summary(runs))
+    write_text(target / "report.html", page.html(runs))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
+        console.print(table(runs))
+        for reason in runs.left_out:
+            console.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        console.print(f"report: {target / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def summary(compared: Comparison) -> str:
+    """Return summary.csv: a row per run, with everything that was typed and every final number."""
+    names = list(dict.fromkeys(n for run in compared.runs for n in run.results))
+    names = [n for n in names if all(_is_cell(run.results.get(n)) for run in compared.runs)]
+    text = io.StringIO()
+    head = ["run", "name", "state", "error", "epoch", *compared.runs[0].settings, *names]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for run in compared.runs:
+        o = run.outcome
+        about = [compared.shown(run), run.name, o.state, o.error or "", o.epoch]
+        writer.writerow([*about, *run.settings.values(), *(run.results.get(n, "") for n in names)])
+    return text.getvalue()
+
+
+def _is_cell(value) -> bool:
+    return value is None or isinstance(value, int | float | str)
+
+
+def table(compared: Comparison) -> Table:
+    """Return the groups as a table for the terminal; the best of a latent dimension is bold."""
+    metrics = [metric for metric in compared.metrics if metric.is_brief]
+    keys = list(compared.groups[0].settings)
+    collapse = ["collapse"] * compared.has_collapsed
+    shown = Table(*keys, "n", *(m.label for m in metrics), *collapse)
+    for column in shown.columns[len(keys) :]:
+        column.justify = "right"
+    best = {m.name: compared.best(m) for m in metrics}
+    for group in compared.groups:
+        cells = [
+            f"[bold]{group.text(m)}[/bold]" if group in best[m.name] else group.text(m)
+            for m in metrics
+        ]
+        if compared.has_collapsed:
+            cells.append(group.collapse)
+        shown.add_row(*group.settings.values(), str(len(group.finished)), *cells)
+    return shown

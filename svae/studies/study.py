@@ -1,0 +1,85 @@
+"""A study from its configuration to tables and figures: what `experiment` is for a training."""
+
+import csv
+import io
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from svae import build, experiment, plots
+from svae.recording import signals
+from svae.recording.files import write_text
+from svae.recording.folder import FINISHED, RUNNING, RunFolder
+from svae.recording.tracking import Screen
+
+
+@dataclass
+class Prepared:
+    """A study, built and checked before its folder is made."""
+
+    config: DictConfig
+    device: torch.device
+    study: object
+
+
+def prepare(config: DictConfig, turn: int = 0) -> Prepared:
+    """Build the study that `study._target_` names.
+
+    Raises:
+        ValueError: when a value, a file or the device is not to be had.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return Prepared(config, build.device(config, turn), build.study(config))
+
+
+def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool) -> float:
+    """Do the study and write NAME.csv, plots/NAME.png and results.json; return nan.
+
+    One that was interrupted begins again: it keeps nothing before its end.
+    """
+    screen = Screen(quiet=group is not None)
+    folder.status(RUNNING)
+    wandb_run = experiment.open_wandb(prepared, folder, group, [], screen)
+    exit_code, results, images = 1, None, []
+    try:
+        screen.note(f"run folder: {folder.path}")
+        started = time.perf_counter()
+        findings = prepared.study(prepared.config, prepared.device, _progress(screen))
+        for name, rows in findings.tables.items():
+            write_table(folder.path / f"{name}.csv", rows)
+        seconds = time.perf_counter() - started
+        circumstances = experiment.circumstances(prepared.device)
+        results = {**findings.results, "seconds": seconds, **circumstances}
+        folder.results(results | {"verdict": findings.verdict})
+        if prepared.config.plots:
+            images = plots.write(findings.figures, folder.path / "plots")
+        folder.status(FINISHED)
+        screen.results(results, str(folder.path))
+        screen.note(f"verdict: {findings.verdict}")
+        exit_code = 0
+        return math.nan
+    finally:
+        wandb_run.finish(results, images, exit_code)
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Write rows of equal keys as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _progress(screen: Screen):
+    def pieces(items: list):
+        for item in screen.work("studying", items):
+            signals.check()
+            yield item
+
+    return pieces

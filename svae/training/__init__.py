@@ -1,0 +1,1 @@
+"""How models are trained: the loop, its steps, and what watches over them."""

@@ -1,0 +1,138 @@
+"""The jobs of a sweep: which there are, their configurations and their folders."""
+
+import pytest
+from hydra._internal.utils import get_args_parser
+
+from svae import run as sweep
+from svae.cli import plan
+from svae.cli.sweeps import Multirun
+from svae.configuration import compose
+from svae.recording.folder import FINISHED, RunFolder
+from tests.support.swept import CONFIG, planned
+
+
+def test_a_begun_sweep_is_refused_in_what_differs_before_anything_is_touched(tmp_path):
+    line = f"-m model=normal,vmf latent_dim=2,3 hydra.sweep.dir={tmp_path}"
+    assert planned(line).runs == 4
+    config = compose.checked(get_args_parser().parse_args([]), ["model=vmf", "latent_dim=2"])
+    with RunFolder.claim(tmp_path / "2", compose.task(config), []) as folder:
+        folder.status(FINISHED)
+    assert planned(line).folder == tmp_path
+    with pytest.raises(plan.Refused, match="latent_dim was 2 when the run began and is 5 now"):
+        planned(line.replace("2,3", "5,3"))
+
+
+@pytest.mark.parametrize(
+    ("subdir", "words"),
+    [
+        ("../${hydra.job.num}", "outside"),
+        ("${seed}", "for runs 0 and 2"),
+        (".", "outside"),
+        ("/tmp/${hydra.job.num}", "outside"),
+        ("x${latent_dim}", "for runs 0 and 1"),
+        ("${now:%S}-${hydra.job.num}", "changes with time"),
+        ("${hydra.job.id}", "expected a folder of its own"),
+        ("${nothing}", "expected a folder of its own"),
+    ],
+)
+def test_the_folders_of_jobs_are_their_own_and_below_the_sweep(tmp_path, subdir, words):
+    line = f"-m latent_dim=2,3 seed=0,1 hydra.sweep.dir={tmp_path}/s 'hydra.sweep.subdir={subdir}'"
+    with pytest.raises(plan.Refused, match=r"hydra\.sweep\.subdir") as refused:
+        planned(line)
+    assert words in str(refused.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_within_that_of_another_job_is_refused(tmp_path):
+    line = (
+        f"-m logger.name=a,a/b hydra.sweep.dir={tmp_path}/s 'hydra.sweep.subdir=${{logger.name}}'"
+    )
+    with pytest.raises(plan.Refused, match="run 1 would lie in that of run 0"):
+        planned(line)
+
+
+def test_the_folders_of_others_are_refused_and_left_alone(tmp_path):
+    line = f"-m seed=0,1 hydra.sweep.dir={tmp_path}"
+    (tmp_path / "1").write_text("mine")
+    with pytest.raises(plan.Refused, match="1: is a file, expected a folder"):
+        planned(line)
+    (tmp_path / "1").unlink()
+    (tmp_path / "1" / "plots").mkdir(parents=True)
+    with pytest.raises(plan.Refused, match="1: holds plots and no run, expected a new or an em"):
+        planned(line)
+    with pytest.raises(ValueError, match="holds plots and no run"):
+        sweep.claim(tmp_path / "1", CONFIG, [], searches=False)
+    assert (tmp_path / "1" / "plots").is_dir()
+
+
+def test_folders_are_those_that_hydra_makes(tmp_path):
+    """Whatever the name is made of."""
+    subdir = "${model._target_}/${hydra.job.override_dirname}-${network.hidden}-${hydra.job.num}"
+    line = "model=normal,vmf seed=1,0 network.hidden=[8],[16,4] trainer.max_epochs=3"
+    plan = planned(f"-m {line} hydra.sweep.dir={tmp_path} 'hydra.sweep.subdir={subdir}'")
+    assert len(plan.paths) == 8
+    words = "model=vmf,network.hidden=[16,4],seed=0,trainer.max_epochs=3-[16, 4]-7"
+    assert tmp_path / "svae.models.latent.VonMisesFisherFamily" / words in plan.paths
+
+
+def test_a_name_of_a_group_may_be_a_pattern(tmp_path):
+    plan = planned(f"-m 'model=glob([n*,v*])' seed=0,1 hydra.sweep.dir={tmp_path}")
+    assert plan.runs == 4
+
+
+def test_jobs_are_numbered_as_hydra_numbers_them(tmp_path):
+    """What a preset sweeps keeps its place when it is typed, too."""
+    arguments = ["experiment=table1", "latent_dim=2,5", "trainer.max_epochs=3", "seed=0,1"]
+    jobs = Multirun(get_args_parser().parse_args(["-m", *arguments])).jobs
+    varying = [[word for word in words if "experiment" not in word] for words in jobs]
+    fixed = "trainer.max_epochs=3"
+    assert len(jobs) == 8
+    assert varying[1] == ["seed=0", "latent_dim=2", "model=vmf", fixed]
+    assert varying[2] == ["seed=0", "latent_dim=5", "model=normal", fixed]
+    assert varying[4] == ["seed=1", "latent_dim=2", "model=normal", fixed]
+
+
+def test_the_command_that_goes_on_survives_a_shell(tmp_path):
+    folder = tmp_path / "it's (mine)"
+    words = ["-m", "network.hidden=[8],[16]", "seed=0,1", "logger.name='a b'"]
+    command = plan.command(get_args_parser().parse_args(words), folder)
+    again = planned(command.removeprefix("svae-train "))
+    assert again.folder == folder
+    assert again.runs == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["logger.tags=[a,b],[c]", "threads=null,1", "logger.name='b c',null", "seed=0,1"],
+        [
+            "network.hidden=[8],[4,2]",
+            "trainer.batch_size=7,'${latent_dim}'",
+            "dataset=mnist,circle",
+        ],
+    ],
+    ids=["values", "choices"],
+)
+def test_a_shared_composition_is_that_of_the_job_alone(words):
+    multirun = Multirun(get_args_parser().parse_args(["-m", *words]))
+    for line in multirun.jobs:
+        shared = compose.unresolved(multirun._config(line))
+        alone = compose.composed(get_args_parser().parse_args([]), line)
+        assert shared == compose.unresolved(alone)
+    assert len(multirun._composed) < len(multirun.jobs)
+
+
+def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, monkeypatch):
+    count, composed = 0, compose.composed
+
+    def counted(*arguments):
+        nonlocal count
+        count += 1
+        return composed(*arguments)
+
+    monkeypatch.setattr(compose, "composed", counted)
+    values = "network.hidden=[8],[16] trainer.on_nan=stop,restart logger.name=a,'b c' seed=0,1,2,3"
+    assert planned(f"-m model=normal,vmf {values} hydra.sweep.dir={tmp_path}").runs == 64
+    assert count == 3  # without what is swept, and for each model
+    with pytest.raises(plan.Refused, match=r"trainer\.on_nan=never: expected one of stop, rest"):
+        planned(f"-m trainer.on_nan=stop,never seed=0,1 hydra.sweep.dir={tmp_path}")

@@ -1,0 +1,41 @@
+"""What the terminal tells of a sweep."""
+
+from hydra._internal.utils import get_args_parser
+
+from svae.cli import plan, watch
+from svae.configuration import compose
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RunFolder
+from svae.report import summary
+from tests.support.swept import begin, planned
+
+
+def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(summary, "make", lambda folders: None)
+    for number, state in enumerate((FINISHED, FINISHED, FAILED, INTERRUPTED)):
+        begin(tmp_path / str(number), state)
+    paths = frozenset(tmp_path / str(number) for number in range(2))
+    narrow = plan.Plan([], tmp_path, is_sweep=True, paths=paths, runs=2)
+    with watch.watching(narrow):
+        pass
+    assert watch.close(narrow, None, "the same again") == 0
+    told = capsys.readouterr()
+    assert "2 runs finished earlier" in told.out
+    assert told.err == ""
+    whole = plan.Plan([], tmp_path, is_sweep=True, runs=4)
+    assert watch.close(whole, None, "the same again") == 1
+    assert "of 4 runs 1 failed, 1 interrupted" in capsys.readouterr().err
+
+
+def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan = planned("-m seed=0,1 trainer.learning_rate=1e-3,1e-2 plots=false hydra.sweep.dir=s")
+    with watch.watching(plan):
+        for number, rate in enumerate(("1e-3", "1e-2")):
+            lines = ["seed=0", f"trainer.learning_rate={rate}", "plots=false"]
+            config = compose.checked(get_args_parser().parse_args([]), lines)
+            claimed = compose.portable(config, lines)
+            with RunFolder.claim(tmp_path / "s" / str(number), *claimed) as folder:
+                folder.status(INTERRUPTED)
+    told = capsys.readouterr().out
+    for rate in ("1e-3", "1e-2"):
+        assert f"vmf-d10-s0 trainer.learning_rate={rate} interrupted" in told

@@ -1,0 +1,218 @@
+"""Checkpoints: whole or the old ones, read without running code, checked before they are used."""
+
+import copy
+import errno
+import os
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from svae.recording import checkpoint
+from svae.recording.checkpoint import State, Unusable
+from svae.training.loop import Epoch
+
+
+def _model(width=3):
+    model = nn.Linear(width, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    model(torch.ones(1, width)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def _content():
+    """Return what last.pt holds of a run of two epochs."""
+    model, optimizer = _model()
+    tensors = checkpoint.tensors(model, optimizer)
+    metrics = {"val/elbo": -1.0, "seconds": 0.1}
+    history = [{"epoch": number, **metrics} for number in (1, 2)]
+    best = {"model": tensors["model"], "epoch": 1, "features": 3, "likelihood": "bernoulli"}
+    return State(tensors, Epoch(2, metrics, 1, -1.0), history, 0, best).content()
+
+
+def _restore(path, content):
+    checkpoint.save(path, content)
+    model, optimizer = _model()
+    return checkpoint.restore(path, model, optimizer), model, optimizer
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    content = _content()
+    state, model, optimizer = _restore(tmp_path / "last.pt", content)
+    assert (state.epoch.number, len(state.history), state.restarts) == (2, 2, 0)
+    assert torch.equal(model.weight, content["model"]["weight"])
+    moments = optimizer.state_dict()["state"][0]["exp_avg"]
+    assert torch.equal(moments, content["optimizer"]["state"][0]["exp_avg"])
+
+
+def test_the_optimiser_does_not_go_on_in_the_state_itself(tmp_path):
+    state, model, optimizer = _restore(tmp_path / "last.pt", _content())
+    before = copy.deepcopy(state.tensors)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    assert torch.equal(before["model"]["weight"], state.tensors["model"]["weight"])
+    for name in ("step", "exp_avg", "exp_avg_sq"):
+        ours, theirs = (t["optimizer"]["state"][0][name] for t in (before, state.tensors))
+        assert torch.equal(ours, theirs)
+
+
+def _set(content, keys, value):
+    for key in keys[:-1]:
+        content = content[key]
+    content[keys[-1]] = value
+
+
+def _drop(content, keys):
+    for key in keys[:-1]:
+        content = content[key]
+    del content[keys[-1]]
+
+
+NAN = torch.full((2, 3), float("nan"))
+DAMAGED = [
+    (("model",), None, "expected the tensors of a model"),
+    (("model",), [], "expected the tensors of a model"),
+    (("model", "weight"), torch.zeros(2, 4), r"torch.float32 of shape \(2, 3\), got .* \(2, 4\)"),
+    (("model", "weight"), torch.zeros(2, 3).double(), "got torch.float64"),
+    (("model", "weight"), torch.zeros(2, 3, dtype=torch.int64), "got torch.int64"),
+    (("model", "weight"), torch.zeros(2, 3).to_sparse(), "expected torch.float32"),
+    (("model", "weight"), 3.0, "expected a tensor, got float"),
+    (("model", "weight"), NAN, "expected finite numbers"),
+    (("model", "other"), torch.zeros(1), "does not fit this model: other is only there"),
+    (("model", 3), torch.zeros(1), "does not fit this model: 3 is only there"),
+    (("optimizer",), {}, "expected the optimiser's state of 2 parameters"),
+    (("optimizer", "state"), {}, "expected the optimiser's state of 2 parameters"),
+    (("optimizer", "state", 0), {}, "expected the optimiser's step, exp_avg, exp_avg_sq"),
+    (("optimizer", "state", 0, "exp_avg"), torch.zeros(7), r"exp_avg: expected .* \(2, 3\), got"),
+    (("optimizer", "state", 0, "exp_avg"), NAN, "exp_avg: expected finite numbers"),
+    (("optimizer", "state", 0, "exp_avg_sq"), torch.zeros(2, 3) - 1, "no negative number"),
+    (("optimizer", "state", 0, "step"), torch.zeros(2), "step: expected"),
+    (("optimizer", "state", 1, "step"), 5, "expected a tensor, got int"),
+    (("epoch",), None, "expected the number of an epoch"),
+    (("epoch", "number"), "2", "expected the number of an epoch"),
+    (("epoch", "number"), 3, "expected a history of 3 epochs"),
+    (("epoch", "number"), 0, "expected the number of an epoch"),
+    (("epoch", "best_epoch"), 3, "expected the number of an epoch"),
+    (("epoch", "best_value"), float("nan"), "expected the number of an epoch"),
+    (("epoch", "metrics"), {"val/elbo": "x"}, "expected the number of an epoch"),
+    (("epoch", "more"), 1, "expected the number of an epoch"),
+    (("history",), [], "expected a history of 2 epochs"),
+    (("history",), None, "expected a history of 2 epochs"),
+    (("history",), [1, 2], "expected a history of 2 epochs"),
+    (("history", 0, "epoch"), 2, "expected a history of 2 epochs"),
+    (("history", 1, "val/elbo"), float("inf"), "expected a history of 2 epochs"),
+    (("restarts",), -1, "restarts=-1"),
+    (("restarts",), "0", "restarts='0'"),
+    (("best",), {}, "expected the best epoch"),
+    (("best", "epoch"), True, "expected the best epoch"),
+    (("best", "model"), {}, "expected the tensors of a model"),
+    (("best", "features"), 0, "expected the best epoch, its features"),
+    (("best", "likelihood"), 1, "expected the best epoch, its features and likelihood"),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "words"), DAMAGED, ids=lambda v: str(v)[:40])
+def test_a_damaged_state_is_refused_and_changes_nothing(tmp_path, keys, value, words):
+    content = _content()
+    _set(content, keys, value)
+    checkpoint.save(tmp_path / "last.pt", content)
+    model, optimizer = _model()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(Unusable, match=words):
+        checkpoint.restore(tmp_path / "last.pt", model, optimizer)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("model",), ("optimizer",), ("epoch",), ("history",), ("restarts",), ("model", "bias")],
+)
+def test_a_missing_part_is_refused(tmp_path, keys):
+    content = _content()
+    _drop(content, keys)
+    with pytest.raises(Unusable, match=r"last\.pt"):
+        _restore(tmp_path / "last.pt", content)
+
+
+def test_the_settings_of_a_foreign_optimiser_are_not_taken_over(tmp_path):
+    content = _content()
+    content["optimizer"]["param_groups"][0] |= {"lr": 1e9, "params": [0, 0, 0], "fused": False}
+    _, _, optimizer = _restore(tmp_path / "last.pt", content)
+    assert optimizer.param_groups[0]["lr"] == 1e-2
+
+
+def test_the_best_of_an_earlier_version_is_read_from_its_file(tmp_path):
+    content = _content()
+    checkpoint.save(tmp_path / "best.pt", content.pop("best"))
+    state, _, _ = _restore(tmp_path / "last.pt", content)
+    assert state.best["epoch"] == 1
+
+
+class _Evil:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+def _compressed(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 10_000_000)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"model": _Evil()}, path),
+        lambda path: torch.save({"model": _Evil()}, path, _use_new_zipfile_serialization=False),
+        lambda path: torch.jit.save(torch.jit.script(nn.Linear(1, 1)), path),
+        lambda path: path.write_bytes(b"garbage"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.mkdir(),
+        _compressed,
+    ],
+    ids=["pickle", "old format", "TorchScript", "garbage", "empty", "a folder", "compressed"],
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_hostile_file_is_not_a_readable_checkpoint(tmp_path, capsys, write):
+    write(tmp_path / "x.pt")
+    with pytest.raises(Unusable, match="not a readable checkpoint"):
+        checkpoint.load(tmp_path / "x.pt")
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_a_cut_file_is_not_a_readable_checkpoint(tmp_path):
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, _content())
+    whole = path.read_bytes()
+    for size in (1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(Unusable, match="not a readable checkpoint"):
+            checkpoint.load(path)
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path):
+    with pytest.raises(Unusable, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "x.pt")
+    torch.save([1, 2], tmp_path / "x.pt")
+    with pytest.raises(Unusable, match="not a checkpoint, but a list"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path, monkeypatch, step):
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"a": torch.ones(3)})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step == "write":
+        monkeypatch.setattr(os, "fdopen", full)
+    else:
+        monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, {"a": torch.zeros(3)})
+    monkeypatch.undo()
+    assert torch.equal(checkpoint.load(path)["a"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
