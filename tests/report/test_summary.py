@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import runpy
 import sys
 from html.parser import HTMLParser
 
@@ -315,7 +316,7 @@ def test_several_folders_make_one_report_in_the_first(sweep, tmp_path, capsys):
 def test_a_wrong_folder_is_told_in_one_sentence(monkeypatch, capsys, arguments):
     monkeypatch.setattr(sys, "argv", ["report", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        summary.main()
+        runpy.run_module("svae.report", run_name="__main__")
     if arguments == ["/nowhere"]:
         assert stopped.value.code == 2
         assert "expected run folders below it, found none" in capsys.readouterr().err
