@@ -1,15 +1,19 @@
 """Hyperspherical variational auto-encoders: an experiment runner and a library."""
 
 
-def load(run_folder, device: str = "cpu"):
+def load(run_folder, device: str = "cpu", trust=()):
     """Return (model, config) of a run: its best checkpoint, ready to encode and decode.
 
     `model.posterior(x)` is q(z | x), `model.likelihood(z)` is p(x | z), `model.prior()` is p(z);
     `config` is the run's configuration (an omegaconf DictConfig).
 
+    A run folder can name only classes of this package; `trust` are folders of configuration of your
+    own, as for `--config-dir`, whose files name the others.
+
     Raises:
-        ValueError: when the folder holds no run with a checkpoint.
+        ValueError: when the folder holds no run with a checkpoint, or names a class that nobody
+            vouches for.
     """
     from svae import build
 
-    return build.load(run_folder, device)
+    return build.load(run_folder, device, trust)

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from svae import evaluate
+from svae.configuration import trusted
 from svae.data.splits import DataSet
 from svae.recording import checkpoint
 from svae.recording.saved import saved_config
@@ -52,7 +54,21 @@ def data(config: DictConfig) -> DataSet:
     Raises:
         ValueError: when its files are missing or altered.
     """
-    return _instantiate(config.dataset, "dataset")
+    try:
+        return _instantiate(config.dataset, "dataset")
+    except ValueError as error:
+        raise ValueError(_as_typed(str(error), config.dataset)) from None
+
+
+def _as_typed(text: str, node: DictConfig) -> str:
+    """Return a sentence with `${oc.env:NAME}` in place of what stands there: it may be a secret."""
+    typed = OmegaConf.to_container(node, resolve=False)
+    for key, value in typed.items():
+        if isinstance(value, str) and "${oc.env:" in value:
+            found = str(node[key])
+            for shown in (found, str(Path(found).expanduser()), str(Path(found))):
+                text = text.replace(shown, value)
+    return text
 
 
 def model(config: DictConfig, features: int, likelihood: str) -> nn.Module:
@@ -87,13 +103,19 @@ def _check_size(model: nn.Module) -> None:
 def study(config: DictConfig):
     """Return the study that `study._target_` names, made of the keys beside it."""
     keys = OmegaConf.to_container(config.study, resolve=True)
-    del keys["reads"]  # is the command line's
+    keys.pop("reads", None)  # is the command line's
     return _instantiate(OmegaConf.create(keys), "study")
 
 
-def load(run_folder: str | Path, device: str = "cpu") -> tuple[nn.Module, DictConfig]:
+def load(
+    run_folder: str | Path, device: str = "cpu", trust: Iterable[str | Path] = ()
+) -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
-    folder = Path(run_folder).expanduser()
+    with trusted.vouching(trust):
+        return _load(Path(run_folder).expanduser(), device)
+
+
+def _load(folder: Path, device: str) -> tuple[nn.Module, DictConfig]:
     where = _device(device)
     config = saved_config(folder)
     if config.trainer.get("replicas", 1) > 1:
@@ -174,6 +196,7 @@ def _target(node: DictConfig, name: str):
     Raises:
         ValueError: when there is none, or its module cannot be imported.
     """
+    trusted.refuse_foreign({"_target_": node._target_}, name)
     logger = logging.getLogger("hydra.utils")  # it prints what is told below in one sentence
     logger.disabled = True
     try:

@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae import build, evaluate, plots
 from svae import run as sweep
+from svae.configuration.compose import public
 from svae.data.splits import DataSet
 from svae.metrics import neighbours
 from svae.recording import checkpoint, signals
 from svae.recording.files import write_atomically
-from svae.recording.folder import FINISHED, RUNNING, RunFolder, public
+from svae.recording.folder import FINISHED, RUNNING, RunFolder
 from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
 from svae.recording.tracking import Screen, WandbRun, read_metrics

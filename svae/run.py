@@ -19,10 +19,11 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from svae.configuration.schema import difference
+from svae.configuration.schema import difference, flatten, retyped
 from svae.recording.folder import (
     FINISHED,
     INTERRUPTED,
@@ -31,36 +32,51 @@ from svae.recording.folder import (
     read_status,
     written_status,
 )
-from svae.recording.saved import read_plain, saved_config
+from svae.recording.saved import reopened, saved_overrides, saved_values
 
 # may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
 FREE = ("device", "threads", "logger.")
+# on_nan has been of no consequence to what has not diverged, and what has begins again
+_FREE_IN_A_JOB = (*FREE, "trainer.on_nan")
 # the first that a run has stands for it in one line
 _MAIN = ("test/log_likelihood", "test/auc", "test/elbo")
 
 
-def claim(
-    path: Path, config: DictConfig, overrides: list[str], searches: bool
-) -> tuple[RunFolder | None, str | None]:
-    """Take the folder of a job, as far as there is something to do in it.
+class Claim(NamedTuple):
+    """The folder of a job, None where nothing is to be done; in which state it was, and with which
+    configuration the job works: that of then, where it was begun before."""
 
-    Returns the open folder (or None: nothing is to be done) and the state in which it was, None for
-    a run that begins.
+    folder: RunFolder | None
+    state: str | None
+    config: DictConfig
+
+
+def claim(path: Path, config: DictConfig, overrides: list[str], searches: bool) -> Claim:
+    """Take the folder of a job, as far as there is something to do in it.
 
     Raises:
         ValueError: when it holds a run of another configuration, or another process was faster.
         OSError: when it cannot be written.
     """
     state = state_of(path)
-    if state is not None and (found := mismatch(path, config)):
+    if state is not None and (found := mismatch(path, config, overrides)):
         if searches:
-            return RunFolder.claim(path, config, overrides), None
+            return Claim(RunFolder.claim(path, config, overrides), None, config)
         raise ValueError(found)
     if state in (FINISHED, RUNNING):
-        return None, state
+        return Claim(None, state, config)
+    if state is not None:
+        config = _as_begun(path, config)
     if state == INTERRUPTED:
-        return RunFolder.reopen(path), state
-    return RunFolder.renew(path, config, overrides), state
+        return Claim(RunFolder.reopen(path), state, config)
+    return Claim(RunFolder.renew(path, config, overrides), state, config)
+
+
+def _as_begun(path: Path, config: DictConfig) -> DictConfig:
+    """Return the configuration of the run in `path`, with the machine and the logger of now."""
+    now = flatten(OmegaConf.to_container(config, resolve=False))
+    free = {key: value for key, value in now.items() if key.startswith(_FREE_IN_A_JOB)}
+    return reopened(path, free)
 
 
 def state_of(path: Path) -> str | None:
@@ -70,12 +86,18 @@ def state_of(path: Path) -> str | None:
     return read_status(path)["state"]
 
 
-def mismatch(path: Path, config: DictConfig) -> str | None:
-    """Return in what `config` differs from the run in `path`, one sentence, or None."""
-    saved, wanted = (OmegaConf.to_container(c, resolve=False) for c in (saved_config(path), config))
-    # on_nan has been of no consequence to what has not diverged, and what has begins again
-    found = difference(saved, wanted, (*FREE, "trainer.on_nan"))
-    return found and f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
+def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None:
+    """Return in what a job differs from the run in `path`, one sentence, or None.
+
+    What was not typed, then or now, does not count: a default may have changed, and the run goes on
+    with that of then.
+    """
+    typed = retyped(saved_overrides(path), overrides)
+    wanted = OmegaConf.to_container(config, resolve=False)
+    found = typed and difference(saved_values(path), wanted, _FREE_IN_A_JOB, typed)
+    if not found:
+        return None
+    return f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
 
 
 def best_value(path: Path, objective: str) -> float:
@@ -140,7 +162,7 @@ def config(path: Path) -> dict:
     Raises:
         ValueError: when it cannot be read.
     """
-    return read_plain(path / "config.yaml", path)
+    return saved_values(path)
 
 
 def results(path: Path) -> dict:

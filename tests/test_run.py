@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from svae import run as sweep
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
-from tests.support.swept import CONFIG, begin, stamps
+from tests.support.swept import CONFIG, OVERRIDES, begin, stamps
 
 
 def _config(**changes):
@@ -13,7 +13,7 @@ def _config(**changes):
 
 
 def test_a_job_without_a_run_begins_one(tmp_path):
-    folder, state = sweep.claim(tmp_path / "0", CONFIG, ["latent_dim=3"], searches=False)
+    folder, state, _ = sweep.claim(tmp_path / "0", CONFIG, OVERRIDES, searches=False)
     with folder:
         assert state is None
         assert read_status(tmp_path / "0")["state"] == RUNNING
@@ -23,7 +23,9 @@ def test_a_job_without_a_run_begins_one(tmp_path):
 def test_a_finished_run_is_not_touched(tmp_path, searches):
     begin(tmp_path / "0", FINISHED)
     before = stamps(tmp_path)
-    assert sweep.claim(tmp_path / "0", _config(device="cpu"), [], searches) == (None, FINISHED)
+    typed = [*OVERRIDES, "device=cpu"]
+    claimed = sweep.claim(tmp_path / "0", _config(device="cpu"), typed, searches)
+    assert claimed[:2] == (None, FINISHED)
     assert sweep.best_value(tmp_path / "0", "val/elbo") == -3.25
     assert stamps(tmp_path) == before
 
@@ -31,7 +33,7 @@ def test_a_finished_run_is_not_touched(tmp_path, searches):
 def test_an_interrupted_run_is_continued(tmp_path):
     for state in (INTERRUPTED, RUNNING):  # RUNNING without a process: it was killed
         begin(tmp_path / state, state)
-        folder, found = sweep.claim(tmp_path / state, CONFIG, [], searches=False)
+        folder, found, _ = sweep.claim(tmp_path / state, CONFIG, OVERRIDES, searches=False)
         with folder:
             assert found == INTERRUPTED
             assert (folder.path / "checkpoints" / "last.pt").exists()
@@ -41,7 +43,7 @@ def test_a_failed_run_begins_again_and_keeps_its_log(tmp_path):
     begin(tmp_path / "0", FAILED)
     (tmp_path / "0" / "svae-train.log").write_text("Traceback")
     (tmp_path / "0" / "mine.txt").write_text("a person's own")
-    folder, state = sweep.claim(tmp_path / "0", CONFIG, ["latent_dim=3"], searches=False)
+    folder, state, _ = sweep.claim(tmp_path / "0", CONFIG, OVERRIDES, searches=False)
     with folder:
         assert state == FAILED
         left = {file.name for file in folder.path.iterdir()}
@@ -52,20 +54,34 @@ def test_a_failed_run_begins_again_and_keeps_its_log(tmp_path):
 
 
 def test_a_run_in_use_is_left_alone(tmp_path):
-    with RunFolder.claim(tmp_path / "0", CONFIG, []):
-        assert sweep.claim(tmp_path / "0", CONFIG, [], searches=False) == (None, RUNNING)
+    with RunFolder.claim(tmp_path / "0", CONFIG, OVERRIDES):
+        claimed = sweep.claim(tmp_path / "0", CONFIG, OVERRIDES, searches=False)
+        assert claimed[:2] == (None, RUNNING)
 
 
 def test_another_configuration_is_refused_and_in_a_search_takes_the_next_folder(tmp_path):
     begin(tmp_path / "0", FINISHED)
     before = stamps(tmp_path)
-    changed = _config(trainer={"max_epochs": 5})
+    changed, typed = _config(trainer={"max_epochs": 5}), ["latent_dim=3", "trainer.max_epochs=5"]
     with pytest.raises(ValueError, match=r"trainer\.max_epochs was 2 .* and is 5 now"):
-        sweep.claim(tmp_path / "0", changed, [], searches=False)
+        sweep.claim(tmp_path / "0", changed, typed, searches=False)
     assert stamps(tmp_path) == before
-    folder, state = sweep.claim(tmp_path / "0", changed, [], searches=True)
+    folder, state, _ = sweep.claim(tmp_path / "0", changed, typed, searches=True)
     with folder:
         assert (folder.path.name, state) == ("0-1", None)
+
+
+def test_a_default_of_today_neither_locks_a_job_out_nor_enters_it(tmp_path):
+    begin(tmp_path / "0", INTERRUPTED)
+    today = _config(trainer={"batch_size": 1000}, precision="bf16", device="cpu")
+    folder, state, config = sweep.claim(tmp_path / "0", today, OVERRIDES, searches=False)
+    with folder:
+        assert state == INTERRUPTED
+        assert (config.trainer.batch_size, config.precision) == (64, "float32")
+        assert config.device == "cpu"  # the machine of now
+    typed = [*OVERRIDES, "trainer.batch_size=1000"]
+    with pytest.raises(ValueError, match="batch_size was 64 when the run began and is 1000 now"):
+        sweep.claim(tmp_path / "0", today, typed, searches=False)
 
 
 def test_folders_are_counted_as_people_count(tmp_path):

@@ -8,7 +8,8 @@ import contextlib
 import logging
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from svae import run as sweep
 from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Plan
-from svae.configuration import compose
+from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import Refused, one_line
 from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -28,6 +29,12 @@ log = logging.getLogger("svae")
 
 class Failed(Exception):
     """A run that had begun has failed; its folder says why."""
+
+
+def composed(config: DictConfig, plan: Plan) -> float | None:
+    """Do what `plan` says with the configuration that Hydra has composed."""
+    with _vouched():
+        return single(config, plan)
 
 
 def single(config: DictConfig, plan: Plan) -> float | None:
@@ -53,7 +60,7 @@ def single(config: DictConfig, plan: Plan) -> float | None:
     with folder:
         if plan.evaluates:
             return _evaluated(lambda: work.evaluate_again(prepared, folder))
-        resume = _command(folder.path, plan)
+        resume = _command(folder.path, plan.flags, plan.changes)
         try:
             return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
         except Interrupted as interrupted:
@@ -75,7 +82,7 @@ def of_sweep(config: DictConfig) -> float:
     searches = hydra.runtime.choices["hydra/sweeper"] != "basic"
     try:
         # a worker of a cluster may have been started elsewhere
-        with contextlib.chdir(hydra.runtime.cwd):
+        with contextlib.chdir(hydra.runtime.cwd), _vouched():
             # to preempt a job Slurm asks it to stop, and then submitit to queue it again
             if in_worker and launcher != "submitit_slurm":
                 signals.install()
@@ -92,6 +99,16 @@ def of_sweep(config: DictConfig) -> float:
         return math.nan
 
 
+def _vouched() -> AbstractContextManager[None]:
+    """Trust the names in the folders that a person had this job composed from, and those typed."""
+    return trusted.vouching(_own_folders(), HydraConfig.get().overrides.task)
+
+
+def _own_folders() -> list[str]:
+    sources = HydraConfig.get().runtime.config_sources
+    return [s.path for s in sources if s.schema == "file" and Path(s.path) != CONF]
+
+
 def _kind(config: DictConfig):
     """Return the module whose `prepare` and `run` do what is asked for: a training or a study."""
     from svae import experiment, replicas
@@ -103,7 +120,7 @@ def _kind(config: DictConfig):
 
 
 def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
-    folder, state = sweep.claim(path, *_asked(config), searches)
+    folder, state, config = sweep.claim(path, *_asked(config), searches)
     if state in (FINISHED, RUNNING):
         return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
     with folder:
@@ -115,7 +132,7 @@ def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
             return kind.run(kind.prepare(config, turn=number), folder, group, resumed)
 
         try:
-            return _guarded(folder, work, _command(folder.path))
+            return _guarded(folder, work, _command(folder.path, _flags()))
         except Refused as refusal:  # of its checkpoint: the next time it begins again
             folder.status(FAILED, error=str(refusal))
             raise Failed(str(refusal)) from refusal
@@ -138,9 +155,13 @@ def _evaluated(work: Callable[[], None]) -> None:
         raise Failed(explain(error)) from error
 
 
-def _command(path: Path, plan: Plan | None = None) -> str:
-    """Return what a person types to continue the run in `path` as `plan` has it."""
-    flags, changes = (plan.flags, plan.changes) if plan else ((), ())
+def _flags() -> list[str]:
+    """Return what a person types for the names of this job to be trusted again."""
+    return [word for folder in _own_folders() for word in ("--config-dir", folder)]
+
+
+def _command(path: Path, flags: Iterable[str] = (), changes: Iterable[str] = ()) -> str:
+    """Return what a person types to continue the run in `path`."""
     return shlex.join(["svae-train", *flags, compose.quoted("resume", path), *changes])
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 import hydra
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 from svae.cli import job, plan, sweeps
 from svae.cli.job import Failed
 from svae.cli.plan import Plan
-from svae.configuration import CONF, compose
+from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, sentence
 from svae.recording import signals
 from svae.recording.signals import Interrupted
@@ -89,10 +90,29 @@ def _dispatch(args: Namespace) -> int:
         return 0
     if plan.is_question(args):
         return _answer()
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise Refused(f"--config-dir {args.config_dir}: expected a folder")
+    with trusted.vouching([args.config_dir] if args.config_dir else []):
+        return _work(args)
+
+
+def _work(args: Namespace) -> int:
+    if folders := plan.to_report(args):
+        return _report(folders)
     planned = plan.plan(args)
     if planned.is_sweep:
         return _sweep(args, planned)
     _single(planned)
+    return 0
+
+
+def _report(folders: list[Path]) -> int:
+    from svae.report import summary
+
+    try:
+        summary.make(folders)
+    except (ValueError, OSError) as error:
+        raise Refused(f"report: {one_line(error)}") from error
     return 0
 
 
@@ -127,11 +147,14 @@ def _hydra(arguments: list[str], task: Callable) -> None:
 
 
 def _single(plan: Plan) -> None:
+    if plan.reopens:
+        job.single(plan.config, plan)
+        return
     errors = []
 
     def task(config: DictConfig) -> float | None:
         try:
-            return job.single(config, plan)
+            return job.composed(config, plan)
         except Exception as error:
             errors.append(error)  # passes by Hydra, which would print a message of its own
 

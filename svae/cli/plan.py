@@ -7,14 +7,16 @@ import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from svae import run as sweep
 from svae.cli.sweeps import Multirun
 from svae.configuration import compose, schema
-from svae.configuration.messages import Refused
-from svae.recording.saved import saved_config, saved_overrides
+from svae.configuration.messages import HYDRA_ERRORS, Refused, no_such_key, one_line
+from svae.recording.saved import reopened, saved_values
 
 # what may differ from the saved run, by prefix
 _CHANGEABLE = {
@@ -44,15 +46,36 @@ class Plan:
     runs: int | None = None  # of a sweep, where their number is known
     swept: frozenset[str] = frozenset()  # the keys in which the runs of a sweep differ
     searches: bool = False  # a sweep that chooses its runs as it goes
-    reopens: bool = False
+    config: DictConfig | None = None  # of a run that is opened again
     evaluates: bool = False
     flags: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()  # what was typed with resume=, which is not saved
+
+    @property
+    def reopens(self) -> bool:
+        return self.config is not None
 
 
 def is_question(args: Namespace) -> bool:
     """Tell whether Hydra only answers (the configuration, completion, ...) and runs nothing."""
     return bool(args.hydra_help or args.cfg or args.info or args.shell_completion)
+
+
+def to_report(args: Namespace) -> list[Path]:
+    """Return the folders that `report=` asks a report of, none where it is not typed.
+
+    Raises:
+        Refused: when it is no folder, or not alone.
+    """
+    asked = compose.values(args.overrides).get("report")
+    if asked is None:
+        return []
+    names = asked if isinstance(asked, list) else [asked]
+    if args.multirun or len(args.overrides) > 1:
+        raise Refused(f"report={asked}: reads runs that were made, nothing else goes with it")
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise Refused(f"report={asked}: expected a folder of runs, or a list of such folders")
+    return [Path(name).expanduser() for name in names]
 
 
 def plan(args: Namespace) -> Plan:
@@ -131,39 +154,59 @@ def _folder(config: DictConfig, mode: str) -> Path:
 
 def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
     """Plan to continue or to evaluate the run in `folder`, with a few keys changed."""
-    try:
-        saved = saved_overrides(folder)
-        before = OmegaConf.to_container(saved_config(folder), resolve=False)
-    except (ValueError, OSError) as error:
-        raise Refused(f"{name}={_no_run(folder) or error}") from error
-    changes = [line for line in args.overrides if compose.key_of(line) != name]
-    for line in changes:
+    lines = [line for line in args.overrides if compose.key_of(line) != name]
+    for line in lines:
         if not compose.key_of(line).startswith(allowed):
             words = ", ".join(f"{key}*" if key.endswith(".") else key for key in allowed)
             raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
-    typed = tuple(changes)
-    changes.append(compose.quoted(name, folder))
-    overrides = [*saved, *changes]
-    config = compose.checked(args, overrides)
-    if earlier := schema.come_since(before, compose.unresolved(config)):
-        lines = [f"{key}={schema.shown(value)}" for key, value in earlier.items()]
-        overrides = [*saved, *lines, *changes]  # it goes on as it began
-        config = compose.checked(args, overrides)
-    free = {*allowed, "resume", "evaluate"}
-    if config.trainer.get("schedule") == "cosine":
-        free -= {"trainer.max_epochs"}  # where the curve ends
-    if found := schema.difference(before, compose.unresolved(config), tuple(free)):
-        ends = found.startswith("trainer.max_epochs")
-        raise Refused(f"{name}={folder}: {found}{', as trainer.schedule=cosine ends there' * ends}")
-    flags = _flags(args)
+    try:
+        before = saved_values(folder)
+    except (ValueError, OSError) as error:
+        raise Refused(f"{name}={_no_run(folder) or error}") from error
+    changes = _changes(lines, before)
+    try:
+        config = reopened(folder, changes)
+    except HYDRA_ERRORS:
+        raise
+    except ValueError as error:
+        raise Refused(one_line(error)) from error
+    _refuse_other_length(before, changes, f"{name}={folder}")
+    compose.refuse_unread(before, lines)
     return Plan(
-        [*flags, *overrides],
+        [],
         folder.absolute(),
-        reopens=True,
+        config=config,
         evaluates=name == "evaluate",
-        flags=flags,
-        changes=typed,
+        flags=_flags(args),
+        changes=tuple(lines),
     )
+
+
+def _changes(lines: list[str], before: dict) -> dict[str, Any]:
+    """Return {key: value} of what is typed to alter the configuration `before`."""
+    known = schema.flatten(before) | schema.since(before)
+    changes = {}
+    for override in OverridesParser.create().parse_overrides(lines):
+        line, key = override.input_line, override.key_or_group
+        if override.is_sweep_override():
+            raise Refused(f"{line}: several values are a sweep, which needs --multirun (-m)")
+        if override.is_add() or override.is_force_add() or override.is_delete():
+            raise Refused(f"{line}: expected {key}=VALUE")
+        if key not in known:
+            raise Refused(no_such_key(key))
+        changes[key] = override.value()
+    return changes
+
+
+def _refuse_other_length(before: dict, changes: dict[str, Any], place: str) -> None:
+    """Refuse to move the end of a run whose learning rate falls towards it."""
+    key = "trainer.max_epochs"
+    flat = schema.flatten(before)
+    if flat.get("trainer.schedule") == "cosine" and changes.get(key, flat[key]) != flat[key]:
+        raise Refused(
+            f"{place}: {key} was {flat[key]} when the run began and is {changes[key]} now, as "
+            "trainer.schedule=cosine ends there"
+        )
 
 
 def _no_run(folder: Path) -> str | None:

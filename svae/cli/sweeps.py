@@ -83,8 +83,7 @@ class Multirun:
             try:
                 if not path.exists() or not holds_run(path):
                     continue
-                config, _ = compose.portable(self._config(job), job)
-                if found := sweep.mismatch(path, config):
+                if found := sweep.mismatch(path, *compose.portable(self._config(job), list(job))):
                     raise Refused(found)
             except (ValueError, OSError) as error:
                 raise Refused(str(error)) from error

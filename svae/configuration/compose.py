@@ -5,6 +5,8 @@ import re
 import string
 from argparse import Namespace
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
+from omegaconf.resolvers import oc
 
 from svae.configuration import CONF, schema
 from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, tell_file
@@ -25,7 +28,7 @@ def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     config = composed(args, overrides)
     HydraConfig.instance().set_config(config)
     check(config)
-    _refuse_unread(config, overrides)
+    refuse_unread(unresolved(config), overrides)
     return config
 
 
@@ -34,15 +37,25 @@ def check(config: DictConfig) -> None:
     try:
         plain = _resolved(config)
         schema.check(plain)
-        file = plain["dataset"].get("file")
-        if isinstance(file, str) and not Path(file).expanduser().is_file():
-            raise ValueError(f"dataset.file={file}: expected a readable file, found none")
+        check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
     except ValueError as error:
         if isinstance(error, HYDRA_ERRORS):
             raise
         raise Refused(one_line(error)) from error
+
+
+def check_file(config: DictConfig) -> None:
+    """Check that a file of data is there, and name it as it was typed: a path may hold a secret.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    file = config.dataset.get("file")
+    if isinstance(file, str) and not Path(file).expanduser().is_file():
+        typed = OmegaConf.to_container(config.dataset, resolve=False)["file"]
+        raise ValueError(f"dataset.file={typed}: expected a readable file, found none")
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -130,12 +143,11 @@ def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
     return f"{where}{' '.join(overrides)}: {one_line(error)}"
 
 
-def _refuse_unread(config: DictConfig, overrides: list[str]) -> None:
-    """Refuse overrides that have no effect on a study."""
-    plain = unresolved(config)
+def refuse_unread(values: dict, overrides: list[str]) -> None:
+    """Refuse overrides that have no effect on the study that `values` configure."""
     for line in overrides:
-        if schema.is_unread(plain, key_of(line)):
-            words = ", ".join(config.study.reads)
+        if schema.is_unread(values, key_of(line)):
+            words = ", ".join(values["study"]["reads"])
             raise Refused(f"{line}: has no effect on this study, expected one of {words}")
 
 
@@ -163,6 +175,24 @@ def task(config: DictConfig) -> DictConfig:
 
 def unresolved(config: DictConfig) -> dict:
     return OmegaConf.to_container(task(config), resolve=False)
+
+
+def public(config: DictConfig) -> dict:
+    """Return the configuration with every value resolved but those that reach the environment.
+
+    Where `${oc.env:NAME}` stands, `oc.env.NAME` comes back: no secret leaves the process.
+    """
+    with _without_environment():
+        return OmegaConf.to_container(config, resolve=True)
+
+
+@contextmanager
+def _without_environment() -> Iterator[None]:
+    OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"oc.env.{name}", replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def values(overrides: list[str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read, expected key=value ({one_line(text)})"
     if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
-        return _no_such_key(found.group(1))
+        return no_such_key(found.group(1))
     if found := re.search(r"An item is already at '([^']+)'", text):
         key = found.group(1)
         return f"+{key}: the key is there already, expected {key}=... without the plus"
@@ -76,7 +76,8 @@ def _missing(error: MissingConfigException) -> str:
     return f"{group}={name}: expected one of {expected}{schema.hint(name, error.options)}"
 
 
-def _no_such_key(key: str) -> str:
+def no_such_key(key: str) -> str:
+    """Return a sentence about a key that the configuration does not have."""
     if key in schema.GROUPS:
         return f"{key}: is a group, expected {key}=NAME or {key}.KEY=VALUE"
     return f"{key}: no such key{schema.hint_of_key(key)}"

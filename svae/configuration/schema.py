@@ -101,6 +101,7 @@ KEYS: dict[str, Accepts] = {
     "study.sweep": _TEXT,
     "resume": _or_null(_TEXT),
     "evaluate": _or_null(_TEXT),
+    "report": Accepts("null, or a folder of runs", lambda v: v is None),
     "model.initial_concentration": _CONCENTRATION,
     "model.isotropic": _SWITCH,
     "sampler.name": _one_of("rejection", "inversion"),
@@ -251,8 +252,7 @@ def _check_kind(flat: dict) -> None:
         raise ValueError(
             f"network={name}: does not fit a dataset that is {kind}; the dataset alone chooses one"
         )
-    unused = _OF_VECTORS if of_graphs else _OF_GRAPHS
-    if missing := sorted(_REQUIRED - unused - flat.keys()):
+    if missing := sorted(_REQUIRED - _unused(flat) - flat.keys()):
         raise ValueError(f"{missing[0]}: is missing, expected {KEYS[missing[0]].expected}")
     if flat["objective"] in _OBJECTIVES_OF_GRAPHS and not of_graphs:
         raise ValueError(
@@ -344,6 +344,21 @@ _EARLIER = {
 }
 
 
+def since(values: dict) -> dict[str, Any]:
+    """Return what a configuration lacks of the keys that came in later, with what such a run did.
+
+    The classes of `model` and `network` have that as their defaults.
+    """
+    flat = flatten(values)
+    missing = _EARLIER.keys() & (_REQUIRED - _unused(flat)) - flat.keys()
+    return {key: _EARLIER[key] for key in sorted(missing)}
+
+
+def _unused(flat: dict[str, Any]) -> set[str]:
+    """Return the keys of vectors where `flat` is about a graph, else those of graphs."""
+    return _OF_VECTORS if _OF_GRAPHS & flat.keys() else _OF_GRAPHS
+
+
 def come_since(before: dict, after: dict) -> dict[str, Any]:
     """Return the keys of `after` that came in since `before`, with what such a run did."""
     had, has = flatten(before), flatten(after)
@@ -355,22 +370,44 @@ def is_unread(config: dict, key: str) -> bool:
     """Tell whether `config` is of a study that a key or group has no effect on."""
     if not config.get("study"):
         return False
-    reads = ("experiment", "hydra", "resume", "evaluate", *config["study"]["reads"])
+    reads = (
+        "experiment",
+        "hydra",
+        "resume",
+        "evaluate",
+        "report",
+        *config["study"].get("reads", ()),
+    )
     return re.split(r"[./]", key)[0] not in reads
 
 
-def difference(before: dict, after: dict, free: tuple[str, ...]) -> str | None:
+def difference(
+    before: dict, after: dict, free: tuple[str, ...], among: tuple[str, ...] = ("",)
+) -> str | None:
     """Return in which key a run's configuration differs from the one it began with, or None.
 
-    Keys that start with one of `free` may differ.
+    Looks `among` the keys that start with one of these words, but for those that start with one of
+    `free`.
     """
     began, now = come_since(before, after) | flatten(before), flatten(after)
     for key in sorted(began.keys() | now.keys()):
         old, new = began.get(key), now.get(key)
         if old == new or key.startswith(free) or is_unread(after, key):
             continue
-        return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
+        if key.startswith(among):
+            return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
     return None
+
+
+def retyped(before: Iterable[str], now: Iterable[str]) -> tuple[str, ...]:
+    """Return how the keys begin on which other values, or no longer the same ones, were typed."""
+    keys = {re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in {*before} ^ {*now}}
+    words = {key: f"{key}." if key in GROUPS else key for key in keys}
+    return tuple("" if key in _CHOOSES_MORE else word for key, word in sorted(words.items()))
+
+
+# groups whose choice reaches beyond their own keys
+_CHOOSES_MORE = ("experiment", "dataset", "search", "cluster")
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:

@@ -4,14 +4,11 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.resolvers import oc
 
 from svae.recording.files import (
     is_temporary,
@@ -20,6 +17,7 @@ from svae.recording.files import (
     write_json,
     write_text,
 )
+from svae.recording.saved import FORMAT
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 _OF_A_TRY = (
@@ -90,7 +88,7 @@ class RunFolder:
         """Write down what was asked; with its status, which comes last, the folder holds a run."""
         (self.path / ".hydra").mkdir(exist_ok=True)
         write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(config))
+        write_text(self.path / "config.yaml", f"format: {FORMAT}\n{OmegaConf.to_yaml(config)}")
         self.status(RUNNING)
 
     @classmethod
@@ -182,24 +180,6 @@ def _is_status(status: Any) -> bool:
         and epoch >= 0
         and isinstance(status.get("error"), str | None)
     )
-
-
-def public(config: DictConfig) -> dict:
-    """Return the configuration with every value resolved but those that reach the environment.
-
-    Where `${oc.env:NAME}` stands, `oc.env.NAME` comes back: no secret leaves the process.
-    """
-    with _without_environment():
-        return OmegaConf.to_container(config, resolve=True)
-
-
-@contextmanager
-def _without_environment() -> Iterator[None]:
-    OmegaConf.register_new_resolver("oc.env", lambda name, *_: f"oc.env.{name}", replace=True)
-    try:
-        yield
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def _first_free(wanted: Path) -> tuple[Path, FileLock]:

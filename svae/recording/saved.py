@@ -1,6 +1,7 @@
 """What a run folder says was asked: read with care, since the folder may come from anybody."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import CONF
+from svae.configuration import compose, schema, trusted
 
 # OmegaConf only asserts that a file holds a list or keys
 _UNREADABLE = (
@@ -19,37 +20,153 @@ _UNREADABLE = (
     AssertionError,
 )
 _LARGEST = 2**18  # bytes; a record has a few thousand
+FORMAT = 1  # of config.yaml; files of before have no number and the same keys
 
 
 def saved_overrides(path: Path) -> list[str]:
-    """Return what was typed when the run in `path` began.
+    """Return what was typed when the run in `path` began: words to show, never composed again.
 
     Raises:
-        ValueError: when the folder holds no run, or the record could run code or write elsewhere.
+        ValueError: when the folder holds no run.
     """
     file = path / ".hydra" / "overrides.yaml"
     lines = read_plain(file, path)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise ValueError(f"{file}: expected a list of overrides")
-    for line in lines:
-        key = line.split("=", 1)[0].lstrip("+~")
-        if re.match(r"hydra\b", key) or "@" in key or "_target_" in line:
-            raise ValueError(f"{file}: the saved override {line} is not allowed in a run folder")
     return lines
 
 
-def saved_config(path: Path) -> DictConfig:
-    """Return the composed configuration of the run in `path`.
+def saved_values(path: Path) -> dict[str, Any]:
+    """Return the configuration of the run in `path`, plain values, references as they stand.
 
     Raises:
-        ValueError: when the folder holds no run, or the record names code that is not ours.
+        ValueError: when the folder holds no run, or one of a later version of this program.
     """
     file = path / "config.yaml"
     content = read_plain(file, path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file}: expected a configuration")
-    _refuse_foreign_targets(content, _own_targets(), file)
-    return OmegaConf.create(content)
+    number = content.pop("format", 0)
+    if not isinstance(number, int) or not 0 <= number <= FORMAT:
+        raise ValueError(f"{file}: format {number}, and this version of svae reads up to {FORMAT}")
+    return content
+
+
+def saved_config(path: Path) -> DictConfig:
+    """Return the configuration of the run in `path`, references replaced by what they refer to.
+
+    Raises:
+        ValueError: when the folder holds no run, or a reference is not `settled`.
+    """
+    return OmegaConf.create(settled(saved_values(path), path / "config.yaml"))
+
+
+def reopened(path: Path, changes: Mapping[str, Any]) -> DictConfig:
+    """Return what the run in `path` goes on with: its own values, and `changes` laid over them.
+
+    Nothing is composed: neither the defaults of today nor a file that the folder names have a part
+    in it. A key that came in since has the value that means what the run did.
+
+    Raises:
+        ValueError: when the folder holds no run, when a name in it is not trusted, or when a value
+            is not what its key takes.
+    """
+    values, file = saved_values(path), path / "config.yaml"
+    for key, value in {**schema.since(values), **changes}.items():
+        _put(values, key, value)
+    config = OmegaConf.create(settled(values, file))
+    trusted.refuse_foreign(OmegaConf.to_container(config, resolve=False), str(file))
+    schema.check(compose.public(config))
+    compose.check_file(config)
+    return config
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *groups, leaf = key.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"{group}: expected keys under it, got {schema.shown(values)}")
+    values[leaf] = value
+
+
+# where a reference to the environment may stand: paths, and the words that the logger is given
+ENVIRONMENT_KEYS = (
+    *("dataset.root", "dataset.file"),
+    *("logger.project", "logger.entity", "logger.name", "logger.tags"),
+)
+_ENVIRONMENT = re.compile(r"\$\{oc\.env:\w+(,[^${}]*)?\}")
+_REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+
+
+def settled(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return `values` with each `${key}` replaced by the value of that key of the same file.
+
+    Nothing else that OmegaConf would resolve is left, but `${oc.env:NAME}` in `ENVIRONMENT_KEYS`.
+
+    Raises:
+        ValueError: for any other reference, and for one to a key that is not there, to a group of
+            keys, or to itself.
+    """
+    return _Settling(values, file).node("", values)
+
+
+class _Settling:
+    def __init__(self, values: dict[str, Any], file: Path):
+        self._values, self._file = values, file
+
+    def node(self, key: str, value: Any, within: tuple[str, ...] = ()) -> Any:
+        """Return what stands at `key`, settled; `within` are the keys whose references led here."""
+        if isinstance(value, dict):
+            return {k: self.node(f"{key}.{k}" if key else str(k), v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self.node(key, item, within) for item in value]
+        return self._text(key, value, within) if isinstance(value, str) else value
+
+    def _text(self, key: str, text: str, within: tuple[str, ...]) -> Any:
+        if "${" not in text:
+            return text
+        if text == "${seed}":  # each of several replicas has a seed of its own
+            self._referred(key, "seed", within)
+            return text
+        if whole := _REFERENCE.fullmatch(text):
+            return self._referred(key, whole.group(1), within)
+        replaced = _REFERENCE.sub(lambda m: str(self._referred(key, m.group(1), within)), text)
+        allowed = _ENVIRONMENT.sub("", replaced) if self._may_read(key) else replaced
+        # of the text, too, so that no reference is put together of pieces
+        if "${" in allowed or "\\" in replaced or len(_places(text)) != len(_places(replaced)):
+            self._refuse(key, text)
+        return replaced
+
+    def _referred(self, key: str, name: str, within: tuple[str, ...]) -> Any:
+        value = self._values
+        for part in name.split("."):
+            value = value.get(part, self) if isinstance(value, dict) else self
+        if value is self or isinstance(value, dict) or name in within or name == key:
+            self._refuse(key, f"${{{name}}}")
+        found = self.node(name, value, (*within, key))
+        if "${" in str(found):  # the environment belongs to the key that names it
+            self._refuse(key, f"${{{name}}}")
+        return found
+
+    def _may_read(self, key: str) -> bool:
+        """Tell whether the environment may be read at `key`: also by a data set of one's own."""
+        if key in ENVIRONMENT_KEYS:
+            return True
+        dataset = self._values.get("dataset")
+        name = dataset.get("_target_") if isinstance(dataset, dict) else None
+        is_vouched = trusted.is_trusted(name) and name not in trusted.own_names()
+        return key.startswith("dataset.") and key != "dataset._target_" and is_vouched
+
+    def _refuse(self, key: str, text: str) -> None:
+        raise ValueError(
+            f"{self._file}: {key}: {text} is not allowed in a run folder, expected a value, or "
+            "${KEY} of a value in the same file"
+        )
+
+
+def _places(text: str) -> list[str]:
+    return re.findall(r"\$\{oc\.env:", text)
 
 
 def read_plain(file: Path, folder: Path) -> Any:
@@ -78,25 +195,6 @@ def read_plain(file: Path, folder: Path) -> Any:
     if aliases:
         raise ValueError(f"{file}: YAML aliases are not allowed in a run folder")
     return parsed
-
-
-def _own_targets() -> set[str]:
-    """Return every `_target_` of the shipped configuration.
-
-    Not whatever begins with `svae.`: `svae.data.array.zipfile.os.system` does, too.
-    """
-    text = "".join(file.read_text() for file in CONF.rglob("*.yaml"))
-    return set(re.findall(r"_target_: *(\S+)", text))
-
-
-def _refuse_foreign_targets(node: Any, own: set[str], file: Path) -> None:
-    """Refuse a record that could run code of others, such as `_target_: os.system`."""
-    children = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in children:
-        if key == "_target_" and str(value) not in own:
-            raise ValueError(f"{file}: _target_ {value} is not allowed in a run folder")
-        if isinstance(value, dict | list):
-            _refuse_foreign_targets(value, own, file)
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,8 @@ import threading
 import pytest
 from omegaconf import OmegaConf
 
-from svae.recording.folder import RunFolder, public, read_status
+from svae.configuration.compose import public
+from svae.recording.folder import RunFolder, read_status
 from svae.recording.saved import saved_config, saved_overrides
 
 CONFIG = OmegaConf.create({"latent_dim": 3, "logger": {"entity": "${oc.env:SECRET}"}})

@@ -48,47 +48,6 @@ def test_a_damaged_record_is_refused(folder, monkeypatch, name, read, content, w
     assert not (folder / "PWNED").exists()
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "os.system",
-        "svae.data.array.zipfile.os.system",
-        "svae.data.planetoid.read",
-        "svae.files.write_text",
-        "torch.load",
-        "svae",
-        "",
-        ["os.system"],
-    ],
-    ids=str,
-)
-def test_a_record_names_no_code_but_the_configured(folder, target):
-    # `svae.data.planetoid.read` unpickles a file whose hash the record itself would give
-    OmegaConf.save(OmegaConf.create({"a": [{"b": {"_target_": target}}]}), folder / "config.yaml")
-    with pytest.raises(ValueError, match="is not allowed in a run folder"):
-        saved_config(folder)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "hydra.run.dir=/tmp/x",
-        "+hydra.job.env_set.PATH=x",
-        "++hydra.launcher._target_=os.system",
-        "~hydra",
-        "hydra/launcher=joblib",
-        "+trainer@hydra.launcher=minibatch",
-        "model._target_=os.system",
-        "+model.x={_target_:os.system}",
-        "dataset={_target_:os.system,command:ls}",
-    ],
-)
-def test_saved_overrides_reach_neither_hydra_nor_foreign_code(folder, line):
-    OmegaConf.save(OmegaConf.create(["latent_dim=3", line]), folder / ".hydra" / "overrides.yaml")
-    with pytest.raises(ValueError, match="is not allowed in a run folder"):
-        saved_overrides(folder)
-
-
 @pytest.mark.parametrize("name", [".lock", "svae-train.log", "checkpoints", "plots", "config.yaml"])
 def test_a_folder_whose_parts_lie_elsewhere_is_refused(folder, tmp_path, name):
     target = tmp_path / "precious"

@@ -3,25 +3,26 @@
 import shlex
 
 from hydra._internal.utils import get_args_parser
-from omegaconf import OmegaConf
 
 from svae.cli import plan
+from svae.configuration import compose
 from svae.recording.folder import FAILED, RunFolder
 
-CONFIG = OmegaConf.create(
-    {
-        "model": {"_target_": "svae.models.latent.VonMisesFisherFamily"},
-        "latent_dim": 3,
-        "seed": 0,
-        "device": "auto",
-        "trainer": {"max_epochs": 2},
-    }
-)
+OVERRIDES = ["latent_dim=3", "trainer.max_epochs=2", "trainer.warmup_epochs=1"]
+
+
+def composed(*lines):
+    """Return the configuration that a command line comes to, without Hydra's own keys."""
+    args = get_args_parser().parse_args([])
+    return compose.task(compose.checked(args, list(lines)))
+
+
+CONFIG = composed(*OVERRIDES)
 
 
 def begin(path, state, metrics="epoch,val/elbo,seconds\n1,-5,0.5\n2,-3.25,0.25\n"):
     """Leave what a run of CONFIG leaves that is in `state` after two epochs."""
-    with RunFolder.claim(path, CONFIG, ["latent_dim=3"]) as folder:
+    with RunFolder.claim(path, CONFIG, OVERRIDES) as folder:
         (path / "metrics.csv").write_text(metrics)
         folder.checkpoints.joinpath("last.pt").write_text("state")
         folder.status(state, 2, "it broke" if state == FAILED else None)
