@@ -8,29 +8,27 @@ compared. Each run gets a line: equal, or what differs first and both values; [n
 epoch n. A number that only today's run has is named, but is no difference. Exits with 1 if any run
 differs, with 0 if none does.
 
-The runs of EARLIER are kept, so that a second call makes only those of today.
+The runs of EARLIER are kept, by its commit, so that a second call makes only those of today.
 """
 
 import argparse
-import csv
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
-import torch
+
+from benchmarks.bits import compare
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -68,7 +66,7 @@ class Case:
     Args:
         command: what is typed, see VERBS.
         today: other commands by which today's code has to arrive at the numbers of `command`.
-        start: the case whose folder, as EARLIER left it, is copied for `command` to work on.
+        start: another case; `command` works on a copy of the folder that EARLIER made of it.
         compiles: whether a C++ compiler is needed.
     """
 
@@ -95,9 +93,7 @@ CASES = {
     "replicas": Case(f"{SHORT} trainer.replicas=2"),
     "graph": Case(GRAPH),
     "graph-sampled": Case(f"{GRAPH} trainer.negatives=sampled"),
-    "sweep": Case(
-        f"sweep {IMAGES} trainer.max_epochs=2 model=vmf,normal seed=0,1",
-    ),
+    "sweep": Case(f"sweep {IMAGES} trainer.max_epochs=2 model=vmf,normal seed=0,1"),
     "sampler_check": Case(
         "train experiment=sampler_check study.dimensions=[2,5] study.concentrations=[1,20] "
         "study.samples=500"
@@ -123,10 +119,6 @@ CASES = {
     "graph-resumed": Case("resume trainer.max_epochs=8", start="graph"),
     "graph-evaluated": Case("evaluate evaluation.samples=7", start="graph"),
 }
-
-FILES = ("*.csv", "results.json", "*.pt", "*.npz")  # that which tells most is first
-# at any depth: what may differ between equal runs, words, and settings that last.pt holds
-IGNORED = {"seconds", "versions", "device", "commit", "verdict", "param_groups"}
 
 
 class Failed(Exception):
@@ -197,12 +189,12 @@ class Earlier:
 
 
 def _digest(name: str) -> str:
-    """Return what a kept run is known by: a case that was altered is made anew."""
+    """Return what a kept run is known by: with an altered case or another torch it is made anew."""
     case = CASES[name]
-    text = VERBS.get(case.command.split()[0], LOAD) + case.command
-    return hashlib.sha256(
-        (text + (_digest(case.start) if case.start else "")).encode()
-    ).hexdigest()[:8]
+    how = VERBS.get(case.command.split()[0], LOAD)
+    start = _digest(case.start) if case.start else ""
+    text = " ".join([how, case.command, start, version("torch")])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _write_images(path: Path) -> None:
@@ -227,75 +219,11 @@ def check(name: str, earlier: Earlier, work: Path) -> tuple[bool, str]:
     return compare(before, run)
 
 
-def compare(before: Path, now: Path) -> tuple[bool, str]:
-    """Return whether all numbers of a run folder are in another too, and in words what is not."""
-    old, new = numbers(before), numbers(now)
-    if not old:
-        return False, f"no numbers in {before}"
-    for name in (name for name in old if name in new):
-        if words := difference(old[name], new[name]):
-            return False, f"differs: {name}: {words}"
-    if missing := [name for name in old if name not in new]:
-        return False, f"differs: {missing[0]}: missing now"
-    added = [name for name in new if name not in old]
-    return True, f"equal (new: {added[0]}, {len(added)} in all)" if added else "equal"
-
-
-def numbers(run: Path) -> dict[str, Any]:
-    """Return every number in the files of a run folder, by file and place."""
-    found = {}
-    for pattern in FILES:
-        for path in sorted(run.rglob(pattern)):
-            found |= dict(_leaves(_read(path), f"{path.relative_to(run)}"))
-    return found
-
-
-def _read(path: Path) -> Any:
-    match path.suffix:
-        case ".csv":
-            with path.open(newline="") as file:
-                return list(csv.DictReader(file))
-        case ".json":
-            return json.loads(path.read_text())
-        case ".pt":
-            return torch.load(path, map_location="cpu", weights_only=True)
-        case ".npz":
-            return dict(np.load(path))
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the arrays in nested containers, and as text everything else."""
-    if isinstance(value, list):
-        value = {"length": len(value)} | {f"[{n}]": child for n, child in enumerate(value, 1)}
-    if isinstance(value, dict):
-        for key, child in value.items():
-            if key not in IGNORED:
-                yield from _leaves(child, f"{name} {key}")
-    elif isinstance(value, torch.Tensor):
-        yield name, value.numpy()
-    else:
-        yield name, value if isinstance(value, np.ndarray) else str(value)
-
-
-def difference(old: Any, new: Any) -> str | None:
-    """Return in words how two leaves differ, None where their bits are the same."""
-    if not (isinstance(old, np.ndarray) and isinstance(new, np.ndarray)):
-        return None if np.array_equal(old, new) else f"{old} before, {new} now"
-    if (old.dtype, old.shape) != (new.dtype, new.shape):
-        return f"{old.dtype} {old.shape} before, {new.dtype} {new.shape} now"
-    # of their bytes: nan equals nan, and -0.0 is not 0.0
-    old_bytes, new_bytes = (np.frombuffer(array.tobytes(), np.uint8) for array in (old, new))
-    if not (unequal := np.flatnonzero(old_bytes != new_bytes)).size:
-        return None
-    place = np.unravel_index(unequal[0] // old.itemsize, old.shape)
-    return f"[{', '.join(map(str, place))}] {old[place]} before, {new[place]} now"
-
-
 def commit(checkout: Path) -> str:
     """Return the commit of a checkout, by which its runs are kept.
 
     Raises:
-        ValueError: when it is none, has altered files, or is not the code that Python finds.
+        ValueError: when it is none, or has altered files.
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     found = subprocess.run(command, cwd=checkout, capture_output=True, text=True).stdout.strip()
@@ -322,7 +250,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("earlier", type=Path, help="another checkout")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
-    parser.add_argument("--keep", type=Path, help="where EARLIER's runs are kept")
+    kept = Path(tempfile.gettempdir()) / "svae-unchanged"
+    parser.add_argument("--keep", type=Path, default=kept, help="where EARLIER's runs are kept")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     arguments = parser.parse_args(words)
     if unknown := [name for name in arguments.names if name not in CASES]:
@@ -332,10 +261,10 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> int:
     checkout, started = arguments.earlier.resolve(), time.perf_counter()
-    keep = Path(tempfile.gettempdir()) / "svae-unchanged" / f"{checkout.name}-{commit(checkout)}"
+    keep = arguments.keep.resolve() / f"{checkout.name}-{commit(checkout)}"
     for code in (checkout, HERE):
         check_import(code)
-    earlier = Earlier(checkout, (arguments.keep or keep).resolve())
+    earlier = Earlier(checkout, keep)
     work, wrong = Path(tempfile.mkdtemp(prefix="svae-today-")), 0
     names = arguments.names or list(CASES)
     if not has_compiler() and (skipped := [name for name in names if CASES[name].compiles]):
@@ -360,4 +289,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(parse(sys.argv[1:])))
     except ValueError as error:
-        sys.exit(f"benchmarks.unchanged: {error}")
+        print(f"benchmarks.unchanged: {error}", file=sys.stderr)
+        sys.exit(2)
