@@ -1,5 +1,6 @@
 """The graph auto-encoder: graph convolutions, and edges by the inner product of latent vectors."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,7 +11,33 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
-from torch_geometric.nn import GCNConv
+
+
+class GraphConvolution(nn.Module):
+    """A X W^T + b: each node sums W x of its neighbours and of itself, weighted by A, and adds b.
+
+    A = D^-1/2 (adjacency + I) D^-1/2 comes normalised from the data. At first W (U, F) is uniform
+    in +-sqrt(6 / (F + U)), and b is zero.
+
+    Args:
+        features: F, the length of a node's features.
+        units: U, the length of a node's outputs.
+
+    Reference: Kipf and Welling 2017, "Semi-supervised classification with graph convolutional
+    networks", eq. 2; Glorot and Bengio 2010, eq. 16, for W.
+    """
+
+    def __init__(self, features: int, units: int):
+        super().__init__()
+        # Linear draws weights too, before those kept: without that a seed would give others
+        self.lin = nn.Linear(features, units, bias=False)
+        bound = math.sqrt(6 / (features + units))
+        nn.init.uniform_(self.lin.weight, -bound, bound)
+        self.bias = nn.Parameter(torch.zeros(units))
+
+    def forward(self, values: Tensor, adjacency: Tensor) -> Tensor:
+        """Return (N, U) of values (N, F), dense or sparse CSR, and adjacency (N, N), sparse CSR."""
+        return torch.sparse.mm(adjacency, self.lin(values)) + self.bias
 
 
 class GraphAutoEncoder(nn.Module):
@@ -52,8 +79,7 @@ class GraphAutoEncoder(nn.Module):
             raise ValueError("precision=bf16: graph convolutions are computed in float32 only")
         self.latent, self.dropout = latent, dropout
         widths = (features, *hidden, latent.parameters)
-        # the adjacency comes normalised from the data, once
-        self.layers = nn.ModuleList(GCNConv(*pair, normalize=False) for pair in pairwise(widths))
+        self.layers = nn.ModuleList(GraphConvolution(*pair) for pair in pairwise(widths))
         self.log_scale = nn.Parameter(torch.ones(())) if latent.has_unit_length else None
 
     def posterior(self, graph) -> Distribution:

@@ -1,17 +1,24 @@
 """Graphs: splits that leak nothing, a loss that is what it says, runs that continue bit for bit."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import kstest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from svae.data import planetoid, sphere_graph
 from svae.data.graph import normalised, sparse, split_links
 from svae.metrics.ranking import auc, average_precision
-from svae.models.graph import GraphAutoEncoder, InnerProductEdges, SoftplusOfProducts
+from svae.models.graph import (
+    GraphAutoEncoder,
+    GraphConvolution,
+    InnerProductEdges,
+    SoftplusOfProducts,
+)
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.objectives import link_loss, link_scores
 from svae.recording import checkpoint
@@ -123,6 +130,55 @@ def test_normalisation_is_that_of_the_definition():
     root = adjacency.sum(1).rsqrt()
     expected = root[:, None] * adjacency * root
     torch.testing.assert_close(normalised(edges, 5).to_dense(), expected)
+
+
+def _values(nodes, features, layout):
+    values = torch.rand(nodes, features, generator=torch.Generator().manual_seed(1))
+    values[values < 0.6] = 0
+    return values if layout == "dense" else sparse(values)
+
+
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_a_convolution_is_that_of_the_definition(layout):
+    edges = torch.tensor([[0, 1, 1, 2], [1, 2, 3, 3]])
+    values, layer = _values(5, 4, layout), GraphConvolution(4, 3).double()
+    torch.nn.init.uniform_(layer.bias)
+    adjacency = torch.eye(5, dtype=torch.float64)
+    adjacency[edges[0], edges[1]] = adjacency[edges[1], edges[0]] = 1
+    root = adjacency.sum(1).rsqrt()
+    dense = values.to_dense().double()
+    expected = torch.diag(root) @ adjacency @ torch.diag(root) @ dense @ layer.lin.weight.T
+    ours = layer(values.double(), normalised(edges, 5).double())
+    torch.testing.assert_close(ours, expected + layer.bias, rtol=1e-6, atol=1e-7)
+
+
+def test_weights_start_uniform_in_their_bounds_and_biases_at_zero():
+    layer = GraphConvolution(300, 200)
+    bound = math.sqrt(6 / 500)
+    assert layer.lin.weight.shape == (200, 300)
+    uniform = (layer.lin.weight.detach().flatten().numpy() / bound + 1) / 2
+    assert kstest(uniform, "uniform").pvalue > 1e-4
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+def test_a_convolution_has_the_bits_of_torch_geometric(layout):
+    with warnings.catch_warnings():
+        # it compiles its classes when it is imported
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
+        peer = pytest.importorskip("torch_geometric.nn")
+    values, adjacency = _values(40, 30, layout), _small().train.adjacency
+    found = []
+    for make in (lambda: GraphConvolution(30, 9), lambda: peer.GCNConv(30, 9, normalize=False)):
+        torch.manual_seed(5)
+        layer = make()
+        after, state = torch.rand(2), layer.state_dict()
+        torch.nn.init.uniform_(layer.bias)
+        output = layer(values, adjacency)
+        gradients = torch.autograd.grad(output.square().sum(), layer.parameters())
+        found.append((list(state), *state.values(), after, output, *gradients))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
 
 
 def test_the_closest_pairs_are_joined():
