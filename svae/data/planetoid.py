@@ -1,10 +1,16 @@
 """Cora, Citeseer and Pubmed in the Planetoid files: found or downloaded, verified, then read."""
 
 import hashlib
+import io
+import pickle
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from svae.data.download import download
 from svae.data.graph import sparse, split_links
@@ -73,19 +79,79 @@ def load(
 def read(folder: Path, name: str, hashes: Mapping[str, str] = HASHES) -> tuple:
     """Return features (N, F) sparse CSR, edges (2, E) and labels (N,) of the files in `folder`.
 
+    Edges stand in both directions, each once, sorted by their second node, without self-loops. A
+    node that is in none of the files but `graph` (Citeseer has 15) has zero features and class 0.
+
     Nothing is unpickled before every file has been found to have its hash in `hashes`: by file
-    name, SHA-256 in hexadecimal or `git:` and the SHA-1 of the file as a git blob.
+    name, SHA-256 in hexadecimal or `git:` and the SHA-1 of the file as a git blob. The pickles
+    are read without importing anything that they name.
 
     Raises:
-        ValueError: when a file is missing or not the one that the hash belongs to.
+        ValueError: when a file is missing or not the one that the hash belongs to, or a pickle
+            names what those of the published files do not.
     """
-    for file in _files(name):
-        _verify(folder / file, hashes[file])
-    # imported late: it takes seconds, and a refusal needs none of it
-    from torch_geometric.io import read_planetoid_data
+    contents = [_verify(folder / file, hashes[file]) for file in _files(name)]
+    *pickles, test = contents
+    _, tx, allx, _, ty, ally, graph = (_Unpickler.read(content) for content in pickles)
+    index = np.array([int(number) for number in test.split()])
+    features = _rows(allx.toarray(), tx.toarray(), index)
+    labels = _rows(ally, ty, index).argmax(1)
+    edges = _edges(graph, len(labels))
+    return sparse(torch.from_numpy(features)), torch.from_numpy(edges), torch.from_numpy(labels)
 
-    graph = read_planetoid_data(str(folder), name)
-    return sparse(graph.x), graph.edge_index, graph.y
+
+def _rows(known: np.ndarray, test: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the rows of all nodes: `known`, then those of `test` at `index`; others are zero."""
+    rows = np.zeros((index.max() + 1, known.shape[1]), np.float32)
+    rows[: len(known)] = known
+    rows[index] = test
+    return rows
+
+
+def _edges(graph: Mapping[int, list[int]], nodes: int) -> np.ndarray:
+    """Return the distinct edges (2, E) of a node's neighbours, sorted, without self-loops."""
+    i, j = np.array([(i, j) for i, neighbours in graph.items() for j in neighbours]).T
+    codes = np.unique((j * nodes + i)[i != j])
+    return np.stack([codes % nodes, codes // nodes])
+
+
+class _Matrix:
+    """What the files hold of a scipy matrix: `data`, `indices`, `indptr` and `_shape`."""
+
+    def toarray(self) -> np.ndarray:
+        dense = np.zeros(self._shape, self.data.dtype)
+        rows = np.repeat(np.arange(len(dense)), np.diff(self.indptr))
+        dense[rows, self.indices] = self.data
+        return dense
+
+
+def _dtype(name: str, align: int, copy: int) -> np.dtype:
+    return np.dtype(name, bool(align), bool(copy))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads the published pickles and no others: each name stands for what is in the table."""
+
+    # Python 2's names, and modules that numpy and scipy have moved since
+    NAMES = {
+        ("__builtin__", "list"): list,
+        ("collections", "defaultdict"): defaultdict,
+        ("numpy", "dtype"): _dtype,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy.core.multiarray", "_reconstruct"): np.ndarray.__new__,
+        ("scipy.sparse.csr", "csr_matrix"): _Matrix,
+    }
+
+    @classmethod
+    def read(cls, content: bytes):
+        # Python 2's strings hold bytes
+        return cls(io.BytesIO(content), encoding="latin1").load()
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.NAMES:
+            known = ", ".join(".".join(pair) for pair in self.NAMES)
+            raise ValueError(f"a pickle names {module}.{name}, expected only {known}")
+        return self.NAMES[module, name]
 
 
 def find(name: str, root: str | None = None) -> Path:
@@ -112,7 +178,8 @@ def _files(name: str) -> list[str]:
     return [f"ind.{name}.{part}" for part in PARTS]
 
 
-def _verify(path: Path, expected: str) -> None:
+def _verify(path: Path, expected: str) -> bytes:
+    """Return what is in a file, after it has been found to have the hash `expected`."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -124,6 +191,7 @@ def _verify(path: Path, expected: str) -> None:
         found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(f"{path}: hash {found}, expected {expected}: not the published file")
+    return content
 
 
 def _download(name: str, cache: Path, wanted: Path) -> None:

@@ -1,8 +1,10 @@
 """Citation graphs: nothing is read unverified, and what is read is the published graph."""
 
 import hashlib
+import os
 import pickle
-from collections import defaultdict
+import warnings
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from svae.data import planetoid
+from svae.data.graph import sparse
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "planetoid"
 needs_files = pytest.mark.skipif(
@@ -17,33 +20,57 @@ needs_files = pytest.mark.skipif(
     reason=f"the published files of Cora and Citeseer are not in {PUBLISHED}",
 )
 
+# today's names in pickles -> those in the published files, which Python 2 wrote
+OLD_NAMES = {
+    b"cbuiltins\n": b"c__builtin__\n",
+    b"cnumpy._core.multiarray\n": b"cnumpy.core.multiarray\n",
+    b"cscipy.sparse._csr\n": b"cscipy.sparse.csr\n",
+}
 
-def write_graph(folder: Path, nodes=560, seed=0) -> dict[str, str]:
-    """Write a generated graph as the files of Cora; return their hashes."""
-    from scipy.sparse import csr_matrix
 
-    random = np.random.default_rng(seed)
-    features = csr_matrix((random.random((nodes, 12)) > 0.7).astype(np.float32))
+def _pickled(content) -> bytes:
+    """Return `content` as Python 2 would have: its names in protocol 2, but bytes as of 3."""
+    pickled = b"\x80\x02" + pickle.dumps(content, protocol=3)[2:]
+    for new, old in OLD_NAMES.items():
+        pickled = pickled.replace(new, old)
+    return pickled
+
+
+def _graph(nodes=560) -> tuple[np.ndarray, np.ndarray, dict[int, list[int]]]:
+    """Return features, labels one-hot, and each node's neighbours, some twice or itself."""
+    random = np.random.default_rng(0)
+    features = (random.random((nodes, 12)) > 0.7).astype(np.float32)
     labels = np.eye(3, dtype=np.int32)[random.integers(3, size=nodes)]
     neighbours = defaultdict(list)
     for i, j in random.integers(nodes - 5, size=(1500, 2)).tolist():  # the last five are isolated
         neighbours[i].append(j)
         neighbours[j].append(i)
-    test = nodes - 20
+    return features, labels, {i: neighbours[i] for i in range(nodes)}
+
+
+def write_graph(folder: Path, name="cora", missing=()) -> dict[str, str]:
+    """Write a generated graph as the files of `name`; return their hashes.
+
+    Its last 20 nodes are for the test, in random order; of those in `missing` no row is written.
+    """
+    from scipy.sparse import csr_matrix
+
+    features, labels, neighbours = _graph()
+    test = len(features) - 20
+    index = np.random.default_rng(1).permutation(np.setdiff1d(test + np.arange(20), missing))
     contents = {
-        "x": features[:10],
-        "allx": features[:test],
-        "tx": features[test:],
+        "x": csr_matrix(features[:10]),
+        "allx": csr_matrix(features[:test]),
+        "tx": csr_matrix(features[index]),
         "y": labels[:10],
         "ally": labels[:test],
-        "ty": labels[test:],
-        "graph": defaultdict(list, {i: neighbours[i] for i in range(nodes)}),
+        "ty": labels[index],
+        "graph": defaultdict(list, neighbours),
     }
     for part, content in contents.items():
-        (folder / f"ind.cora.{part}").write_bytes(pickle.dumps(content, protocol=2))
-    index = "".join(f"{i}\n" for i in range(test, nodes))
-    (folder / "ind.cora.test.index").write_text(index)
-    files = sorted(folder.glob("ind.cora.*"))
+        (folder / f"ind.{name}.{part}").write_bytes(_pickled(content))
+    (folder / f"ind.{name}.test.index").write_text("".join(f"{i}\n" for i in index))
+    files = sorted(folder.glob(f"ind.{name}.*"))
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -62,7 +89,7 @@ def test_files_are_found_in_both_layouts(tmp_path, layout):
 
 class _Evil:
     def __reduce__(self):
-        return Path.touch, (Path("this-ran"),)
+        return os.mkdir, ("this-ran",)
 
 
 def test_an_altered_file_is_refused_before_it_is_unpickled(tmp_path, monkeypatch):
@@ -75,6 +102,71 @@ def test_an_altered_file_is_refused_before_it_is_unpickled(tmp_path, monkeypatch
     # the file would have run, had it been read
     pickle.loads((tmp_path / "ind.cora.graph").read_bytes())
     assert Path("this-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (_Evil(), f"{os.name}.mkdir"),
+        (OrderedDict(), "collections.OrderedDict"),
+        (np.float64(1), "numpy.core.multiarray.scalar"),
+    ],
+)
+def test_not_even_a_file_of_the_right_hash_names_anything_else(
+    tmp_path, monkeypatch, content, named
+):
+    monkeypatch.chdir(tmp_path)
+    hashes = write_graph(tmp_path)
+    file = tmp_path / "ind.cora.graph"
+    file.write_bytes(_pickled(content))
+    hashes[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=f"a pickle names {named}, expected only"):
+        planetoid.read(tmp_path, "cora", hashes)
+    assert not Path("this-ran").exists()
+
+
+def _by_torch_geometric(folder, name):
+    with warnings.catch_warnings():
+        # it compiles its classes when it is imported, and the pickles are of old numpy
+        warnings.simplefilter("ignore")
+        peer = pytest.importorskip("torch_geometric.io")
+        graph = peer.read_planetoid_data(str(folder), name)
+    return sparse(graph.x), graph.edge_index, graph.y
+
+
+def _assert_equal_bits(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.shape, a.dtype, a.layout) == (b.shape, b.dtype, b.layout)
+    for part in (torch.Tensor.crow_indices, torch.Tensor.col_indices, torch.Tensor.values):
+        assert torch.equal(part(ours[0]), part(theirs[0]))
+    assert torch.equal(ours[1], theirs[1])
+    assert torch.equal(ours[2], theirs[2])
+
+
+@pytest.mark.parametrize(("name", "missing"), [("cora", []), ("citeseer", [545, 546, 558])])
+def test_a_graph_is_read_as_by_torch_geometric(tmp_path, name, missing):
+    hashes = write_graph(tmp_path, name=name, missing=missing)
+    _assert_equal_bits(planetoid.read(tmp_path, name, hashes), _by_torch_geometric(tmp_path, name))
+
+
+@needs_files
+@pytest.mark.parametrize("name", ["cora", "citeseer"])
+def test_the_published_graphs_are_read_as_by_torch_geometric(name):
+    _assert_equal_bits(planetoid.read(PUBLISHED, name), _by_torch_geometric(PUBLISHED, name))
+
+
+@pytest.mark.parametrize(("name", "missing"), [("cora", []), ("citeseer", [545, 546, 558])])
+def test_what_was_written_is_read(tmp_path, name, missing):
+    features, edges, labels = planetoid.read(
+        tmp_path, name, write_graph(tmp_path, name=name, missing=missing)
+    )
+    written, one_hot, neighbours = _graph()
+    classes = one_hot.argmax(1)
+    written[missing], classes[missing] = 0, 0
+    np.testing.assert_array_equal(features.to_dense(), written)
+    np.testing.assert_array_equal(labels, classes)
+    expected = {(i, j) for i, row in neighbours.items() for j in row if i != j}
+    assert edges.T.tolist() == [[i, j] for j, i in sorted((j, i) for i, j in expected)]
 
 
 def test_a_hash_may_be_that_of_a_git_blob(tmp_path):
