@@ -4,8 +4,9 @@
     python benchmarks/graphs.py pubmed          a graph of Pubmed's size, the loss over all pairs
     python benchmarks/graphs.py million         1,000,000 nodes, 5,000,000 edges, sampled pairs
 
-Everything on one thread of the CPU. The peer is the model and loop that torch_geometric's
-documentation of `VGAE` describes: sampled negatives, dense features, evaluation in every epoch.
+Everything on one thread of the CPU. It needs the extra `benchmark`: the peer is the model and loop
+that torch_geometric's documentation of `VGAE` describes, with sampled negatives, dense features and
+evaluation in every epoch.
 """
 
 import resource

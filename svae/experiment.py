@@ -306,7 +306,7 @@ def _commit() -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb", "torch-geometric")
+    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 
