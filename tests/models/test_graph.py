@@ -153,9 +153,11 @@ def test_a_convolution_is_that_of_the_definition(layout):
 
 
 def test_weights_start_uniform_in_their_bounds_and_biases_at_zero():
-    layer = GraphConvolution(300, 200)
-    bound = math.sqrt(6 / 500)
-    assert layer.lin.weight.shape == (200, 300)
+    torch.manual_seed(0)
+    layer, bound = GraphConvolution(300, 200), math.sqrt(6 / 500)
+    torch.manual_seed(0)
+    drawn = torch.empty(2, 200, 300).uniform_(-bound, bound)
+    assert torch.equal(layer.lin.weight, drawn[1])  # a seed gives the second draw
     uniform = (layer.lin.weight.detach().flatten().numpy() / bound + 1) / 2
     assert kstest(uniform, "uniform").pvalue > 1e-4
     assert not layer.bias.any()
