@@ -16,8 +16,8 @@ from torch.distributions import Distribution
 class GraphConvolution(nn.Module):
     """A X W^T + b: each node sums W x of its neighbours and of itself, weighted by A, and adds b.
 
-    A = D^-1/2 (adjacency + I) D^-1/2 comes normalised from the data. At first W (U, F) is uniform
-    in +-sqrt(6 / (F + U)), and b is zero.
+    A is the adjacency with self-loops; it comes normalised from the data. At first W (U, F) is
+    uniform in +-sqrt(6 / (F + U)), and b is zero.
 
     Args:
         features: F, the length of a node's features.
@@ -29,7 +29,7 @@ class GraphConvolution(nn.Module):
 
     def __init__(self, features: int, units: int):
         super().__init__()
-        # Linear draws weights too, before those kept: without that a seed would give others
+        # Linear draws weights that are not kept: without that draw a seed would give others
         self.lin = nn.Linear(features, units, bias=False)
         bound = math.sqrt(6 / (features + units))
         nn.init.uniform_(self.lin.weight, -bound, bound)
