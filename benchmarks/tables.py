@@ -1,4 +1,4 @@
-"""The rows of results/mnist.csv and the tables of RESULTS.md, from the folders of finished runs.
+"""The rows of docs/results/mnist.csv and the tables of docs/results.md, from finished runs.
 
     python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
     python -m benchmarks.tables               writes the tables again
@@ -6,7 +6,7 @@
 A run that was made by another protocol than `experiment=table1`, or in whole or in part that of
 `experiment=importance_weighted`, is left out, saying in what it differs. Rows that no table asks
 for, as those of `model=power_spherical`, stand in the file alone. Between `<!-- NAME -->` and
-`<!-- end -->` RESULTS.md is written here, the rest by people.
+`<!-- end -->` docs/results.md is written here, the rest by people.
 """
 
 import csv
@@ -30,7 +30,7 @@ from svae.recording.naming import chosen
 from svae.recording.saved import saved_config
 
 ROOT = Path(__file__).parent.parent
-ROWS, TEXT = ROOT / "results" / "mnist.csv", ROOT / "RESULTS.md"
+ROWS, TEXT = ROOT / "docs" / "results" / "mnist.csv", ROOT / "docs" / "results.md"
 PUBLISHED = CONF / "experiment" / "published.csv"
 DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration

@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md: which runs become rows, and what is made of them."""
+"""The tables of docs/results.md: which runs become rows, and what is made of them."""
 
 import json
 
