@@ -1,4 +1,4 @@
-"""The rows of docs/results/mnist.csv and the tables of docs/results.md, from finished runs.
+"""The rows of docs/results/mnist.csv and the tables of docs/results*.md, from finished runs.
 
     python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
     python -m benchmarks.tables               writes the tables again
@@ -6,7 +6,7 @@
 A run that was made by another protocol than `experiment=table1`, or in whole or in part that of
 `experiment=importance_weighted`, is left out, saying in what it differs. Rows that no table asks
 for, as those of `model=power_spherical`, stand in the file alone. Between `<!-- NAME -->` and
-`<!-- end -->` docs/results.md is written here, the rest by people.
+`<!-- end -->` those pages are written here, the rest by people.
 """
 
 import csv
@@ -14,7 +14,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -30,7 +30,7 @@ from svae.recording.naming import chosen
 from svae.recording.saved import saved_config
 
 ROOT = Path(__file__).parent.parent
-ROWS, TEXT = ROOT / "docs" / "results" / "mnist.csv", ROOT / "docs" / "results.md"
+ROWS = ROOT / "docs" / "results" / "mnist.csv"
 PUBLISHED = CONF / "experiment" / "published.csv"
 DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration
@@ -335,21 +335,38 @@ def _study(model: str, variant: str, runs: list[Row]) -> list[str]:
     ]
 
 
-def render(text: str, rows: list[Row]) -> str:
-    """Return `text` with the tables between its marks made anew."""
+PAGES = {
+    ROOT / "docs" / "results.md": (table1, table2, beyond),
+    ROOT / "docs" / "results-questions.md": (surface, isotropic),
+}
+
+
+def render(text: str, rows: list[Row], tables: Iterable[Callable]) -> str:
+    """Return `text` with `tables` made anew, each between its marks.
+
+    Raises:
+        ValueError: when the marks of a table are missing.
+    """
     paper = Published()
-    for make in (table1, table2, beyond, surface, isotropic):
+    for make in tables:
         mark = f"<!-- {make.__name__} -->"
         block = re.compile(rf"{mark}\n.*?<!-- end -->", re.DOTALL)
         if not block.search(text):
-            raise ValueError(f"{TEXT.name}: expected {mark} and <!-- end --> after it")
+            raise ValueError(f"expected {mark} and <!-- end --> after it")
         made = f"{mark}\n\n{make(rows, paper)}\n\n<!-- end -->"
         text = block.sub(lambda _, made=made: made, text)
     return text
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Add the rows of the folders that were given and write the tables."""
     try:
-        write_text(TEXT, render(TEXT.read_text(), collect(map(Path, sys.argv[1:]))))
+        rows = collect(map(Path, sys.argv[1:]))
+        for page, tables in PAGES.items():
+            write_text(page, render(page.read_text(), rows, tables))
     except ValueError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

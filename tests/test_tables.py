@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: which runs become rows, and what is made of them."""
+"""The tables of docs/results*.md: which runs become rows, and what is made of them."""
 
 import json
 
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from benchmarks import tables
 from svae.configuration import CONF
 
+TABLES = [table for page in tables.PAGES.values() for table in page]
 MARKS = "".join(
     f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"
     for name in ("table1", "table2", "beyond", "surface", "isotropic")
@@ -88,7 +89,7 @@ def test_of_replicas_each_is_a_row(tmp_path):
 
 
 def test_a_table_without_runs_says_so():
-    assert tables.render(MARKS, []).count("(no run yet)") == 5
+    assert tables.render(MARKS, [], TABLES).count("(no run yet)") == 5
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
         _run(runs / str(seed), "model=vmf", f"seed={seed}", value=value)
     _run(runs / "m", "model=vmf", "latent_dim=40", "model.initial_concentration=m", value=-91)
     _run(runs / "iso", "model=normal", "latent_dim=5", "model.isotropic=true", value=-111)
-    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"))
+    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
     lines = text.splitlines()
     (first,) = [line for line in lines if line.startswith("| 10 | vmf | -92")]
     assert first.startswith("| 10 | vmf | -92.50 ± 0.71 | -93.16 ± 0.31 | +0.66 | -92.50 ± 0.71")
@@ -152,7 +153,7 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
     assert [line for line in lines if "prose" in line] == [
         f"prose {name}" for name in ("table1", "table2", "beyond", "surface", "isotropic")
     ]
-    assert tables.render(text, tables.read(tmp_path / "rows.csv")) == text
+    assert tables.render(text, tables.read(tmp_path / "rows.csv"), TABLES) == text
 
 
 def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
@@ -165,7 +166,7 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     falling = ("trainer.schedule=cosine", "trainer.max_epochs=400")
     _run(runs / "5", "model=vmf", *falling, value=-91.5)
     _run(runs / "6", "experiment=importance_weighted", *falling, value=-89.5)
-    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"))
+    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
     trained = [
         line.split(" | ")[1:6]
         for line in text.splitlines()
@@ -195,7 +196,7 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
 
 def test_a_missing_mark_is_told():
     with pytest.raises(ValueError, match="expected <!-- table1 --> and <!-- end -->"):
-        tables.render("no marks", [])
+        tables.render("no marks", [], TABLES)
 
 
 def test_the_published_numbers_are_all_there():
@@ -217,5 +218,7 @@ def test_the_published_numbers_are_all_there():
     assert {row["dataset"] for row in rows} <= presets
 
 
-def test_results_have_a_place_for_every_table():
-    tables.render(tables.TEXT.read_text(), [])
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_results_hold_the_tables_of_their_rows(page):
+    text = page.read_text()
+    assert tables.render(text, tables.read(tables.ROWS), tables.PAGES[page]) == text
