@@ -334,6 +334,7 @@ _EARLIER = {
     "model.initial_concentration": 1.6931471805599454,
     "model.isotropic": False,
     "network.unit_variance": False,
+    "report": None,
     "trainer.averaging": False,
     "trainer.bound": "elbo",
     "trainer.compile": False,

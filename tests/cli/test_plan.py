@@ -278,9 +278,9 @@ def test_help_lists_the_options_that_hydra_knows(tmp_path):
 def _run_of_earlier(folder, *lines, lacks=()):
     """Make the record of a run that began before the keys of `lacks` came in."""
     config = compose.task(compose.checked(_parse(""), list(lines)))
-    for key in lacks:
-        group, name = key.split(".")
-        del config[group][name]
+    for key in ("report", *lacks):
+        group, _, name = key.rpartition(".")
+        del (config[group] if group else config)[name]
     # as such runs have it
     assert compose.unresolved(config)["objective"] == "val/elbo"
     with RunFolder.claim(folder, config, list(lines)):
