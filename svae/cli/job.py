@@ -52,7 +52,7 @@ def single(config: DictConfig, plan: Plan) -> float | None:
         if plan.reopens:
             folder = RunFolder.reopen(plan.folder)
         else:
-            folder = RunFolder.claim(plan.folder, *_asked(config))
+            folder = RunFolder.claim(plan.folder, *_record(config))
     except ValueError as error:
         raise Refused(one_line(error)) from error
     except OSError as error:
@@ -73,8 +73,7 @@ def of_sweep(config: DictConfig) -> float:
 
     The job number's folder says which, see `sweep.claim`. A job does not raise, since that would
     end the whole sweep, but in a search, which has to know. A request to stop the program goes
-    through; a worker process that is asked to stop leaves its run interrupted and the sweep goes on
-    without it.
+    through; a worker process that is stopped leaves its run interrupted and the sweep goes on.
     """
     hydra = HydraConfig.get()
     launcher = hydra.runtime.choices["hydra/launcher"]
@@ -110,7 +109,7 @@ def _own_folders() -> list[str]:
 
 
 def _kind(config: DictConfig):
-    """Return the module whose `prepare` and `run` do what is asked for: a training or a study."""
+    """Return the module that prepares and runs what is configured: a training or a study."""
     from svae import experiment, replicas
     from svae.studies import study
 
@@ -120,7 +119,7 @@ def _kind(config: DictConfig):
 
 
 def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
-    folder, state, config = sweep.claim(path, *_asked(config), searches)
+    folder, state, config = sweep.claim(path, *_record(config), searches)
     if state in (FINISHED, RUNNING):
         return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
     with folder:
@@ -138,8 +137,8 @@ def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
             raise Failed(str(refusal)) from refusal
 
 
-def _asked(config: DictConfig) -> tuple[DictConfig, list[str]]:
-    """Return what the folder is to say was asked: the configuration, and what was typed."""
+def _record(config: DictConfig) -> tuple[DictConfig, list[str]]:
+    """Return what the run folder records: the configuration, and what was typed."""
     # unresolved: without the secrets that it may point to
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return compose.portable(config, overrides)
@@ -186,7 +185,7 @@ def _guarded(folder: RunFolder, work: Callable[[], float], resume: str) -> float
             raise
         text = explain(error)
         log.exception("the run failed")
-        with contextlib.suppress(OSError):  # of a vanished folder: it is told below
+        with contextlib.suppress(OSError):  # of a vanished folder: the sentence below says so
             folder.status(FAILED, error=text)
         log_file = folder.path / "svae-train.log"
         raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error

@@ -30,7 +30,7 @@ def main() -> None:
     The code is 0, 1 (a run failed), 2 (refused), 129 (the terminal was closed), 130 (Ctrl-C) or 143
     (SIGTERM).
     """
-    # makes Hydra raise its errors, which are told in one sentence below
+    # makes Hydra raise its errors, which become one sentence each below
     os.environ["HYDRA_FULL_ERROR"] = "1"
     signals.install()
     try:
@@ -45,8 +45,8 @@ def main() -> None:
         code = 0
     except HYDRA_ERRORS as error:
         code = _say(sentence(error), 2)
-    _let_go(sys.stdout)
-    _let_go(sys.stderr)
+    _flush(sys.stdout)
+    _flush(sys.stderr)
     sys.exit(code)
 
 
@@ -59,7 +59,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _let_go(stream: TextIO) -> None:
+def _flush(stream: TextIO) -> None:
     """Flush a stream; the flush at exit must not complain of a reader that has gone."""
     try:
         stream.flush()

@@ -1,4 +1,4 @@
-"""From arguments to a plan: what is asked is composed and checked before anything is made."""
+"""From arguments to a plan: everything is composed and checked before anything is made."""
 
 import contextlib
 import itertools
@@ -67,14 +67,14 @@ def to_report(args: Namespace) -> list[Path]:
     Raises:
         Refused: when it is no folder, or not alone.
     """
-    asked = compose.values(args.overrides).get("report")
-    if asked is None:
+    typed = compose.values(args.overrides).get("report")
+    if typed is None:
         return []
-    names = asked if isinstance(asked, list) else [asked]
+    names = typed if isinstance(typed, list) else [typed]
     if args.multirun or len(args.overrides) > 1:
-        raise Refused(f"report={asked}: reads runs that were made, nothing else goes with it")
+        raise Refused(f"report={typed}: reads runs that were made, nothing else goes with it")
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise Refused(f"report={asked}: expected a folder of runs, or a list of such folders")
+        raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
     return [Path(name).expanduser() for name in names]
 
 
@@ -85,12 +85,12 @@ def plan(args: Namespace) -> Plan:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
     typed = compose.values(args.overrides)
-    asked = [name for name in ("resume", "evaluate") if typed.get(name) is not None]
-    if len(asked) == 2:
+    names = [name for name in ("resume", "evaluate") if typed.get(name) is not None]
+    if len(names) == 2:
         raise Refused("resume and evaluate: give one of the two")
-    if not asked:
+    if not names:
         return _start(args)
-    (name,) = asked
+    (name,) = names
     if args.multirun:
         raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
     if not isinstance(typed[name], str) or not typed[name]:

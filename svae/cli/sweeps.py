@@ -20,7 +20,7 @@ from svae.configuration import compose, schema
 from svae.configuration.messages import Refused, one_line
 from svae.recording.folder import holds_run
 
-_BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless something else was asked for
+_BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
 
 
 class Multirun:
@@ -126,7 +126,7 @@ class Multirun:
             )
 
     def _config(self, job: Sequence[str]) -> DictConfig:
-        """Return the configuration of a job; it is good until that of another one is asked for.
+        """Return the configuration of a job; it is good until the next call.
 
         Composing takes a few tenths of a second, so that jobs that differ in plain values share it.
         """
@@ -149,11 +149,11 @@ class Multirun:
         """Return the subfolder of a job, as Hydra is going to name it."""
         config = self._config(job)
         names = config.hydra.job.config.override_dirname
-        told = [o for o in map(self._parse, job) if not o.is_hydra_override()]
+        shown = [o for o in map(self._parse, job) if not o.is_hydra_override()]
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.job.num = number
             config.hydra.job.override_dirname = get_overrides_dirname(
-                told, names.exclude_keys, names.item_sep, names.kv_sep
+                shown, names.exclude_keys, names.item_sep, names.kv_sep
             )
         HydraConfig.instance().set_config(config)
         try:

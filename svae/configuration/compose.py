@@ -21,7 +21,7 @@ from omegaconf.errors import MissingMandatoryValue
 from omegaconf.resolvers import oc
 
 from svae.configuration import CONF, schema
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, tell_file
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, yaml_sentence
 
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
@@ -80,11 +80,11 @@ def composed(args: Namespace, overrides: list[str]) -> DictConfig:
             lines = [*_search_path(args), *overrides]
             return hydra.compose(name, lines, return_hydra_config=True)
         except yaml.YAMLError as error:
-            raise Refused(tell_file(error, args.config_dir)) from error
+            raise Refused(yaml_sentence(error, args.config_dir)) from error
         except (ValueError, TypeError, AssertionError, AttributeError, OSError) as error:
             if isinstance(error, HYDRA_ERRORS):
                 raise
-            raise Refused(_untold(overrides, args, error)) from error
+            raise Refused(_sentence(overrides, args, error)) from error
 
 
 def config_loader(args: Namespace):
@@ -133,8 +133,8 @@ def _search_path(args: Namespace) -> list[str]:
     return [f"hydra.searchpath=[{_quote(f'file://{Path(args.config_dir).absolute()}')}]"]
 
 
-def _untold(overrides: list[str], args: Namespace, error: Exception) -> str:
-    """Return a sentence for what Hydra tells without an error type of its own."""
+def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
+    """Return a sentence for an error of Hydra's that has no type of its own."""
     for line in overrides:
         key, _, value = line.partition("=")
         if key in schema.GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):

@@ -1,4 +1,4 @@
-"""What cannot be done, told in one sentence: Hydra's and OmegaConf's errors in a person's words."""
+"""Refusals in one sentence: Hydra's and OmegaConf's errors in a person's words."""
 
 import re
 
@@ -58,7 +58,7 @@ def _sentence(error: Exception) -> str:
     return one_line(error)
 
 
-def tell_file(error: yaml.YAMLError, folder: str) -> str:
+def yaml_sentence(error: yaml.YAMLError, folder: str) -> str:
     """Return one sentence about a mistake in a file of a person's own."""
     mark = getattr(error, "problem_mark", None)
     place = f"{mark.name}, line {mark.line + 1}: " if mark else ""

@@ -1,4 +1,4 @@
-"""The run folder: who owns it, what was asked, how far it got."""
+"""The run folder: who owns it, what it records, how far the run got."""
 
 import itertools
 import json
@@ -48,7 +48,7 @@ class RunFolder:
 
     @classmethod
     def claim(cls, wanted: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
-        """Take `wanted`, or the first free of `wanted-1`, `wanted-2`, ...; record what was asked.
+        """Take `wanted`, or the first free of `wanted-1`, `wanted-2`, ...; record what it is for.
 
         The claim is the lock, so that two runs that start at once never share a folder; what a
         process leaves that dies while it claims, the next one takes over.
@@ -85,7 +85,7 @@ class RunFolder:
         return run
 
     def _record(self, config: DictConfig, overrides: list[str]) -> None:
-        """Write down what was asked; with its status, which comes last, the folder holds a run."""
+        """Write the record; with its status, which comes last, the folder holds a run."""
         (self.path / ".hydra").mkdir(exist_ok=True)
         write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(overrides))
         write_text(self.path / "config.yaml", f"format: {FORMAT}\n{OmegaConf.to_yaml(config)}")
@@ -248,7 +248,7 @@ def _is_held(path: Path) -> bool:
 
 class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: a full disk is told once, by what has to be written."""
+        """Say nothing: the first file that has to be written reports a full disk."""
 
 
 def _log_to(path: Path) -> logging.Handler:

@@ -1,4 +1,4 @@
-"""What a run folder says was asked: read with care, since the folder may come from anybody."""
+"""What a run folder says of itself: read with care, since the folder may come from anybody."""
 
 import re
 from collections.abc import Mapping

@@ -20,7 +20,9 @@ def test_a_request_to_stop_ends_the_program_but_not_the_workers_sweep(
 
     choices = {"hydra/launcher": launcher, "hydra/sweeper": "basic"}
     runtime = {"choices": choices, "cwd": str(tmp_path), "output_dir": str(tmp_path / "0")}
-    hydra = OmegaConf.create({"hydra": {"runtime": runtime, "job": {"num": 0}}})
+    runtime["config_sources"] = []
+    known = {"runtime": runtime, "job": {"num": 0}, "overrides": {"task": []}}
+    hydra = OmegaConf.create({"hydra": known})
     monkeypatch.setattr(HydraConfig, "get", lambda: hydra.hydra)
     monkeypatch.setattr(job.signals, "install", lambda: None)
     monkeypatch.setattr(job, "_job", stopped)
