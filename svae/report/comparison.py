@@ -11,6 +11,7 @@ from pathlib import Path
 from svae import run as sweep
 from svae.configuration import CONF
 from svae.configuration.schema import GROUPS, come_since, flatten
+from svae.metrics.catalogue import METRICS, Metric
 from svae.recording import naming
 from svae.recording.folder import FINISHED, read_status
 from svae.recording.saved import saved_overrides
@@ -23,37 +24,6 @@ _OF_A_PRESET = (
     *("plots", "trainer.compile", "trainer.cuda_graph", "trainer.on_nan", "trainer.replicas"),
 )
 PUBLISHED = CONF / "experiment" / "published.csv"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A final number: how it is called and written, and whether the higher one is the better."""
-
-    name: str
-    label: str
-    digits: int = 2
-    is_score: bool = False
-    is_brief: bool = False  # shown in the terminal, too
-
-
-METRICS = (
-    Metric("test/log_likelihood", "log-likelihood", is_score=True, is_brief=True),
-    Metric("test/elbo", "ELBO", is_score=True, is_brief=True),
-    Metric("test/reconstruction", "reconstruction"),
-    Metric("test/kl", "KL", is_brief=True),
-    Metric("test/auc", "AUC", 4, is_score=True, is_brief=True),
-    Metric("test/average_precision", "average precision", 4, is_score=True, is_brief=True),
-    Metric("test/knn_accuracy_100", "5-NN, 100 labels", 4, is_score=True),
-    Metric("test/knn_accuracy_600", "5-NN, 600 labels", 4, is_score=True),
-    Metric("test/knn_accuracy_1000", "5-NN, 1000 labels", 4, is_score=True),
-    Metric("test/recovery_correlation", "recovery correlation", 4, is_score=True, is_brief=True),
-    Metric("test/recovery_error", "recovery error (degrees)", is_brief=True),
-    Metric("test/prior_mismatch", "prior mismatch", is_brief=True),
-    Metric("test/log_density", "log density", is_score=True, is_brief=True),
-    Metric("test/acceptance_rate", "acceptance rate", 4),
-    Metric("test/concentration_mean", "concentration", 1),
-    Metric("seconds", "training (s)", 1, is_brief=True),
-)
 
 
 @dataclass(frozen=True)
@@ -137,8 +107,11 @@ class Comparison:
         return any(group.collapse for group in self.groups)
 
     def best(self, metric: Metric) -> list[Group]:
-        """Return the best groups of each data set and latent dimension, as far as they differ."""
-        if not metric.is_score:
+        """Return the best groups of each data set and latent dimension, as far as they differ.
+
+        Of what had better be low there is none: a low KL may be that of a model that does nothing.
+        """
+        if metric.better != "higher":
             return []
         rivals = {}
         for group in self.groups:
