@@ -10,7 +10,6 @@ for, as those of `model=power_spherical`, stand in the file alone. Between `<!--
 """
 
 import csv
-import json
 import re
 import statistics
 import sys
@@ -25,9 +24,10 @@ from omegaconf import OmegaConf
 from svae.configuration import CONF
 from svae.configuration.schema import come_since, flatten
 from svae.recording.files import write_text
-from svae.recording.folder import FINISHED, read_status
+from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
 from svae.recording.saved import saved_config
+from svae.run import Run, folders
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "docs" / "results" / "mnist.csv"
@@ -83,21 +83,18 @@ def collect(folders: Iterable[Path], file: Path = ROWS) -> list[Row]:
 
 def finished(folder: Path) -> Iterator[Row]:
     """Yield a row for every finished run of the protocol below `folder`."""
-    for status in sorted(folder.rglob("status.json")):
-        run = status.parent
-        if read_status(run)["state"] != FINISHED:
+    for run in map(Run, folders(folder)):
+        if run.status.state != FINISHED:
             continue
-        config = OmegaConf.to_container(saved_config(run), resolve=True)
-        if config["trainer"].get("replicas", 1) > 1:  # holds the runs of replicas, and is none
-            continue
+        config = OmegaConf.to_container(saved_config(run.path), resolve=True)
         flat = flatten(config)
         earlier = come_since(flat, protocol())
         flat |= {k: v for k, v in earlier.items() if not k.startswith("model.")}
         if difference := _foreign(flat):
-            print(f"{run}: left out, {difference}", file=sys.stderr)
+            print(f"{run.path}: left out, {difference}", file=sys.stderr)
         else:
             about = {"model": chosen(config, "model")} | _about(flat)
-            yield _row(about, json.loads((run / "results.json").read_text()))
+            yield _row(about, run.results)
 
 
 @cache

@@ -60,7 +60,7 @@ def accuracies(train: dict, test: dict, draw, size: int, geodesic: bool) -> dict
 
 
 def main(folder: str) -> None:
-    model, _ = svae.load(folder)
+    model = svae.Run(folder).model()
     data, generator = mnist.load(), stream("cpu", 0, "votes")
     train, test = (latents(model, split, generator) for split in (data.train, data.test))
     on_sphere = model.latent.has_unit_length

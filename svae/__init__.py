@@ -17,3 +17,12 @@ def load(run_folder, device: str = "cpu", trust=()):
     from svae import build
 
     return build.load(run_folder, device, trust)
+
+
+def __getattr__(name: str):
+    """Import `Run` and `runs` where they are used: `import svae` stays light."""
+    if name in ("Run", "runs"):
+        from svae import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

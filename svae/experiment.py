@@ -15,7 +15,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from svae import build, evaluate, plots
-from svae import run as sweep
 from svae.configuration.compose import public
 from svae.data.splits import DataSet
 from svae.metrics import neighbours
@@ -24,7 +23,8 @@ from svae.recording.files import write_atomically
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
 from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
-from svae.recording.tracking import Screen, WandbRun, read_metrics
+from svae.recording.tracking import Screen, WandbRun
+from svae.run import Run
 from svae.training.guard import Diverged
 from svae.training.loop import Settings, train
 from svae.training.streams import stream
@@ -129,9 +129,11 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
         Diverged: when a number is not finite.
     """
     screen = Screen()
-    old = sweep.results(folder.path)
-    if experiment.config.plots:  # they show the learning curves
-        read_metrics(folder.path / "metrics.csv")
+    saved = Run(folder.path)
+    old = saved.results
+    if experiment.config.plots and not saved.history:  # they show the learning curves
+        file = folder.path / "metrics.csv"
+        raise ValueError(f"{file}: expected a row of numbers per epoch, found none")
     results = _evaluate_best(experiment, folder, screen)
     folder.results({**old, **results, **_split(experiment)})
     _draw(experiment, folder)

@@ -1,4 +1,4 @@
-"""A sweep: what becomes of the folder of each job, and what they have come to.
+"""A run folder: what becomes of that of each job of a sweep, and `Run`, by which all are read.
 
 | the folder of the job holds | the job |
 |---|---|
@@ -13,17 +13,16 @@ A search numbers its trials anew each time it is started: they take the next fre
 same command again goes on with a sweep, and several machines may work on one at once.
 """
 
-import csv
-import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.schema import difference, flatten, retyped
+from svae.metrics.catalogue import lower_is_better
 from svae.recording.folder import (
     FINISHED,
     INTERRUPTED,
@@ -32,7 +31,19 @@ from svae.recording.folder import (
     read_status,
     written_status,
 )
-from svae.recording.saved import reopened, saved_overrides, saved_values
+from svae.recording.naming import run_name
+from svae.recording.saved import (
+    read_history,
+    read_latents,
+    read_results,
+    reopened,
+    saved_overrides,
+    saved_values,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
 
 # may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
 FREE = ("device", "threads", "logger.")
@@ -105,23 +116,178 @@ def best_value(path: Path, objective: str) -> float:
 
     Of replicas it is the mean.
     """
-    best = [
-        max((row[objective] for row in metrics(run)), default=math.nan) for run in folders(path)
-    ]
-    return sum(best) / len(best)
+    return Run(path).best(objective)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How far a run has come, read from its folder; seconds are those of its epochs."""
+class Status(NamedTuple):
+    """How far a run has come: one of `recording.folder.STATES`, the last epoch, why it failed."""
 
-    path: Path
     state: str
     epoch: int
     error: str | None
-    metric: str | None = None
-    value: float | None = None
-    seconds: float = 0.0
+
+
+def _status(found: dict[str, Any]) -> Status:
+    return Status(*(found[name] for name in Status._fields))
+
+
+class Run:
+    """A run folder, and everything that is read of it.
+
+    A run may still be going on: every property reads its file anew, so hold on to what is used
+    twice. Of a run that has not come so far there is nothing: no rows, no results, no arrays.
+
+    Raises:
+        ValueError: when the folder holds no run; the properties, when their file is damaged.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder).expanduser()
+        written_status(self.path)
+
+    @property
+    def name(self) -> str:
+        """Model, latent dimension and seed, such as vmf-d10-s0."""
+        try:
+            return run_name(self.config)
+        except (LookupError, TypeError, AttributeError):
+            file = self.path / "config.yaml"
+            raise ValueError(f"{file}: expected the configuration of a run") from None
+
+    @property
+    def status(self) -> Status:
+        """How far it has come; a run whose process has died is interrupted."""
+        return _status(read_status(self.path))
+
+    @property
+    def written(self) -> Status:
+        """What status.json says, where a run whose process has died still counts as running.
+
+        To tell the two apart takes the lock for a moment, which could get in the way of the process
+        that continues the run: not for who looks again and again.
+        """
+        return _status(written_status(self.path))
+
+    @property
+    def changed(self) -> int:
+        """When its status was last written, in nanoseconds."""
+        return (self.path / "status.json").stat().st_mtime_ns
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, plain values, references as they stand."""
+        return saved_values(self.path)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed when it began, such as latent_dim=10."""
+        return saved_overrides(self.path)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """A row per epoch: the numbers of metrics.csv by their names."""
+        return read_history(self.path)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The final numbers, by the names in results.json."""
+        return read_results(self.path)
+
+    @property
+    def latents(self) -> dict[str, "np.ndarray"]:
+        """The posteriors of the test set, (N, ...) each: loc, concentration or scale, labels."""
+        return read_latents(self.path)
+
+    @property
+    def replicas(self) -> list["Run"]:
+        """The runs of a folder of replicas, none of any other."""
+        found = (file.parent for file in self.path.glob("*/status.json"))
+        return [Run(path) for path in sorted(found, key=lambda path: _natural(path.name))]
+
+    @property
+    def seconds(self) -> float:
+        """What its epochs took, wall time."""
+        rows = self.history or [row for own in self.replicas for row in own.history]
+        return sum(row.get("seconds", 0.0) for row in rows)
+
+    @property
+    def headline(self) -> tuple[str, float] | None:
+        """The metric and its value that stand for a finished run in one line, None of others."""
+        if self.written.state != FINISHED:
+            return None
+        found = self.results
+        known = [name for name in _MAIN if isinstance(found.get(name), int | float)]
+        return (known[0], found[known[0]]) if known else None
+
+    def best(self, metric: str | None = None) -> float:
+        """Return the best value of a column of the history, by default that of the objective.
+
+        Of replicas it is the mean; nan where there is no such number, as of a study.
+        """
+        metric = metric or self.config.get("objective")
+        if own := self.replicas:
+            return sum(run.best(metric) for run in own) / len(own)
+        values = [row[metric] for row in self.history if not math.isnan(row.get(metric, math.nan))]
+        return (min if lower_is_better(str(metric)) else max)(values, default=math.nan)
+
+    def model(self, device: str = "cpu", trust: Iterable[str | Path] = ()) -> "nn.Module":
+        """Return the model of the best checkpoint, ready to encode and decode, see `svae.load`."""
+        from svae import build
+
+        return build.load(self.path, device, trust)[0]
+
+    def __repr__(self) -> str:
+        try:
+            state, epoch, error = self.status
+            words = [self.name, state, f"epoch {epoch}"]
+            words += [f"{name} {value:.4f}" for name, value in filter(None, [self.headline])]
+            words += [error] * (error is not None)
+        except ValueError as damage:
+            words = [f"damaged: {damage}"]
+        return f"<Run {self.path}: {', '.join(words)}>"
+
+
+def runs(folder: str | Path, by: str | None = None) -> list[Run]:
+    """Return the runs below a folder, of replicas their own, the best first.
+
+    `by` is a name in results.json, such as test/elbo, or a column of the history, of which the best
+    epoch counts. By default it is the first of test/log_likelihood, test/auc and test/elbo that a
+    run has. Runs without that number come last, in the order of their folders, and so do damaged
+    ones.
+
+    Raises:
+        ValueError: when there are no runs, or none has the number `by`.
+    """
+    found = [Run(path) for path in folders(Path(folder).expanduser())]
+    if not found:
+        raise ValueError(f"{folder}: expected run folders below it, found none")
+    if by is None:
+        headlines = [_headline(run) for run in found]
+        by = next((name for name in _MAIN if any(own[0] == name for own in headlines)), None)
+        numbers = [value if name == by else math.nan for name, value in headlines]
+    else:
+        numbers = [_number(run, by) for run in found]
+        if all(map(math.isnan, numbers)):
+            raise ValueError(f"by={by}: no run below {folder} has such a number")
+    sign = 1 if by is not None and lower_is_better(by) else -1
+    keys = [math.inf if math.isnan(number) else sign * number for number in numbers]
+    return [run for _, run in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0])]
+
+
+def _headline(run: Run) -> tuple[str | None, float]:
+    try:
+        return run.headline or (None, math.nan)
+    except ValueError:
+        return None, math.nan
+
+
+def _number(run: Run, name: str) -> float:
+    """Return a final number, or the best of an epoch; nan where the run has neither."""
+    try:
+        found = run.results.get(name)
+        return found if isinstance(found, int | float) else run.best(name)
+    except ValueError:
+        return math.nan
 
 
 def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
@@ -140,63 +306,6 @@ def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
 def finished(sweep: Path) -> list[Path]:
     """Return the folders of the finished runs below `sweep`."""
     return [path for path in folders(sweep) if state_of(path) == FINISHED]
-
-
-def outcome(path: Path) -> Outcome:
-    """Return what has become of the run in `path`.
-
-    A run whose process has died still counts as running here: to ask for its lock could get in the
-    way of the process that continues it, see `run.read_status`.
-    """
-    status = written_status(path)
-    known = {"path": path, **{key: status[key] for key in ("state", "epoch", "error")}}
-    seconds = sum(row.get("seconds", 0.0) for row in metrics(path))
-    numbers = results(path) if status["state"] == FINISHED else {}
-    metric = next((name for name in _MAIN if name in numbers), None)
-    return Outcome(**known, metric=metric, value=numbers.get(metric), seconds=seconds)
-
-
-def config(path: Path) -> dict:
-    """Return the configuration of the run in `path`, interpolations as they stand.
-
-    Raises:
-        ValueError: when it cannot be read.
-    """
-    return saved_values(path)
-
-
-def results(path: Path) -> dict:
-    """Return the final numbers of the run in `path`, nothing where it has not come so far.
-
-    Raises:
-        ValueError: when they cannot be read.
-    """
-    file = path / "results.json"
-    if not file.exists():
-        return {}
-    try:
-        found = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: expected results by name, got a {type(found).__name__}")
-    return found
-
-
-def metrics(path: Path) -> list[dict[str, float]]:
-    """Return a row per epoch of the run in `path`, as far as it has come.
-
-    Raises:
-        ValueError: when it is no table of numbers.
-    """
-    file = path / "metrics.csv"
-    if not file.exists():
-        return []
-    try:
-        rows = list(csv.DictReader(file.read_text().splitlines()))
-        return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise ValueError(f"{file}: expected a row of numbers per epoch ({error})") from None
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -16,13 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from svae import run as sweep
 from svae.cli.plan import Plan
 from svae.configuration.compose import key_of
-from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, read_status
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING
 from svae.recording.naming import run_name
-from svae.recording.saved import saved_overrides
-from svae.run import Outcome
+from svae.run import Run, Status, folders
 
 _PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in length
 
@@ -63,10 +61,10 @@ class _Watch:
         self._total = plan.runs or "?"
         self._task = progress.add_task("", total=plan.runs, line="")
         runs = self._runs()
-        self._seen = {run.path: run.written for run in runs}
+        self._seen = {run.path: run.changed for run in runs}
         self._earlier = dict(self._seen)
         self._show(f"sweep folder: {plan.folder}")
-        self._told = sum(run.outcome.state == FINISHED for run in runs)
+        self._told = sum(run.status.state == FINISHED for run in runs)
         if self._told:
             self._show(f"{_count(self._told)} finished earlier")
 
@@ -82,27 +80,27 @@ class _Watch:
         """Tell of the runs that have ended since the last look, and move the bar."""
         runs = self._runs()
         for run in runs:
-            if run.outcome.state != RUNNING and self._seen.get(run.path) != run.written:
+            if run.status.state != RUNNING and self._seen.get(run.path) != run.changed:
                 self._told += 1
                 number = run.path.relative_to(self._plan.folder)
                 self._show(f"[{self._told}/{self._total}] {number!s:>3}  {run}")
-            self._seen[run.path] = run.written
+            self._seen[run.path] = run.changed
         # what failed earlier is going to be repeated, what runs on since earlier was killed
-        running = [run for run in runs if run.outcome.state == RUNNING and self._is_new(run)]
-        done = self._told + sum(run.outcome.epoch / run.max_epochs for run in running)
-        words = [f"{run.name} epoch {run.outcome.epoch}" for run in running]
+        running = [run for run in runs if run.status.state == RUNNING and self._is_new(run)]
+        done = self._told + sum(run.status.epoch / run.max_epochs for run in running)
+        words = [f"{run.name} epoch {run.status.epoch}" for run in running]
         words = words or ["starting"] * (not self._told)
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
         line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
         self._progress.update(self._task, completed=done, line=line)
 
     def _runs(self) -> list["_Run"]:
-        paths = sweep.folders(self._plan.folder, self._plan.paths)
+        paths = folders(self._plan.folder, self._plan.paths)
         runs = (_read(path, self._plan.swept) for path in paths)
         return [run for run in runs if run is not None]
 
     def _is_new(self, run: "_Run") -> bool:
-        return self._earlier.get(run.path) != run.written
+        return self._earlier.get(run.path) != run.changed
 
     def _show(self, text: str) -> None:
         # a reader that has gone away is no reason to stop a sweep
@@ -112,32 +110,33 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run at this moment; `written` is when its status was."""
+    """A run at this moment; `changed` is when its status was, `result` what it has come to."""
 
-    outcome: Outcome
-    written: int
+    path: Path
+    changed: int
     name: str
+    status: Status
+    seconds: float
+    result: str
     max_epochs: int
 
-    @property
-    def path(self) -> Path:
-        return self.outcome.path
-
     def __str__(self) -> str:
-        o = self.outcome
-        what = f"{o.metric} {o.value:.4f}" if o.metric else o.error or ""
-        seconds = timedelta(seconds=round(o.seconds))
-        return f"{self.name:<16} {o.state:<11} {seconds!s:>8}  {what}"
+        seconds = timedelta(seconds=round(self.seconds))
+        return f"{self.name:<16} {self.status.state:<11} {seconds!s:>8}  {self.result}"
 
 
 def _read(path: Path, swept: frozenset[str]) -> _Run | None:
     """Read a run; None when it is damaged, which the report tells, or vanishes."""
     try:
+        run = Run(path)
         # before the rest: what is written in the meantime is looked at again
-        written = (path / "status.json").stat().st_mtime_ns
+        changed, status = run.changed, run.written
+        headline = run.headline
+        result = "{} {:.4f}".format(*headline) if headline else status.error or ""
         config = _config(path)
         name = " ".join([run_name(config), *_untold(path, swept)])
-        return _Run(sweep.outcome(path), written, name, config["trainer"]["max_epochs"])
+        epochs = config["trainer"]["max_epochs"]
+        return _Run(path, changed, name, status, run.seconds, result, epochs)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -146,20 +145,20 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
     from svae.report import summary
 
-    paths = sweep.folders(plan.folder, plan.paths)
+    paths = folders(plan.folder, plan.paths)
     # before the report: what another process ends in the meantime is not in it
-    states = {path: read_status(path) for path in paths}
+    states = {path: Run(path).status for path in paths}
     try:
         if paths:
             summary.make([plan.folder])
     except Exception as error:  # such as a full disk: the runs are safe all the same
         trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
-    left = {state: [p for p in paths if states[p]["state"] == state] for state in _LEFT}
+    left = {state: [p for p in paths if states[p].state == state] for state in _LEFT}
     if plan.searches:  # which goes on with other trials
         left[INTERRUPTED] = []
     for path in left[FAILED]:
         log = path / "svae-train.log"
-        _say(f"{path} failed: {states[path]['error']} (traceback in {log})")
+        _say(f"{path} failed: {states[path].error} (traceback in {log})")
     if trouble:
         _say(trouble)
     counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
@@ -185,11 +184,11 @@ def _count(count: int) -> str:
 
 @functools.cache
 def _config(path: Path) -> dict:
-    return sweep.config(path)
+    return Run(path).config
 
 
 @functools.cache
 def _untold(path: Path, swept: frozenset[str]) -> list[str]:
     """Return what was swept and is not in the name of the run."""
     keys = swept - {"model", "latent_dim", "seed"}
-    return [line for line in saved_overrides(path) if key_of(line) in keys] if keys else []
+    return [line for line in Run(path).overrides if key_of(line) in keys] if keys else []

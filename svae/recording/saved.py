@@ -1,15 +1,21 @@
 """What a run folder says of itself: read with care, since the folder may come from anybody."""
 
+import csv
+import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from svae.configuration import compose, schema, trusted
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # OmegaConf only asserts that a file holds a list or keys
 _UNREADABLE = (
@@ -195,6 +201,70 @@ def read_plain(file: Path, folder: Path) -> Any:
     if aliases:
         raise ValueError(f"{file}: YAML aliases are not allowed in a run folder")
     return parsed
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return a row per epoch of the run in `path`, from metrics.csv; none where none has ended.
+
+    Raises:
+        ValueError: when it is no table of numbers.
+    """
+    file = path / "metrics.csv"
+    try:
+        return _numbers(list(csv.DictReader(file.read_text().splitlines())))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = _one_line(error)
+        raise ValueError(f"{file}: expected a row of numbers per epoch ({reason})") from None
+
+
+def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
+    """Return the rows as numbers; a column that came in after a run began has none at first."""
+    found, seen = [], set()
+    for row in rows:
+        seen |= {name for name, value in row.items() if value}
+        found.append({k: float(row[k]) if k in seen else math.nan for k in row})
+    if empty := set(rows[0] if rows else ()) - seen:
+        raise ValueError(f"{min(empty)} is empty")
+    return found
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the final numbers of the run in `path`, from results.json; none before its end.
+
+    Raises:
+        ValueError: when they cannot be read.
+    """
+    file = path / "results.json"
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected JSON ({_one_line(error)})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: expected results by name, got a {type(found).__name__}")
+    return found
+
+
+def read_latents(path: Path) -> dict[str, "np.ndarray"]:
+    """Return the arrays of latents.npz of the run in `path`, by name; none before its end.
+
+    Raises:
+        ValueError: when they cannot be read.
+    """
+    import numpy as np
+
+    file = path / "latents.npz"
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # a damaged file fails in every way: BadZipFile, EOFError, ...
+        reason = _one_line(error) or type(error).__name__
+        raise ValueError(f"{file}: expected arrays by name ({reason})") from None
 
 
 def _one_line(error: Exception) -> str:

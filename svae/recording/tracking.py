@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import math
 import netrc
 import os
 import re
@@ -159,33 +158,6 @@ def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows of metrics.csv.
-
-    Raises:
-        ValueError: when it is missing or no table of numbers.
-    """
-    try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-        if rows:
-            return _numbers(rows)
-        reason = "no row"
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        reason = str(error)
-    raise ValueError(f"{path}: expected a row of numbers per epoch ({reason})")
-
-
-def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
-    """Return the rows as numbers; a column that came in after a run began has none at first."""
-    found, seen = [], set()
-    for row in rows:
-        seen |= {name for name, value in row.items() if value}
-        found.append({k: float(row[k]) if k in seen else math.nan for k in row})
-    if empty := set(rows[0]) - seen:
-        raise ValueError(f"{min(empty)} is empty")
-    return found
 
 
 class WandbRun:

@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from svae import run as sweep
 from svae.configuration import CONF
 from svae.configuration.schema import GROUPS, come_since, flatten
 from svae.metrics.catalogue import METRICS, Metric
 from svae.recording import naming
-from svae.recording.folder import FINISHED, read_status
-from svae.recording.saved import saved_overrides
-from svae.run import Outcome
+from svae.recording.folder import FINISHED
+from svae.run import FREE, Run, Status, folders
 
-_NOT_COMPARED = ("seed", *sweep.FREE)
+_NOT_COMPARED = ("seed", *FREE)
 # what else may be typed for the runs of a paper's table
 _OF_A_PRESET = (
     *("experiment", "dataset", "dataset.root", "model", "latent_dim", "evaluation.batch_size"),
@@ -27,19 +25,25 @@ PUBLISHED = CONF / "experiment" / "published.csv"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run as the report sees it; `settings` are those that were typed, with all runs' keys."""
+class Entry:
+    """A run as it was when the report read it.
 
-    path: Path
-    outcome: Outcome
+    `settings` are those that were typed, with the keys of all runs.
+    """
+
+    run: Run
+    name: str
+    status: Status
+    seconds: float
+    value: float | None  # which stands for it in one line
     config: dict
     settings: dict[str, str]
     results: dict
     typed: frozenset[str]  # the keys that were typed for this run
 
     @property
-    def name(self) -> str:
-        return naming.run_name(self.config)
+    def path(self) -> Path:
+        return self.run.path
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ class Group:
     """Runs that differ in nothing but the seed; the numbers are those of the finished ones."""
 
     settings: dict[str, str]
-    runs: list[Run]
+    runs: list[Entry]
 
     @property
-    def finished(self) -> list[Run]:
-        return [run for run in self.runs if run.outcome.state == FINISHED]
+    def finished(self) -> list[Entry]:
+        return [run for run in self.runs if run.status.state == FINISHED]
 
     def values(self, metric: str) -> list[float]:
         """Return the number of each finished run; a sampler that never rejects has no rate."""
@@ -93,7 +97,7 @@ class Comparison:
     """
 
     folders: list[Path]
-    runs: list[Run]
+    runs: list[Entry]
     groups: list[Group]
     left_out: list[str]
 
@@ -131,27 +135,27 @@ class Comparison:
         first = self.runs[0].settings
         return {k: v for k, v in first.items() if k not in shown and k != "seed"}
 
-    def shown(self, run: Run) -> str:
+    def shown(self, run: Entry) -> str:
         """Return the run's folder as short as it is clear."""
         folder = next(f for f in self.folders if run.path.is_relative_to(f))
         short = run.path.relative_to(folder)
         return str(short if len(self.folders) == 1 else Path(folder.name) / short)
 
 
-def read(folders: Iterable[Path]) -> Comparison:
+def read(sweeps: Iterable[Path]) -> Comparison:
     """Read the runs below the folders.
 
     Raises:
         ValueError: when there is none that can be read.
     """
-    folders = [Path(folder).absolute() for folder in folders]
-    paths = [path for folder in folders for path in sweep.folders(folder)]
+    sweeps = [Path(folder).absolute() for folder in sweeps]
+    paths = [path for folder in sweeps for path in folders(folder)]
     if not paths:
-        raise ValueError(f"{folders[0]}: expected run folders below it, found none")
+        raise ValueError(f"{sweeps[0]}: expected run folders below it, found none")
     runs, left_out = [], []
     for path in paths:
         try:
-            runs.append(_read(path))
+            runs.append(_read(Run(path)))
         except (OSError, ValueError) as error:
             left_out.append(str(error))
     if not runs:
@@ -160,28 +164,37 @@ def read(folders: Iterable[Path]) -> Comparison:
     keys = ["dataset", "model", "latent_dim", "seed", *typed, *_altered(runs)]
     keys = list(dict.fromkeys(keys))
     runs = [replace(run, settings=_settings(run, keys)) for run in runs]
-    return Comparison(folders, runs, _groups(runs), left_out)
+    return Comparison(sweeps, runs, _groups(runs), left_out)
 
 
-def _read(path: Path) -> Run:
+def _read(run: Run) -> Entry:
     """Read a run; its settings are those that were typed.
 
     Raises:
         ValueError: when a file of it is damaged.
     """
-    config, results = sweep.config(path), sweep.results(path)
-    known = {**vars(sweep.outcome(path)), "state": read_status(path)["state"]}
-    lines = (line.lstrip("+~").partition("=") for line in saved_overrides(path))
-    typed = {key: value for key, _, value in lines}
+    config, headline = run.config, run.headline
     try:
-        found = Run(path, Outcome(**known), config, typed, results, frozenset(typed))
-        found.name, config["objective"], naming.chosen(config, "dataset")
+        config["objective"], naming.chosen(config, "dataset")
     except (LookupError, TypeError, AttributeError):
-        raise ValueError(f"{path / 'config.yaml'}: expected the configuration of a run") from None
-    return found
+        file = run.path / "config.yaml"
+        raise ValueError(f"{file}: expected the configuration of a run") from None
+    lines = (line.lstrip("+~").partition("=") for line in run.overrides)
+    typed = {key: value for key, _, value in lines}
+    return Entry(
+        run=run,
+        name=run.name,
+        status=run.status,
+        seconds=run.seconds,
+        value=headline[1] if headline else None,
+        config=config,
+        settings=typed,
+        results=run.results,
+        typed=frozenset(typed),
+    )
 
 
-def _altered(runs: list[Run]) -> list[str]:
+def _altered(runs: list[Entry]) -> list[str]:
     """Return the keys whose default is not what runs did that were made before they came in."""
     leaves = [flatten(run.config) for run in runs]
     known = dict.fromkeys(k for own in leaves for k in own if not k.startswith("model."))
@@ -191,7 +204,7 @@ def _altered(runs: list[Run]) -> list[str]:
     return [key for key in came if len({own[key] for own in values if key in own}) > 1]
 
 
-def _settings(run: Run, keys: list[str]) -> dict[str, str]:
+def _settings(run: Entry, keys: list[str]) -> dict[str, str]:
     """Return the values of `keys`: of a choice what was typed, else what the configuration has."""
     leaves, settings = flatten(run.config), {}
     earlier = come_since(run.config, dict.fromkeys(keys))
@@ -206,7 +219,7 @@ def _settings(run: Run, keys: list[str]) -> dict[str, str]:
     return settings
 
 
-def _groups(runs: list[Run]) -> list[Group]:
+def _groups(runs: list[Entry]) -> list[Group]:
     """Group the runs by the settings in which they differ, but for the seed and the machine."""
     kept = [
         key

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from svae import run as sweep
 from svae.distributions import VonMisesFisher
 from svae.plots import many
 from svae.recording.folder import FAILED, FINISHED
-from svae.report.comparison import Comparison, Group, Run, published
+from svae.report.comparison import Comparison, Entry, Group, published
 
 _AGAINST = ("log-likelihood", "ELBO", "KL", "AUC", "average precision", "5-NN, 1000 labels")
 _STYLE = Path(__file__).with_name("page.css")
@@ -80,7 +79,7 @@ def _section(title: str, content: str, note: str = "") -> str:
 
 
 def _about(compared: Comparison) -> str:
-    states = [run.outcome.state for run in compared.runs]
+    states = [run.status.state for run in compared.runs]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
     made = datetime.now().strftime("%d %B %Y, %H:%M").lstrip("0")
     fixed = " ".join(f"{key}={value}" for key, value in compared.fixed().items() if value)
@@ -132,10 +131,10 @@ def _cell(kind: str, name: str, content: str) -> str:
 
 
 def _failures(compared: Comparison) -> str:
-    failed = [run for run in compared.runs if run.outcome.state == FAILED]
+    failed = [run for run in compared.runs if run.status.state == FAILED]
     return "\n".join(
         f"<p><strong>{escape(compared.shown(run))}</strong> {escape(run.name)}: "
-        f"{escape(run.outcome.error or 'no cause is known')}</p>"
+        f"{escape(run.status.error or 'no cause is known')}</p>"
         for run in failed
     )
 
@@ -180,9 +179,9 @@ def _learning(compared: Comparison) -> str:
     labels = list(_lines(compared))
     charts = {}
     for group in compared.groups:
-        for run in group.runs:
-            objective = run.config["objective"]
-            values = np.array([row.get(objective, math.nan) for row in sweep.metrics(run.path)])
+        for entry in group.runs:
+            objective = entry.config["objective"]
+            values = np.array([row.get(objective, math.nan) for row in entry.run.history])
             if np.isfinite(values).any():
                 key = (group.settings["latent_dim"], objective)
                 series = charts.setdefault(key, {})
@@ -206,17 +205,16 @@ def _acceptance(compared: Comparison) -> str:
     return _legend(labels, series.keys()) + _grid([chart])
 
 
-def _acceptance_rates(run: Run) -> tuple[float, float] | None:
+def _acceptance_rates(entry: Entry) -> tuple[float, float] | None:
     """Return (expected, observed) over the test set; None where no proposal was ever rejected.
 
     Both are draws per proposal: 1 over the mean number of proposals.
     """
-    observed = run.results.get("test/acceptance_rate", 1.0)
-    file = run.path / "latents.npz"
-    if observed == 1.0 or not file.is_file():
+    observed = entry.results.get("test/acceptance_rate", 1.0)
+    arrays = entry.run.latents if observed != 1.0 else {}
+    if not arrays:
         return None
-    with np.load(file) as arrays:
-        loc, concentration = (torch.from_numpy(arrays[n]) for n in ("loc", "concentration"))
+    loc, concentration = (torch.from_numpy(arrays[n]) for n in ("loc", "concentration"))
     rates = VonMisesFisher(loc, concentration, validate_args=False).expected_acceptance_rate
     return 1 / (1 / rates.double()).mean().item(), observed
 
@@ -246,11 +244,11 @@ def _runs(compared: Comparison) -> str:
 
 def _run_rows(compared: Comparison, keys: list[str]) -> Iterator[list[str]]:
     for run in compared.runs:
-        o = run.outcome
-        value = "" if o.value is None else f"{o.value:.4f}".replace("-", "\N{MINUS SIGN}")
-        state = o.state if o.state == FINISHED else f"<em>{o.state}</em>"
+        value = "" if run.value is None else f"{run.value:.4f}".replace("-", "\N{MINUS SIGN}")
+        state, epoch, _ = run.status
+        state = state if state == FINISHED else f"<em>{state}</em>"
         words = [compared.shown(run), run.name, *(run.settings[key] for key in keys)]
-        yield [*map(escape, words), state, str(o.epoch), f"{o.seconds:.1f}", value]
+        yield [*map(escape, words), state, str(epoch), f"{run.seconds:.1f}", value]
 
 
 def _legend(labels: list[str], drawn: Collection[int]) -> str:

@@ -38,8 +38,8 @@ def summary(compared: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     for run in compared.runs:
-        o = run.outcome
-        about = [compared.shown(run), run.name, o.state, o.error or "", o.epoch]
+        state, epoch, error = run.status
+        about = [compared.shown(run), run.name, state, error or "", epoch]
         writer.writerow([*about, *run.settings.values(), *(run.results.get(n, "") for n in names)])
     return text.getvalue()
 

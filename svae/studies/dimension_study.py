@@ -1,6 +1,5 @@
 """Where does the sphere stop helping: what changes with the dimension, from the runs of a sweep."""
 
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from statistics import mean, stdev
 
 from svae.distributions.sphere import log_sphere_area
 from svae.plots.studies import dimensions
-from svae.recording.folder import FINISHED, read_status
+from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
-from svae.recording.saved import saved_config
+from svae.run import Run, folders
 from svae.studies.findings import Findings
 
 _MEASURED = (
@@ -44,14 +43,11 @@ class DimensionStudy:
     def runs(self) -> dict[tuple[str, int], list[dict]]:
         """Return the results of finished runs by model and latent dimension."""
         found = defaultdict(list)
-        for file in sorted(Path(self.sweep).expanduser().rglob("status.json")):
-            folder = file.parent
-            if not (folder / "results.json").is_file() or read_status(folder)["state"] != FINISHED:
-                continue
-            results = json.loads((folder / "results.json").read_text())
-            config = saved_config(folder)
-            if "test/log_likelihood" in results:
-                found[chosen(config, "model"), config.latent_dim].append(results)
+        for run in map(Run, folders(Path(self.sweep).expanduser())):
+            results = run.results
+            if run.status.state == FINISHED and "test/log_likelihood" in results:
+                config = run.config
+                found[chosen(config, "model"), config["latent_dim"]].append(results)
         return dict(sorted(found.items()))
 
     def __call__(self, config, device, progress) -> Findings:

@@ -1,12 +1,21 @@
 """What a run folder from elsewhere says: read without running anything, or refused."""
 
+import math
 import os
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from svae.plots.training import curves
 from svae.recording.folder import RunFolder, read_status
-from svae.recording.saved import saved_config, saved_overrides
+from svae.recording.saved import (
+    read_history,
+    read_latents,
+    read_results,
+    saved_config,
+    saved_overrides,
+)
 
 CONFIG = OmegaConf.create(
     {"latent_dim": 3, "model": {"_target_": "svae.models.latent.NormalFamily"}}
@@ -71,3 +80,50 @@ def test_a_folder_whose_parts_lie_elsewhere_is_refused(folder, tmp_path, name):
 def test_a_damaged_status_is_that_of_a_run_that_was_interrupted(folder, content):
     (folder / "status.json").write_text(content)
     assert read_status(folder) == {"state": "interrupted", "epoch": 0, "error": None}
+
+
+def test_only_a_column_that_came_in_later_has_no_number_at_first(tmp_path):
+    file = tmp_path / "metrics.csv"
+    file.write_text("epoch,val/elbo,val/iwae,train/acceptance_rate\n1,-2,,1\n2,-1,-.5,1\n")
+    first, second = read_history(tmp_path)
+    assert math.isnan(first.pop("val/iwae"))
+    assert first == {"epoch": 1, "val/elbo": -2, "train/acceptance_rate": 1}
+    assert second == {**first, "epoch": 2, "val/elbo": -1, "val/iwae": -0.5}
+    assert len(curves(file).axes) == 2  # draws what there is
+    for damaged in ("epoch,val/elbo\n1,-2\n2,\n", "epoch,val/elbo\n1,\n2,\n"):
+        file.write_text(damaged)
+        with pytest.raises(ValueError, match=r"metrics\.csv: expected a row of numbers"):
+            read_history(tmp_path)
+
+
+def test_what_a_run_has_not_written_yet_is_empty(folder):
+    assert (read_history(folder), read_results(folder), read_latents(folder)) == ([], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "content"),
+    [
+        *((read_history, "metrics.csv", text) for text in (b"\xff", b"a,b\n1,x\n", b"a\n1,2\n")),
+        *((read_results, "results.json", text) for text in (b"", b"\xff", b"[1]", b"[" * 100_000)),
+        *((read_latents, "latents.npz", text) for text in (b"", b"PK\x03\x04", b"\x80\x04.")),
+        (read_history, "metrics.csv", None),
+        (read_results, "results.json", None),
+        (read_latents, "latents.npz", None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_damaged_numbers_are_refused_with_their_file(folder, read, name, content):
+    if content is None:
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match="expected") as refusal:
+        read(folder)
+    assert str(refusal.value).startswith(f"{folder / name}: expected")
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_arrays_of_a_run_hold_no_objects(folder):
+    np.savez(folder / "latents.npz", loc=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match=r"latents\.npz: expected arrays by name \(Object arrays"):
+        read_latents(folder)
