@@ -267,7 +267,9 @@ def _draw(experiment: Experiment, folder: RunFolder) -> list[Path]:
     if not experiment.config.plots:
         return []
     generator = stream(experiment.device, experiment.config.seed, "plots")
-    figures = plots.figures(experiment.model, experiment.data, folder.path, generator)
+    saved = Run(folder.path)
+    arguments = (saved.history, saved.latents, generator)
+    figures = plots.figures(experiment.model, experiment.data, *arguments)
     return plots.write(figures, folder.path / "plots")
 
 

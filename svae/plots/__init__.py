@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from svae.data.splits import DataSet
@@ -20,22 +21,29 @@ if TYPE_CHECKING:
 
 
 def figures(
-    model, data: DataSet, folder: Path, generator: torch.Generator
+    model,
+    data: DataSet,
+    history: list[dict[str, float]],
+    latents: dict[str, np.ndarray],
+    generator: torch.Generator,
 ) -> dict[str, Callable[[], "Figure"]]:
-    """Return what can be drawn of a run, by name; each figure is made when it is called for."""
+    """Return what can be drawn of a run, by name; each figure is made when it is called for.
+
+    `history` and `latents` are those of `svae.Run`.
+    """
     whose = "the nodes" if data.is_graph else "the test set"
     drawings = {
-        "curves": partial(curves, folder / "metrics.csv"),
-        "latent": partial(latent_space, folder / "latents.npz", whose),
-        "spreads": partial(spreads, folder / "latents.npz", whose),
+        "curves": partial(curves, history),
+        "latent": partial(latent_space, latents, whose),
+        "spreads": partial(spreads, latents, whose),
     }
     truth = getattr(data.test, "positions", None)
     if truth is not None and truth.shape[-1] == model.latent.embedding:
-        drawings["recovery"] = partial(recovered, folder / "latents.npz")
+        drawings["recovery"] = partial(recovered, latents)
     if getattr(data.test, "directions", None) is not None:
         drawings["directions"] = partial(directions, model, data, generator)
     if data.is_graph:
-        drawings["links"] = partial(link_curves, folder / "latents.npz")
+        drawings["links"] = partial(link_curves, latents)
     if data.image_shape:
         drawings |= {
             "reconstructions": partial(reconstructions, model, data, generator),
@@ -46,7 +54,7 @@ def figures(
             drawings["walk"] = partial(walk, model, data.image_shape)
     options = getattr(model.latent, "options", None)
     if options is not None:
-        drawings["sampler"] = partial(sampler, folder / "latents.npz", options["sampler"])
+        drawings["sampler"] = partial(sampler, latents, options["sampler"])
     return drawings
 
 

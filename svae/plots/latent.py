@@ -1,6 +1,5 @@
-"""The latent space of a run, from its latents.npz."""
+"""The latent space of a run, from its posteriors: loc, concentration or scale, labels."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def latent_space(latents: Path, whose: str) -> "Figure":
+def latent_space(latents: dict[str, np.ndarray], whose: str) -> "Figure":
     """Draw the posterior means of the test set or of all nodes, coloured by class.
 
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
@@ -19,10 +18,8 @@ def latent_space(latents: Path, whose: str) -> "Figure":
     Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d by its first two principal
     components.
     """
-    with np.load(latents) as arrays:
-        loc, labels = arrays["loc"], arrays.get("labels")
-        is_sphere = "concentration" in arrays
-    if not is_sphere:
+    loc, labels = latents["loc"], latents.get("labels")
+    if "concentration" not in latents:
         return _plane(loc, labels, whose)
     if loc.shape[1] == 2:
         return _circle(loc, labels, whose)
@@ -31,16 +28,15 @@ def latent_space(latents: Path, whose: str) -> "Figure":
     return _great_sphere(loc, labels, whose)
 
 
-def spreads(latents: Path, whose: str) -> "Figure":
+def spreads(latents: dict[str, np.ndarray], whose: str) -> "Figure":
     """Draw histograms of what the posteriors differ in besides their means."""
-    with np.load(latents) as arrays:
-        shown = {"KL of the posterior to the prior (nats)": arrays["kl"]}
-        if "concentration" in arrays:
-            shown["concentration kappa"] = arrays["concentration"]
-            kl = None
-        else:
-            shown["standard deviation, of every dimension"] = arrays["scale"].ravel()
-            kl = kl_by_dimension(arrays["loc"], arrays["scale"])
+    shown = {"KL of the posterior to the prior (nats)": latents["kl"]}
+    if "concentration" in latents:
+        shown["concentration kappa"] = latents["concentration"]
+        kl = None
+    else:
+        shown["standard deviation, of every dimension"] = latents["scale"].ravel()
+        kl = kl_by_dimension(latents["loc"], latents["scale"])
     chart = figure(8 if kl is None else 11, 3.2)
     chart.suptitle(f"posteriors of {whose}")
     cells = chart.subplots(1, 2 if kl is None else 3)

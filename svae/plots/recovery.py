@@ -1,6 +1,5 @@
 """What a model has found of a circle or a sphere that is known."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def recovered(latents: Path) -> "Figure":
+def recovered(latents: dict[str, np.ndarray]) -> "Figure":
     """Draw the true positions of the test set, what was found of them, and one against the other.
 
     What was found is turned or reflected to lie on the truth as well as it can.
     """
-    with np.load(latents) as arrays:
-        truth, loc, labels = arrays["positions"], arrays["loc"], arrays.get("labels")
-        is_sphere = "concentration" in arrays
+    truth, loc, labels = latents["positions"], latents["loc"], latents.get("labels")
+    is_sphere = "concentration" in latents
     true = torch.from_numpy(truth).double()
     found = align(true, directions(torch.from_numpy(loc).double(), is_sphere))
     error = angles(true, found)

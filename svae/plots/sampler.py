@@ -1,7 +1,6 @@
 """That the sampler of the von Mises-Fisher law works, at the concentrations that a run learned."""
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +18,13 @@ _SAMPLES = 20_000
 _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
 
 
-def sampler(latents: Path, name: str) -> "Figure":
+def sampler(latents: dict[str, np.ndarray], name: str) -> "Figure":
     """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the posteriors.
 
     `name` is the sampler's. The histogram stands before the exact density and, where candidates are
     rejected, the density of what is proposed, scaled so that it touches.
     """
-    with np.load(latents) as arrays:
-        m, learned = arrays["loc"].shape[1], arrays["concentration"].astype(float)
+    m, learned = latents["loc"].shape[1], latents["concentration"].astype(float)
     generator = torch.Generator().manual_seed(0)
     kappas = np.quantile(learned, list(_QUANTILES.values()))
     chart = figure(11, 6.8 if m == 3 else 3.8)

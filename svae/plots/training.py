@@ -1,7 +1,6 @@
 """Learning curves, and how well held-out links are ranked."""
 
-import csv
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,12 +26,10 @@ _ACROSS = 3
 _BOUNDS = ("elbo", "iwae")
 
 
-def curves(metrics: Path) -> "Figure":
-    """Draw every metric against the epoch, training and validation together."""
-    with metrics.open() as file:
-        rows = list(csv.DictReader(file))
+def curves(rows: list[dict[str, float]]) -> "Figure":
+    """Draw every metric against the epoch, training and validation together, of a row per epoch."""
     shown = [(n, label) for n, label in _CURVES if {f"val/{n}", f"train/{n}"} & rows[0].keys()]
-    if all(float(row["train/acceptance_rate"]) == 1 for row in rows):
+    if all(row["train/acceptance_rate"] == 1 for row in rows):
         shown = [curve for curve in shown if curve[0] != "acceptance_rate"]
     down = -(-len(shown) // _ACROSS)
     chart = figure(3.3 * min(len(shown), _ACROSS), 2.7 * down + 0.3)
@@ -54,7 +51,8 @@ def _curve(axes, rows: list[dict], name: str) -> None:
     ends = []
     for split, words, colour in (("train", "training", 0), ("val", "validation", 5)):
         column = f"{split}/{name}"
-        points = [(int(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
+        known = [row for row in rows if not math.isnan(row.get(column, math.nan))]
+        points = [(int(row["epoch"]), row[column]) for row in known]
         if points:
             style = {"marker": "o"} if len(points) < 10 else {}
             axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
@@ -66,10 +64,9 @@ def _curve(axes, rows: list[dict], name: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def link_curves(latents: Path) -> "Figure":
+def link_curves(latents: dict[str, np.ndarray]) -> "Figure":
     """Draw the ROC and the precision-recall curve of the held-out links, with their areas."""
-    with np.load(latents) as arrays:
-        scores, is_edge = torch.from_numpy(arrays["scores"]), torch.from_numpy(arrays["is_edge"])
+    scores, is_edge = (torch.from_numpy(latents[name]) for name in ("scores", "is_edge"))
     hits = is_edge[scores.argsort(descending=True)].double().cumsum(0)
     false = torch.arange(1, len(hits) + 1) - hits
     recall, fall_out = hits / hits[-1], false / false[-1]

@@ -45,7 +45,7 @@ def test_the_grid_of_the_sphere_gives_every_area_its_share():
     torch.testing.assert_close(points.square().mean(0), torch.full((3,), 1 / 3), atol=4e-3, rtol=0)
 
 
-def _run(tmp_path, family, latent_dim):
+def _run(family, latent_dim):
     torch.manual_seed(0)
     model = AutoEncoder(16, family(latent_dim), "bernoulli", hidden=(8,))
     values, labels = torch.rand(60, 16), torch.randint(0, 3, (60,))
@@ -55,17 +55,16 @@ def _run(tmp_path, family, latent_dim):
     kl = torch.distributions.kl_divergence(posterior, model.prior())
     names = [n for n in ("loc", "concentration", "scale") if hasattr(posterior, n)]
     arrays = {n: getattr(posterior, n).detach().numpy() for n in names}
-    np.savez(tmp_path / "latents.npz", **arrays, kl=kl.detach().numpy(), labels=labels.numpy())
-    head = "epoch,train/elbo,val/elbo,val/kl,train/acceptance_rate,seconds\n"
-    (tmp_path / "metrics.csv").write_text(head + "1,-3,-4,0.5,0.9,1\n2,-2,-3,0.6,0.8,1\n")
-    return model, data
+    arrays |= {"kl": kl.detach().numpy(), "labels": labels.numpy()}
+    names = ("epoch", "train/elbo", "val/elbo", "val/kl", "train/acceptance_rate", "seconds")
+    rows = ((1.0, -3.0, -4.0, 0.5, 0.9, 1.0), (2.0, -2.0, -3.0, 0.6, 0.8, 1.0))
+    return model, data, [dict(zip(names, row, strict=True)) for row in rows], arrays
 
 
 @pytest.mark.parametrize("family", [VonMisesFisherFamily, NormalFamily])
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
-def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
-    model, data = _run(tmp_path, family, latent_dim)
-    drawings = plots.figures(model, data, tmp_path, torch.Generator().manual_seed(0))
+def test_every_figure_of_a_run_is_drawn(family, latent_dim):
+    drawings = plots.figures(*_run(family, latent_dim), torch.Generator().manual_seed(0))
     expected = {"curves", "latent", "spreads", "reconstructions", "samples", "interpolations"}
     expected |= {"walk"} if latent_dim <= 2 else set()
     expected |= {"sampler"} if family is VonMisesFisherFamily else set()
@@ -77,9 +76,9 @@ def test_every_figure_of_a_run_is_drawn(tmp_path, family, latent_dim):
 @pytest.mark.parametrize(
     ("likelihood", "whose"), [("bernoulli", "the test set"), ("edges", "the nodes")]
 )
-def test_the_title_says_whose_posteriors_they_are(tmp_path, likelihood, whose):
-    model, data = _run(tmp_path, VonMisesFisherFamily, 2)
-    drawings = plots.figures(model, replace(data, likelihood=likelihood), tmp_path, None)
+def test_the_title_says_whose_posteriors_they_are(likelihood, whose):
+    model, data, *saved = _run(VonMisesFisherFamily, 2)
+    drawings = plots.figures(model, replace(data, likelihood=likelihood), *saved, None)
     for name in ("latent", "spreads"):
         assert whose in drawings[name]()._suptitle.get_text()
 
@@ -158,11 +157,10 @@ def test_the_kl_of_the_dimensions_is_that_of_the_posteriors():
     assert found.tolist() == sorted(found, reverse=True)
 
 
-def test_the_first_epochs_do_not_flatten_the_curves(tmp_path):
-    rows = [f"{n},{-1e6 if n == 1 else -100 - 10 / n},0.7,{0.5 / n}" for n in range(1, 31)]
-    names = "epoch,train/elbo,train/acceptance_rate,train/kappa_gradient_snr"
-    (tmp_path / "metrics.csv").write_text("\n".join([names, *rows]))
-    axes = curves(tmp_path / "metrics.csv").axes
+def test_the_first_epochs_do_not_flatten_the_curves():
+    rows = [(n, -1e6 if n == 1 else -100 - 10 / n, 0.7, 0.5 / n) for n in range(1, 31)]
+    names = ("epoch", "train/elbo", "train/acceptance_rate", "train/kappa_gradient_snr")
+    axes = curves([dict(zip(names, row, strict=True)) for row in rows]).axes
     assert [a.get_title() for a in axes[:3]] == [
         "ELBO (nats)",
         "acceptance rate",
@@ -172,18 +170,17 @@ def test_the_first_epochs_do_not_flatten_the_curves(tmp_path):
     assert axes[0].get_ylim()[1] < -90
 
 
-def test_one_epoch_has_one_tick(tmp_path):
-    (tmp_path / "metrics.csv").write_text("train/elbo,train/acceptance_rate,epoch\n-3,1,1\n")
-    chart = curves(tmp_path / "metrics.csv")
+def test_one_epoch_has_one_tick():
+    chart = curves([{"train/elbo": -3.0, "train/acceptance_rate": 1.0, "epoch": 1.0}])
     chart.canvas.draw()
     axes = chart.axes[0]
     assert [t for t in axes.get_xticks() if 0.9 < t < 1.1] == [1]
 
 
 @pytest.mark.parametrize("m", [2, 3, 11])
-def test_the_exact_density_is_that_of_the_samples(tmp_path, m):
-    np.savez(tmp_path / "latents.npz", loc=np.zeros((9, m)), concentration=np.full(9, 20.0))
-    axes = sampler(tmp_path / "latents.npz", "rejection").axes[0]
+def test_the_exact_density_is_that_of_the_samples(m):
+    latents = {"loc": np.zeros((9, m)), "concentration": np.full(9, 20.0)}
+    axes = sampler(latents, "rejection").axes[0]
     found, edges, _ = axes.patches[0].get_data()
     expected = np.interp((edges[1:] + edges[:-1]) / 2, *axes.lines[0].get_data())
     scores = (found - expected) * np.sqrt(20_000 * np.diff(edges) / expected)
