@@ -111,14 +111,6 @@ def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None
     return f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
 
 
-def best_value(path: Path, objective: str) -> float:
-    """Return the best value of the objective of the finished run in `path`, nan of a study.
-
-    Of replicas it is the mean.
-    """
-    return Run(path).best(objective)
-
-
 class Status(NamedTuple):
     """How far a run has come: one of `recording.folder.STATES`, the last epoch, why it failed."""
 
@@ -222,7 +214,8 @@ class Run:
     def best(self, metric: str | None = None) -> float:
         """Return the best value of a column of the history, by default that of the objective.
 
-        Of replicas it is the mean; nan where there is no such number, as of a study.
+        It is the lowest of val/kl and other costs, the highest of all else. Of replicas it is the
+        mean; nan where there is no such number, as of a study.
         """
         metric = metric or self.config.get("objective")
         if own := self.replicas:
@@ -240,8 +233,8 @@ class Run:
         try:
             state, epoch, error = self.status
             words = [self.name, state, f"epoch {epoch}"]
-            words += [f"{name} {value:.4f}" for name, value in filter(None, [self.headline])]
-            words += [error] * (error is not None)
+            headline = self.headline
+            words += ["{} {:.4f}".format(*headline)] if headline else [error] if error else []
         except ValueError as damage:
             words = [f"damaged: {damage}"]
         return f"<Run {self.path}: {', '.join(words)}>"
@@ -301,11 +294,6 @@ def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
     if jobs is not None:
         found = {path for path in found if path in jobs or path.parent in jobs}
     return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
-
-
-def finished(sweep: Path) -> list[Path]:
-    """Return the folders of the finished runs below `sweep`."""
-    return [path for path in folders(sweep) if state_of(path) == FINISHED]
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

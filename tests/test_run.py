@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import svae
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
-from svae.run import Run, best_value, claim, folders, runs
+from svae.run import Run, claim, folders, runs
 from tests.support.swept import CONFIG, OVERRIDES, begin, stamps
 
 
@@ -33,7 +33,7 @@ def test_a_finished_run_is_not_touched(tmp_path, searches):
     typed = [*OVERRIDES, "device=cpu"]
     claimed = claim(tmp_path / "0", _config(device="cpu"), typed, searches)
     assert claimed[:2] == (None, FINISHED)
-    assert best_value(tmp_path / "0", "val/elbo") == -3.25
+    assert Run(tmp_path / "0").best("val/elbo") == -3.25
     assert stamps(tmp_path) == before
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from svae import run as sweep
 from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Plan
 from svae.configuration import CONF, compose, trusted
@@ -23,6 +22,7 @@ from svae.configuration.messages import Refused, one_line
 from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
+from svae.run import Run, claim
 
 log = logging.getLogger("svae")
 
@@ -71,9 +71,9 @@ def single(config: DictConfig, plan: Plan) -> float | None:
 def of_sweep(config: DictConfig) -> float:
     """Run, continue, repeat or skip one job of a sweep; return the best value of its objective.
 
-    The job number's folder says which, see `sweep.claim`. A job does not raise, since that would
-    end the whole sweep, but in a search, which has to know. A request to stop the program goes
-    through; a worker process that is stopped leaves its run interrupted and the sweep goes on.
+    The job number's folder says which, see `claim`. A job does not raise, since that would end
+    the whole sweep, but in a search, which has to know. A request to stop the program goes through;
+    a worker process that is stopped leaves its run interrupted and the sweep goes on.
     """
     hydra = HydraConfig.get()
     launcher = hydra.runtime.choices["hydra/launcher"]
@@ -119,9 +119,9 @@ def _kind(config: DictConfig):
 
 
 def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
-    folder, state, config = sweep.claim(path, *_record(config), searches)
+    folder, state, config = claim(path, *_record(config), searches)
     if state in (FINISHED, RUNNING):
-        return sweep.best_value(path, config.objective) if state == FINISHED else math.nan
+        return Run(path).best(config.objective) if state == FINISHED else math.nan
     with folder:
         group = "-".join(folder.path.parts[-3:-1])
         resumed = state == INTERRUPTED

@@ -12,11 +12,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from svae import run as sweep
 from svae.cli.sweeps import Multirun
 from svae.configuration import compose, schema
 from svae.configuration.messages import HYDRA_ERRORS, Refused, no_such_key, one_line
+from svae.recording.folder import FINISHED
 from svae.recording.saved import reopened, saved_values
+from svae.run import Run, folders
 
 # what may differ from the saved run, by prefix
 _CHANGEABLE = {
@@ -129,7 +130,8 @@ def _start(args: Namespace) -> Plan:
 def _search(multirun: Multirun, arguments: list[str], known: dict) -> Plan:
     sweeper = multirun.base.hydra.sweeper
     count = sweeper.get("n_trials")
-    done = len(sweep.finished(known["folder"]))
+    runs = map(Run, folders(known["folder"]))
+    done = sum(run.status.state == FINISHED for run in runs)
     if done and count and sweeper.get("storage"):
         # the study remembers its trials: it would make as many again, and draw the first ones alike
         arguments.append(f"hydra.sweeper.n_trials={max(0, count - done)}")

@@ -14,11 +14,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from svae import run as sweep
 from svae.cli.grid import choices, combinations
 from svae.configuration import compose, schema
 from svae.configuration.messages import Refused, one_line
 from svae.recording.folder import holds_run
+from svae.run import mismatch
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
 
@@ -83,7 +83,7 @@ class Multirun:
             try:
                 if not path.exists() or not holds_run(path):
                     continue
-                if found := sweep.mismatch(path, *compose.portable(self._config(job), list(job))):
+                if found := mismatch(path, *compose.portable(self._config(job), list(job))):
                     raise Refused(found)
             except (ValueError, OSError) as error:
                 raise Refused(str(error)) from error

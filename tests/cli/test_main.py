@@ -281,6 +281,8 @@ def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
     assert config.latent_dim == 3
     posterior = model.posterior(torch.zeros(5, 64))
     assert model.likelihood(posterior.mode).mean.shape == (5, 64)
+    same = svae.Run(folder).model().posterior(torch.zeros(5, 64))
+    assert torch.equal(same.loc, posterior.loc)
 
     (folder / "checkpoints" / "best.pt").write_bytes(b"garbage")
     done = svae_train("evaluate=r", quick=False)

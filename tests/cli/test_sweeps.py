@@ -3,11 +3,11 @@
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from svae import run as sweep
 from svae.cli import plan
 from svae.cli.sweeps import Multirun
 from svae.configuration import compose
 from svae.recording.folder import FINISHED, RunFolder
+from svae.run import claim
 from tests.support.swept import CONFIG, planned
 
 
@@ -61,7 +61,7 @@ def test_the_folders_of_others_are_refused_and_left_alone(tmp_path):
     with pytest.raises(plan.Refused, match="1: holds plots and no run, expected a new or an em"):
         planned(line)
     with pytest.raises(ValueError, match="holds plots and no run"):
-        sweep.claim(tmp_path / "1", CONFIG, [], searches=False)
+        claim(tmp_path / "1", CONFIG, [], searches=False)
     assert (tmp_path / "1" / "plots").is_dir()
 
 

@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 
 import svae
 from svae import build
-from svae import run as sweep
 from svae.cli import plan
 from svae.configuration import trusted
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
 from svae.recording.folder import INTERRUPTED
 from svae.recording.saved import reopened, saved_config, saved_overrides, settled
 from svae.report import summary
+from svae.run import claim
 from tests.support.swept import CONFIG, OVERRIDES, begin, composed
 
 MARK = "THE-MARK-OF-AN-ATTACK"
@@ -189,7 +189,7 @@ def test_a_sweep_that_goes_on_trusts_no_folder_of_a_job(tmp_path, folder, state)
     begin(tmp_path / "s" / "0", state)
     _write(tmp_path / "s" / "0", {"model": {"_target_": "evil.run"}})
     with pytest.raises(ValueError, match=r"_target_ evil\.run is no class"):
-        sweep.claim(tmp_path / "s" / "0", CONFIG, OVERRIDES, searches=False)
+        claim(tmp_path / "s" / "0", CONFIG, OVERRIDES, searches=False)
     words = " ".join(line for line in OVERRIDES if not line.startswith("latent_dim"))
     line = f"-m latent_dim=3,4 {words} hydra.sweep.dir={tmp_path}/s"
     _said(line)
