@@ -223,6 +223,15 @@ def test_of_a_cost_the_lowest_is_the_best(tmp_path, by):
     assert _names(runs(tmp_path, by=by)) == ["0", "1", "2"]
 
 
+def test_the_model_of_a_run_is_that_which_is_loaded_with_the_same_trust(tmp_path, monkeypatch):
+    from svae import build
+
+    monkeypatch.setattr(build, "load", lambda *arguments: (arguments, None))
+    begin(tmp_path / "0", FINISHED)
+    found = Run(tmp_path / "0").model("cuda:1", trust=["mine"])
+    assert found == (tmp_path / "0", "cuda:1", ["mine"])
+
+
 def test_runs_without_a_result_stand_in_the_order_of_their_folders(tmp_path):
     for name in ("10", "9", "0"):
         begin(tmp_path / name, FAILED)
