@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import nn
 from svae import evaluate
 from svae.configuration import trusted
 from svae.data.splits import DataSet
+from svae.models import foreign, protocol
 from svae.recording import checkpoint
 from svae.recording.saved import saved_config
 from svae.training import compiled, loop
@@ -55,7 +56,9 @@ def data(config: DictConfig) -> DataSet:
         ValueError: when its files are missing or altered.
     """
     try:
-        return _instantiate(config.dataset, "dataset")
+        found = _instantiate(config.dataset, "dataset")
+        protocol.check_data(found, _target(config.dataset, "dataset"))
+        return found
     except ValueError as error:
         raise ValueError(_as_typed(str(error), config.dataset)) from None
 
@@ -71,19 +74,34 @@ def _as_typed(text: str, node: DictConfig) -> str:
     return text
 
 
-def model(config: DictConfig, features: int, likelihood: str) -> nn.Module:
+def model(
+    config: DictConfig,
+    features: int,
+    likelihood: str | type,
+    image_shape: tuple[int, int] | None = None,
+) -> nn.Module:
     """Return the model on the CPU for observations of `features` numbers.
 
-    Its parameters are drawn from the stream (seed, "parameters").
+    Its parameters are drawn from the stream (seed, "parameters"). A network that has `image_shape`
+    among its arguments is given it.
+
+    Raises:
+        ValueError: when a class lacks something, see `svae.models.protocol`.
     """
-    half = config.precision == "bf16"
     latent = _instantiate(config.model, "model", latent_dim=config.latent_dim)
-    arguments = {"features": features, "latent": latent, "likelihood": likelihood, "half": half}
+    protocol.check_family(latent)
+    arguments = {"features": features, "latent": latent, "likelihood": likelihood}
+    if config.precision == "bf16":
+        arguments["half"] = True
+    if "image_shape" in _parameters(_target(config.network, "network")):
+        arguments["image_shape"] = image_shape
     if config.network._target_.startswith("svae."):
         with torch.device("meta"):
             _check_size(_instantiate(config.network, "network", **arguments))
     with seeded("cpu", config.seed, "parameters"):
-        return _instantiate(config.network, "network", **arguments)
+        network = _instantiate(config.network, "network", **arguments)
+    protocol.check_network(network)
+    return network
 
 
 def _check_size(model: nn.Module) -> None:
@@ -123,13 +141,30 @@ def _load(folder: Path, device: str) -> tuple[nn.Module, DictConfig]:
     path = folder / "checkpoints" / "best.pt"
     state = checkpoint.load(path, where)
     checkpoint.check_best(state, path)
+    likelihood = _saved_likelihood(config, state["likelihood"], path)
+    shape = state.get("image_shape")
     try:
-        network = model(config, state["features"], state["likelihood"])
+        network = model(config, state["features"], likelihood, shape and tuple(shape))
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder / 'config.yaml'}: expected a run's ({reason})") from None
     checkpoint.restore_model(state, network, path)
     return network.to(where).eval(), config
+
+
+def _saved_likelihood(config: DictConfig, name: str, path: Path) -> str | type:
+    """Return the likelihood that a checkpoint names, which the data set's module holds if not we.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if "." not in name:
+        return name
+    target = _target(config.dataset, "dataset")
+    found = protocol.find_likelihood(name, target)
+    if found is None:
+        raise ValueError(f"{path}: its likelihood {name} is not in {target.__module__} any more")
+    return found
 
 
 def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -170,20 +205,38 @@ def evaluation(config: DictConfig) -> evaluate.Settings:
 def _instantiate(node: DictConfig, name: str, **arguments):
     """Build what `node._target_` names; a wrong key or value is told in one sentence."""
     target = _target(node, name)
-    keys = set(node) - {"_target_"}
-    accepted = set(inspect.signature(target).parameters) - set(arguments)
-    if unknown := sorted(str(key) for key in keys - accepted):
-        raise ValueError(
-            f"{name}.{unknown[0]}: {node._target_} has no such option, "
-            f"expected {', '.join(sorted(accepted)) or 'none'}"
-        )
+    _check_keys(target, node, name, arguments)
     try:
         return instantiate(node, **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
             raise ValueError(f"{name}: does not fit in memory ({_first_line(cause)})") from error
-        raise ValueError(_first_line(cause)) from error
+        of_theirs = foreign.place(cause) is not None
+        text = f"{name}: {node._target_} raised {foreign.told(cause)}"
+        raise ValueError(text if of_theirs else _first_line(cause)) from error
+
+
+def _check_keys(target, node: DictConfig, name: str, arguments: dict) -> None:
+    """Refuse keys that `target` does not take, and a target that does not take `arguments`."""
+    parameters = _parameters(target)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if missing := [key for key in arguments if key not in parameters and not takes_any]:
+        raise ValueError(
+            f"{name}: {node._target_} does not take `{missing[0]}`, expected "
+            f"{', '.join(arguments)} and the keys beside it"
+        )
+    accepted = set(parameters) - set(arguments)
+    unknown = sorted(str(key) for key in set(node) - {"_target_"} - accepted)
+    if unknown and not takes_any:
+        raise ValueError(
+            f"{name}.{unknown[0]}: {node._target_} has no such option, "
+            f"expected {', '.join(sorted(accepted)) or 'none'}"
+        )
+
+
+def _parameters(target) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target).parameters
 
 
 def _first_line(error: BaseException) -> str:
@@ -204,7 +257,7 @@ def _target(node: DictConfig, name: str):
         inspect.signature(target)
     except Exception as error:  # a module of a person's own may raise anything
         cause = error.__cause__ or error
-        reason = f"{type(cause).__name__}: {_first_line(cause)}"
+        reason = foreign.told(cause)
         raise ValueError(f"{name}._target_={node._target_}: cannot be found ({reason})") from None
     finally:
         logger.disabled = False

@@ -18,6 +18,7 @@ from svae import build, evaluate, plots
 from svae.configuration.compose import public
 from svae.data.splits import DataSet
 from svae.metrics import neighbours
+from svae.models import protocol
 from svae.recording import checkpoint, signals
 from svae.recording.files import write_atomically
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
@@ -54,8 +55,10 @@ def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> E
         torch.set_num_threads(config.threads)
     device = build.device(config, turn)
     data = data or build.data(config)
-    model = build.model(config, data.features, data.likelihood)
-    return Experiment(config, device, data.to(device), model.to(device))
+    model = build.model(config, data.features, data.likelihood, data.image_shape).to(device)
+    data = data.to(device)
+    protocol.dry_run(model, data)
+    return Experiment(config, device, data, model)
 
 
 def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: bool) -> float:
@@ -105,7 +108,11 @@ def conclude(
 def new_progress(experiment: Experiment, folder: RunFolder) -> Progress:
     """Return the state of a run that begins, with its optimiser."""
     data = experiment.data
-    about = {"features": data.features, "likelihood": data.likelihood}
+    about = {
+        "features": data.features,
+        "likelihood": protocol.saved_name(data.likelihood),
+        "image_shape": data.image_shape and [int(number) for number in data.image_shape],
+    }
     optimizer = build.optimizer(experiment.config, experiment.model)
     return Progress(experiment.model, optimizer, about, folder)
 

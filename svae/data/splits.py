@@ -112,6 +112,7 @@ class Splits:
 class DataSet:
     """Training, validation and test split, and the likelihood that fits the observations.
 
+    `likelihood` is the name of one, or a class like those of `svae.models.likelihoods`;
     `image_shape` is (height, width) where a row can be shown as a picture; `fingerprint` tells one
     random split from another.
     """
@@ -119,7 +120,7 @@ class DataSet:
     train: Split
     validation: Split
     test: Split
-    likelihood: str
+    likelihood: str | type
     image_shape: tuple[int, int] | None = None
     fingerprint: str | None = None
 

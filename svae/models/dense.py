@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from svae.models.likelihoods import LIKELIHOODS
+from svae.models.likelihoods import LIKELIHOODS, likelihood_family
 
 
 class AutoEncoder(nn.Module):
@@ -20,7 +20,7 @@ class AutoEncoder(nn.Module):
     Args:
         features: D, the length of an observation.
         latent: a family from `svae.models.latent`.
-        likelihood: one of `LIKELIHOODS`.
+        likelihood: one of `LIKELIHOODS`, or a class of that kind.
         hidden: widths of the hidden layers, the encoder's first one first.
         half: compute the matrix products in bfloat16; everything about the latent distribution
             stays in float32.
@@ -33,13 +33,13 @@ class AutoEncoder(nn.Module):
         self,
         features: int,
         latent,
-        likelihood: str = "bernoulli",
+        likelihood: str | type[nn.Module] = "bernoulli",
         hidden: Sequence[int] = (256, 128),
         half: bool = False,
         unit_variance: bool = False,
     ):
         super().__init__()
-        if likelihood not in LIKELIHOODS:
+        if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
             raise ValueError(
                 f"network: the dense auto-encoder has no likelihood {likelihood}, expected "
                 f"{' or '.join(LIKELIHOODS)} (network=gcn is the network for graphs)"
@@ -49,7 +49,7 @@ class AutoEncoder(nn.Module):
         is_short = unit_variance and latent.has_unit_length
         self.stretch = math.sqrt(latent.embedding) if is_short else 1.0
         self.encoder = _mlp(features, *hidden, latent.parameters)
-        family = LIKELIHOODS[likelihood](features)
+        family = likelihood_family(likelihood, features)
         self.decoder = _mlp(latent.embedding, *reversed(hidden), family.width)
         self.likelihood_family = family
 

@@ -2,8 +2,8 @@
 
 A family has no parameters of its own. It says how many numbers per observation it needs
 (`parameters`), how many numbers a latent vector has (`embedding`), whether its length is one
-(`has_unit_length`), turns the encoder's output into the posterior, and names what is worth logging
-about a posterior (`summary`).
+(`has_unit_length`; None: the space is neither the sphere nor R^d), turns the encoder's output into
+the posterior, and names what is worth logging about a posterior (`summary`).
 """
 
 import math

@@ -1,6 +1,7 @@
 """Likelihoods p(x | z): distributions over observations, made from what a decoder returns.
 
 A family says how many numbers the decoder returns (`width`) for observations of `features` numbers.
+A data set chooses one by its name in `LIKELIHOODS`, or gives a class of its own.
 """
 
 import math
@@ -190,3 +191,9 @@ LIKELIHOODS = {
     "vmf": lambda features: VonMisesFisherVectors(features, features),  # a row is one unit vector
     "von_mises": lambda features: VonMisesFisherVectors(features, 2),  # a row is points of circles
 }
+
+
+def likelihood_family(likelihood: str | type[nn.Module], features: int) -> nn.Module:
+    """Return the likelihood of a data set, one of `LIKELIHOODS` or a class, for D = `features`."""
+    make = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
+    return make(features)

@@ -142,8 +142,16 @@ def check_best(state: Any, path: Path) -> None:
         and _is_whole(state.get("epoch"), 1)
         and _is_whole(state.get("features"), 1)
         and isinstance(state.get("likelihood"), str)
+        and _is_image_shape(state.get("image_shape"))
     ):
         raise Unusable(f"{path}: expected the best epoch, its features and likelihood")
+
+
+def _is_image_shape(value: Any) -> bool:
+    """Tell whether a checkpoint may have this; earlier versions kept none."""
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) == 2 and all(_is_whole(n, 1) for n in value)
 
 
 def check_model(state: dict, model, path: Path) -> None:

@@ -50,7 +50,7 @@ class GradientStudy:
         curves, gradients = [], []
         for d, estimator in progress([(d, e) for d in self.latent_dims for e in ESTIMATORS]):
             chosen = _with(config, d, *estimator)
-            model = build.model(chosen, data.features, data.likelihood).to(device)
+            model = build.model(chosen, data.features, data.likelihood, data.image_shape).to(device)
             optimizer = build.optimizer(chosen, model)
             for epoch in train(model, optimizer, data, build.training(chosen)):
                 curves.append({**_about(d, epoch.number, estimator), **epoch.metrics})
@@ -71,7 +71,8 @@ class GradientStudy:
         observations = data.validation.observe(index[: self.observations], generator)
 
         def gradients(gradient: str, baseline: str) -> Tensor:
-            twin = build.model(_with(config, d, gradient, baseline), data.features, data.likelihood)
+            about = (data.features, data.likelihood, data.image_shape)
+            twin = build.model(_with(config, d, gradient, baseline), *about)
             twin.to(data.device).load_state_dict(model.state_dict())
             parts = [
                 kappa_gradients(twin, observations, 16, baseline, generator, kl_weight=0.0)

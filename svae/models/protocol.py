@@ -1,0 +1,266 @@
+"""What classes of one's own have to give, checked before a run begins.
+
+Each check refuses in one sentence: what is missing or wrong in which class, and what was expected.
+The package's own classes are not checked, the tests do that.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, kl_divergence
+
+from svae.data.splits import DataSet, Split
+from svae.distributions import Draw
+from svae.models.foreign import Part, is_own, name_of
+from svae.models.likelihoods import LIKELIHOODS
+
+_SAMPLES = 3
+# metrics that `summary` would overwrite
+_TAKEN = {
+    *("elbo", "reconstruction", "kl", "proposals", "acceptance_rate", "iwae", "loss"),
+    *("log_likelihood", "auc", "average_precision", "kl_weight", "learning_rate"),
+}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_family(latent: Any) -> None:
+    """Refuse a latent family that lacks something.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if is_own(latent):
+        return
+    Part("model", "family", latent).have(
+        parameters=("how many numbers of an observation the posterior is made of", _is_count),
+        embedding=("the number of numbers of a latent vector", _is_count),
+        has_unit_length=(
+            "True (the unit sphere), False (R^d) or None (neither)",
+            lambda value: value is None or isinstance(value, bool),
+        ),
+        posterior=("a method that makes the posterior of the encoder's output", callable),
+        prior=("a method that makes the prior", callable),
+        summary=("a method that names what is logged of a posterior", callable),
+    )
+
+
+def check_network(model: Any) -> None:
+    """Refuse a network that lacks something.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if is_own(model):
+        return
+    part = Part("network", "network", model)
+    if not isinstance(model, nn.Module):
+        part.refuse("is no torch.nn.Module", "one")
+    part.have(
+        latent=("the family that it was given", lambda value: hasattr(value, "embedding")),
+        posterior=("a method that makes q(z | x)", callable),
+        prior=("a method that makes p(z)", callable),
+        likelihood=("a method that makes p(x | z)", callable),
+    )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        part.refuse("has no parameters to train", "some")
+
+
+def check_data(data: Any, target: Any) -> None:
+    """Refuse what the function `target` gives unless it is a good data set.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if is_own(target):
+        return
+    part = Part("dataset", "data set", target)
+    if not isinstance(data, DataSet):
+        part.refuse(f"gives a {type(data).__name__}", "an svae.data.splits.DataSet")
+    if not data.is_graph:
+        for name in ("train", "validation", "test"):
+            _check_split(part, data, name, getattr(data, name))
+    _check_likelihood(part, data.likelihood, data.features)
+    shape = data.image_shape
+    if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != data.features):
+        part.refuse(f"has the image_shape {shape}", f"(height, width) of {data.features} numbers")
+
+
+def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
+    if isinstance(likelihood, str):
+        if likelihood not in (*LIKELIHOODS, "edges"):
+            part.refuse(f"has the likelihood {likelihood}", f"{', '.join(LIKELIHOODS)} or a class")
+    elif not (isinstance(likelihood, type) and issubclass(likelihood, nn.Module)):
+        part.refuse(f"has the likelihood {likelihood!r:.60}", "a name or a class of nn.Module")
+    elif find_likelihood(name_of(likelihood), part.thing) is not likelihood:
+        part.refuse(
+            f"has the likelihood {name_of(likelihood)}, which its module does not hold",
+            "a class at the top of the module, or imported there, so that a saved run finds it",
+        )
+    else:
+        with torch.random.fork_rng(devices=[]):
+            made = Part("likelihood", "likelihood", likelihood).call(likelihood, features)
+        Part("likelihood", "likelihood", made).have(
+            width=("how many numbers the decoder returns", _is_count)
+        )
+
+
+def find_likelihood(name: str, target: Any) -> Any:
+    """Return the likelihood that a run was saved with: ours by its name, else a class.
+
+    The latter is looked for in the module of the data set's `target` and nowhere else, since the
+    name may come from anybody; None where there is none.
+    """
+    if "." not in name:
+        return name
+    classes = vars(sys.modules[target.__module__]).values()
+    return next((c for c in classes if isinstance(c, type) and name_of(c) == name), None)
+
+
+def saved_name(likelihood: str | type) -> str:
+    """Return the name by which `find_likelihood` finds it."""
+    return likelihood if isinstance(likelihood, str) else name_of(likelihood)
+
+
+def _check_split(part: Part, data: DataSet, name: str, split: Any) -> None:
+    if not isinstance(split, Split):
+        part.refuse(f"has a {type(split).__name__} as {name}", "an svae.data.splits.Split")
+    values, labels = split.values, split.labels
+    if not isinstance(values, Tensor) or values.dim() != 2 or not len(values):
+        shape = tuple(getattr(values, "shape", ()))
+        part.refuse(f"has {name} values of shape {shape}", "a tensor (N, D) of observations")
+    if values.shape[1] != data.features:
+        part.refuse(f"has {name} values of {values.shape[1]} numbers", f"{data.features} as train")
+    if values.dtype != torch.float32 and not (split.binary and values.dtype == torch.uint8):
+        part.refuse(f"has {name} values of {values.dtype}", "torch.float32 (binary: or uint8)")
+    if not values.isfinite().all():
+        part.refuse(f"has {name} values that are not all finite", "finite numbers")
+    highest = 255 if values.dtype == torch.uint8 else 1
+    if data.likelihood == "bernoulli" and (values.min() < 0 or values.max() > highest):
+        part.refuse(f"has {name} values from {values.min():g} to {values.max():g}", "0 to 1")
+    if labels is not None and (labels.shape != values.shape[:1] or labels.dtype != torch.int64):
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        part.refuse(f"has {name} labels {found}", f"torch.int64 of shape ({len(values)},)")
+
+
+def dry_run(model: nn.Module, data: DataSet) -> None:
+    """Let classes of one's own work once, on two observations, where model and data lie.
+
+    Looks at the shapes and numbers of posterior, prior, KL, summary and likelihood. The model's
+    state and torch's random numbers are afterwards as before. Of a graph only the family is tried.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    latent = Part("model", "family", model.latent)
+    network = Part("network", "network", model)
+    likelihood = Part("likelihood", "likelihood", data.likelihood)
+    if latent.is_own and network.is_own and likelihood.is_own:
+        return
+    with _undisturbed(model, data.device):
+        if data.is_graph:
+            _try_family(latent, model)
+        else:
+            _try_all(latent, network, likelihood, model, data)
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    devices = [] if device.type == "cpu" else [device]
+    try:
+        with torch.random.fork_rng(devices=devices, device_type=device.type):
+            yield
+    finally:
+        model.load_state_dict(state)
+
+
+def _try_family(part: Part, model: nn.Module) -> None:
+    if part.is_own:
+        return
+    like = next(model.parameters())
+    features = like.new_zeros(2, model.latent.parameters).requires_grad_()
+    posterior = part.call(model.latent.posterior, features)
+    prior = part.call(model.latent.prior, like)
+    _try_laws(part, model, posterior, prior, 2)
+
+
+def _try_all(
+    latent: Part, network: Part, likelihood: Part, model: nn.Module, data: DataSet
+) -> None:
+    observed = data.train.observe(slice(0, 2), _generator(data.device))
+    # who is to blame: of several foreign ones that which makes it
+    maker = network if latent.is_own else latent
+    posterior = maker.call(model.posterior, observed)
+    prior = maker.call(model.prior)
+    if not (latent.is_own and network.is_own):
+        _try_laws(maker, model, posterior, prior, len(observed))
+    draw = posterior.draw((_SAMPLES,), _generator(data.device))
+    maker = next(p for p in (likelihood, network, latent) if not p.is_own)
+    law = maker.call(model.likelihood, draw.value)
+    log_prob = maker.call(law.log_prob, observed)
+    maker.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, len(observed)))
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(0)
+
+
+def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: int) -> None:
+    """Refuse a posterior of `batch` observations, or a prior, that falls short."""
+    m, device = model.latent.embedding, next(model.parameters()).device
+    for law, name, shape in ((posterior, "posterior", (batch,)), (prior, "prior", ())):
+        if not isinstance(law, Distribution):
+            part.refuse(f"gives a {type(law).__name__} as {name}", "a torch Distribution")
+        if (law.batch_shape, law.event_shape) != (shape, (m,)):
+            found = f"{tuple(law.batch_shape)} and event shape {tuple(law.event_shape)}"
+            part.refuse(f"gives a {name} of batch shape {found}", f"{shape} and ({m},)")
+        if not hasattr(law, "draw"):
+            part.refuse(f"gives a {name} without `draw`", "draw(shape, generator)")
+    draw, _ = (_try_draw(part, law, (_SAMPLES,), device) for law in (posterior, prior))
+    if not (draw.value.requires_grad or draw.log_weight.requires_grad):
+        part.refuse("draws without a gradient", "samples that depend on the encoder's output")
+    shape = (_SAMPLES, batch)
+    for law, name in ((posterior, "posterior"), (prior, "prior")):
+        part.shaped(f"log_prob of the {name}", part.call(law.log_prob, draw.value), shape)
+    # as when each sample meets each posterior
+    each = part.call(posterior.log_prob, draw.value[:, :1])
+    part.shaped("log_prob of one value under each posterior", each, shape)
+    part.shaped("the KL", _kl(part, posterior, prior), (batch,))
+    if hasattr(posterior, "loc"):
+        part.shaped("the posterior's `loc`", posterior.loc, (batch, m))
+    summary = part.call(model.latent.summary, posterior)
+    if not isinstance(summary, dict) or _TAKEN & summary.keys():
+        part.refuse(f"gives the summary {summary!r:.60}", "tensors by names that are not taken")
+    for name, values in summary.items():
+        part.shaped(f"{name} of the summary", values, (batch,))
+
+
+def _try_draw(part: Part, law: Distribution, shape: tuple[int, ...], device) -> Draw:
+    """Return a draw; it has to follow from the generator, or no resumed run would repeat."""
+    batch = shape + law.batch_shape
+    draw, again = (part.call(law.draw, shape, _generator(device)) for _ in range(2))
+    if not isinstance(draw, Draw):
+        part.refuse(f"draws a {type(draw).__name__}", "an svae.distributions.Draw")
+    part.shaped("draws", draw.value, batch + law.event_shape)
+    part.shaped("log_weight of draws", draw.log_weight, batch)
+    part.shaped("proposals of draws", draw.proposals, batch)
+    if not torch.equal(draw.value, again.value):
+        part.refuse("draws anew from an equal generator", "all random numbers from the generator")
+    return draw
+
+
+def _kl(part: Part, posterior: Distribution, prior: Distribution) -> Tensor:
+    try:
+        return part.call(kl_divergence, posterior, prior)
+    except ValueError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+    pair = f"{name_of(posterior)} and {name_of(prior)}"
+    part.refuse(f"has no KL of {pair}", "one that torch.distributions.register_kl was given")
