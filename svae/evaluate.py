@@ -55,7 +55,8 @@ def evaluate(
     if split.positions is not None:
         metrics |= recovery(model, split.values, split.positions, generator)
     if split.directions is not None:
-        metrics["log_density"] = log_density_on_spheres(model, split, settings, generator)
+        density = log_density_on_spheres(model, split, settings, generator)
+        metrics |= {} if density is None else {"log_density": density}
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
@@ -85,8 +86,10 @@ def _pieces(total: int, size: int) -> Iterator[int]:
 
 
 @torch.no_grad()
-def log_density_on_spheres(model, split: Split, settings: Settings, generator) -> float:
+def log_density_on_spheres(model, split: Split, settings: Settings, generator) -> float | None:
     """Return the mean log density, in nats, of observations that are made of unit vectors.
+
+    None where a likelihood of a person's own has none.
 
     An importance-weighted estimate like the log-likelihood, which a likelihood on R^D states per
     volume and one on the sphere per area: this is per area for both, and a fair comparison.
@@ -97,6 +100,8 @@ def log_density_on_spheres(model, split: Split, settings: Settings, generator) -
     for batch in split.batches(size, generator):
         weight, log_likelihood, draw = log_weights(model, batch, samples, generator)
         likelihood = model.likelihood(draw.value)
+        if not hasattr(likelihood, "log_density_on_spheres"):
+            return None
         on_spheres = likelihood.log_density_on_spheres(batch, split.directions)
         parts.append(log_mean_exp(weight - log_likelihood + on_spheres))
     return torch.cat(parts).double().mean().item()
@@ -141,8 +146,9 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     """Return the parameters of the posterior of every observation, and the labels.
 
     `loc` (N, m) is the posterior mean (on the sphere: its direction), with it `concentration` (N,)
-    or `scale` (N, d); `kl` (N,) is the divergence from the prior in nats; `labels` (N,) and the
-    true `positions` where the split has them.
+    or `scale` (N, d), of a posterior of one's own as far as it has them; `kl` (N,) is the
+    divergence from the prior in nats; `labels` (N,) and the true `positions` where the split has
+    them.
     """
     model.eval()
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
@@ -153,17 +159,18 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     return arrays | {name: values for name, values in known.items() if values is not None}
 
 
-def usage(kl: float, loc: Tensor, *, has_axes: bool) -> dict[str, float | str]:
+def usage(kl: float, loc: Tensor | None, *, has_axes: bool) -> dict[str, float | str]:
     """Return `collapse`, how the latent space fails to be used, and how many axes are active.
 
-    `kl` is the mean KL in nats and `loc` (N, m) the posterior means of a split. The KL bounds what
+    `kl` is the mean KL in nats and `loc` (N, m) the posterior means of a split, None where a
+    posterior has none. The KL bounds what
     a latent vector tells about its observation (Hoffman and Johnson 2016): below log 2, one bit,
     `collapse` is "posterior". Where the latent space has axes, as the Gaussian's, those along which
     the means vary by more than 0.01 are active (Burda, Grosse and Salakhutdinov 2016); when fewer
     than half are, `collapse` is "dimensions". Else it is "none".
     """
     metrics = {"collapse": "posterior" if kl < math.log(2) else "none"}
-    if not has_axes:
+    if not has_axes or loc is None:
         return metrics
     active = int((loc.double().var(0) > 0.01).sum())
     if metrics["collapse"] == "none" and active < loc.shape[-1] / 2:

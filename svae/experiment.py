@@ -99,7 +99,7 @@ def conclude(
     results = _evaluate_best(experiment, folder, screen)
     results |= _summary(progress.state) | _split(experiment)
     folder.results(results)
-    images = _draw(experiment, folder)
+    images = _draw(experiment, folder, screen)
     folder.status(FINISHED)
     screen.results(results, str(folder.path))
     return results, images
@@ -143,7 +143,7 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
         raise ValueError(f"{file}: expected a row of numbers per epoch, found none")
     results = _evaluate_best(experiment, folder, screen)
     folder.results({**old, **results, **_split(experiment)})
-    _draw(experiment, folder)
+    _draw(experiment, folder, screen)
     screen.results(results, str(folder.path))
 
 
@@ -211,7 +211,7 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     generator = stream(experiment.device, config.seed, "evaluation")
     settings = build.evaluation(config)
     arguments = (settings, generator, lambda p: _pieces(screen, p))
-    data, on_sphere = experiment.data, model.latent.has_unit_length
+    data, on_sphere = experiment.data, model.latent.has_unit_length  # None: neither on one nor R^d
     if data.is_graph:
         results = evaluate.evaluate_links(model, data, *arguments)
     else:
@@ -220,10 +220,11 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     count = "samples" if data.is_graph else "importance_samples"
     results |= {count: getattr(settings, count)}
     latents = evaluate.latents(model, data.test, generator)
-    results |= evaluate.usage(results["test/kl"], latents["loc"], has_axes=not on_sphere)
+    has_axes = on_sphere is False
+    results |= evaluate.usage(results["test/kl"], latents.get("loc"), has_axes=has_axes)
     if data.is_graph:
         latents |= evaluate.scores(model, data.test)
-    elif data.is_labelled:
+    elif data.is_labelled and "loc" in latents and on_sphere is not None:
         known = evaluate.latents(model, data.train, generator)
         labelled = stream(experiment.device, config.seed, "labelled")
         results |= neighbours.separation(known, latents, labelled, geodesic=on_sphere)
@@ -270,14 +271,14 @@ def _tell_collapse(results: dict, screen: Screen) -> None:
         screen.note(f"collapsed dimensions: fewer than half are active ({active})")
 
 
-def _draw(experiment: Experiment, folder: RunFolder) -> list[Path]:
+def _draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path]:
     if not experiment.config.plots:
         return []
     generator = stream(experiment.device, experiment.config.seed, "plots")
     saved = Run(folder.path)
     arguments = (saved.history, saved.latents, generator)
     figures = plots.figures(experiment.model, experiment.data, *arguments)
-    return plots.write(figures, folder.path / "plots")
+    return plots.write(figures, folder.path / "plots", screen.note)
 
 
 def _summary(state: checkpoint.State) -> dict:

@@ -16,11 +16,12 @@ def recovery(model, observations: Tensor, truth: Tensor, generator) -> dict[str,
     is left once they are aligned, compare the truth with the `directions` of the posterior means,
     where these have m numbers too. `prior_mismatch` is `aggregate_kl`, in nats.
     """
-    posterior = model.posterior(observations)
+    posterior, on_sphere = model.posterior(observations), model.latent.has_unit_length
     metrics = {"prior_mismatch": aggregate_kl(posterior, model.prior(), generator)}
-    if posterior.loc.shape == truth.shape:
+    loc = getattr(posterior, "loc", None)  # one of a person's own may have none
+    if loc is not None and loc.shape == truth.shape and on_sphere is not None:
         truth = truth.double()
-        found = directions(posterior.loc.double(), model.latent.has_unit_length)
+        found = directions(loc.double(), on_sphere)
         metrics["recovery_correlation"] = correlation(truth, found)
         metrics["recovery_error"] = angles(truth, align(truth, found)).mean()
     return {name: value.item() for name, value in metrics.items()}

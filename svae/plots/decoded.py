@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from svae.data.splits import DataSet
-from svae.plots.style import figure
+from svae.plots.style import Missing, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ def reconstructions(model, data: DataSet, generator: torch.Generator, count: int
     """Draw test observations above the mean image decoded from a posterior sample of each."""
     observed = data.test.observe(slice(0, count), generator)
     latent = model.posterior(observed).draw((), generator).value
-    decoded = model.likelihood(latent).mean
+    decoded = _mean(model, latent)
     chart = figure(count, 2.4)
     chart.suptitle("test images (above) and their reconstructions")
     _grid(chart.subplots(), torch.cat([observed, decoded]), data.image_shape, rows=2)
@@ -31,7 +31,7 @@ def samples(model, shape: tuple[int, int], generator: torch.Generator, side: int
     latent = model.prior().draw((side * side,), generator).value
     chart = figure(6, 6.4)
     chart.suptitle("decoded samples of the prior")
-    _grid(chart.subplots(), model.likelihood(latent).mean, shape, rows=side)
+    _grid(chart.subplots(), _mean(model, latent), shape, rows=side)
     return chart
 
 
@@ -45,15 +45,18 @@ def interpolations(
     means, decoded.
     """
     chosen = torch.randperm(len(data.test), generator=generator, device=data.device)[: 2 * rows]
-    ends = model.posterior(data.test.observe(chosen, generator)).loc
+    on_sphere = _geometry(model)
+    posterior = model.posterior(data.test.observe(chosen, generator))
+    if not hasattr(posterior, "loc"):
+        raise Missing("no `loc`")
+    ends = posterior.loc
     first, last = ends[: len(ends) // 2], ends[len(ends) // 2 : len(ends) // 2 * 2]
     share = torch.linspace(0, 1, steps, device=ends.device)
-    on_sphere = model.latent.has_unit_length
     points = great_circles(first, last, share) if on_sphere else lines(first, last, share)
     chart = figure(steps * 0.75, len(first) * 0.75 + 0.6)
     words = "along the great circle" if on_sphere else "along the straight line"
     chart.suptitle(f"from one test image to another, {words}")
-    images = model.likelihood(points.flatten(0, 1)).mean
+    images = _mean(model, points.flatten(0, 1))
     _grid(chart.subplots(), images, data.image_shape, rows=len(first))
     return chart
 
@@ -67,16 +70,39 @@ def walk(model, shape: tuple[int, int]) -> "Figure":
     Welling 2014, figure 4).
     """
     like = next(model.parameters())
-    if model.latent.has_unit_length:
+    if _geometry(model):
         points, rows, name = _sphere_grid(model.latent.embedding)
     else:
         points, rows, name = _normal_grid(model.latent.embedding)
     columns = len(points) // rows
     chart = figure(columns * 0.5, rows * 0.5 + 0.9)
     axes = chart.subplots()
-    _grid(axes, model.likelihood(points.to(like)).mean, shape, rows=rows)
+    _grid(axes, _mean(model, points.to(like)), shape, rows=rows)
     axes.set_title(name, fontsize="medium")
     return chart
+
+
+def _mean(model, latent: Tensor) -> Tensor:
+    """Return the mean observations (N, D) of latent vectors (N, m).
+
+    Raises:
+        Missing: when a likelihood of a person's own has none.
+    """
+    try:
+        return model.likelihood(latent).mean
+    except (AttributeError, NotImplementedError):
+        raise Missing("no `mean` of the likelihood") from None
+
+
+def _geometry(model) -> bool:
+    """Return whether latent vectors lie on the sphere, else in R^d.
+
+    Raises:
+        Missing: when they lie in neither.
+    """
+    if model.latent.has_unit_length is None:
+        raise Missing("neither a sphere nor R^d")
+    return model.latent.has_unit_length
 
 
 def great_circles(first: Tensor, last: Tensor, share: Tensor) -> Tensor:

@@ -4,22 +4,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from svae.plots.style import COLOURS, class_legend, figure, name_classes, scatter
+from svae.plots.style import COLOURS, Missing, class_legend, figure, name_classes, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def latent_space(latents: dict[str, np.ndarray], whose: str) -> "Figure":
+def latent_space(latents: dict[str, np.ndarray], whose: str, on_sphere: bool | None) -> "Figure":
     """Draw the posterior means of the test set or of all nodes, coloured by class.
 
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
     both sides; S^d beyond as the map of the great sphere S^2 that lies nearest to the points (Jung,
     Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d by its first two principal
-    components.
+    components. A family whose vectors lie neither `on_sphere` nor in R^d (None) has no picture.
+
+    Raises:
+        Missing: for such a family, or posteriors without means.
     """
+    if "loc" not in latents:
+        raise Missing("no `loc`")
+    if on_sphere is None:
+        raise Missing("neither a sphere nor R^d")
     loc, labels = latents["loc"], latents.get("labels")
-    if "concentration" not in latents:
+    if not on_sphere:
         return _plane(loc, labels, whose)
     if loc.shape[1] == 2:
         return _circle(loc, labels, whose)
@@ -28,18 +35,21 @@ def latent_space(latents: dict[str, np.ndarray], whose: str) -> "Figure":
     return _great_sphere(loc, labels, whose)
 
 
-def spreads(latents: dict[str, np.ndarray], whose: str) -> "Figure":
-    """Draw histograms of what the posteriors differ in besides their means."""
-    shown = {"KL of the posterior to the prior (nats)": latents["kl"]}
+def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> "Figure":
+    """Draw histograms of what the posteriors differ in besides their means.
+
+    The KL by dimension is that of the package's own Gaussian alone.
+    """
+    shown, kl = {"KL of the posterior to the prior (nats)": latents["kl"]}, None
     if "concentration" in latents:
-        shown["concentration kappa"] = latents["concentration"]
-        kl = None
-    else:
+        shown["concentration kappa"] = latents["concentration"].ravel()
+    if "scale" in latents:
         shown["standard deviation, of every dimension"] = latents["scale"].ravel()
-        kl = kl_by_dimension(latents["loc"], latents["scale"])
-    chart = figure(8 if kl is None else 11, 3.2)
+        kl = kl_by_dimension(latents["loc"], latents["scale"]) if is_own else None
+    count = len(shown) + (kl is not None)
+    chart = figure((5, 8, 11)[count - 1], 3.2)
     chart.suptitle(f"posteriors of {whose}")
-    cells = chart.subplots(1, 2 if kl is None else 3)
+    cells = chart.subplots(1, count, squeeze=False)[0]
     for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])
         axes.axvline(values.mean(), color=COLOURS[5], lw=2)

@@ -36,6 +36,10 @@ CLASS_COLOURS = (
 )
 
 
+class Missing(Exception):
+    """A run of a person's own classes lacks what a figure shows; says what."""
+
+
 def figure(width: float, height: float) -> "Figure":
     """Return an empty figure of that size in inches, which needs no display and no global state."""
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from torch.distributions import kl_divergence
 
 from svae.data.binarise import Generators
 from svae.data.splits import DataSet
+from svae.models.foreign import is_own
 from svae.objectives import Elbo, objective
 from svae.training.adam import Descent
 from svae.training.averaging import Average, averaged
@@ -261,8 +262,11 @@ def _validate(model, data: DataSet, settings: Settings, names) -> dict[str, floa
 
 
 def is_noisy_in_kappa(model, data: DataSet) -> bool:
-    """Tell whether the noise of the gradient in kappa is told: a graph's would double its epoch."""
-    return model.latent.has_unit_length and not data.is_graph
+    """Tell whether the noise of the gradient in kappa is told: a graph's would double its epoch.
+
+    A family of a person's own need not have such a kappa.
+    """
+    return is_own(model.latent) and model.latent.has_unit_length and not data.is_graph
 
 
 @torch.no_grad()
