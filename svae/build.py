@@ -223,8 +223,8 @@ def _check_keys(target, node: DictConfig, name: str, arguments: dict) -> None:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if missing := [key for key in arguments if key not in parameters and not takes_any]:
         raise ValueError(
-            f"{name}: {node._target_} does not take `{missing[0]}`, expected "
-            f"{', '.join(arguments)} and the keys beside it"
+            f"{name}: {node._target_} does not take `{missing[0]}`, expected the arguments "
+            f"{', '.join(arguments)}"
         )
     accepted = set(parameters) - set(arguments)
     unknown = sorted(str(key) for key in set(node) - {"_target_"} - accepted)

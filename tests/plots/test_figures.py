@@ -16,7 +16,7 @@ from svae.plots import decoded
 from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension
 from svae.plots.sampler import sampler
-from svae.plots.style import CLASS_COLOURS, figure, name_classes
+from svae.plots.style import CLASS_COLOURS, Missing, figure, name_classes
 from svae.plots.training import curves
 
 
@@ -71,6 +71,45 @@ def test_every_figure_of_a_run_is_drawn(family, latent_dim):
     assert set(drawings) == expected
     for draw in drawings.values():
         draw().canvas.draw()
+
+
+def test_a_figure_that_cannot_be_drawn_is_left_out(tmp_path):
+    lines, path = [], tmp_path / "broken.png"
+    path.write_text("of an earlier evaluation")
+    drawings = {"broken": lambda: 1 / 0, "missing": _missing, "whole": lambda: figure(1, 1)}
+    assert plots.write(drawings, tmp_path, lines.append) == [tmp_path / "whole.png"]
+    assert [file.name for file in tmp_path.iterdir()] == ["whole.png"]
+    said = "a figure that cannot be drawn of this run is left out: "
+    error, reason = (line.removeprefix(said) for line in lines)
+    assert error.startswith(f"broken (ZeroDivisionError: division by zero ({__file__}:")
+    assert reason == "missing (no `loc`)"
+
+
+def _missing():
+    raise Missing("no `loc`")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_and_an_interrupt_end_the_drawing(tmp_path, error):
+    def draw():
+        raise error
+
+    with pytest.raises(type(error)):
+        plots.write({"curves": draw}, tmp_path)
+
+
+@pytest.mark.parametrize("parts", [("loc",), ("concentration", "scale"), ()])
+def test_a_family_without_a_geometry_is_drawn_as_far_as_it_can_be(tmp_path, parts):
+    model, data = _run(tmp_path, NormalFamily, 2)
+    with np.load(tmp_path / "latents.npz") as arrays:
+        kept = {name: arrays[name] for name in ("kl", "labels")}
+    np.savez(tmp_path / "latents.npz", **kept, **{name: np.ones((60, 2)) for name in parts})
+    model.latent = type("Product", (NormalFamily,), {"has_unit_length": None})(2)
+    lines = []
+    drawings = plots.figures(model, data, tmp_path, torch.Generator().manual_seed(0))
+    paths = plots.write(drawings, tmp_path, lines.append)
+    assert {path.stem for path in paths} == {"curves", "spreads", "reconstructions", "samples"}
+    assert len(lines) == len(drawings) - 4 == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,387 @@
+"""Classes of one's own: those of docs/extending.md through all of a run, and what is refused."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.distributions import Bernoulli, Independent, Normal
+
+import svae
+from svae import experiment
+from svae.configuration import trusted
+from svae.data.splits import DataSet, Split
+from svae.distributions import DiagonalNormal, Draw, StandardNormal
+from svae.models.dense import AutoEncoder
+from svae.models.latent import NormalFamily
+from svae.models.likelihoods import likelihood_family
+from tests.conftest import QUICK, ROOT
+from tests.faults.runs import outcome, status, wait_for_epoch
+from tests.support import hooks
+from tests.support.forked import Program
+
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+FILE = re.compile(r"^`([\w./]+)`\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = {
+    "product": (
+        ("model=product", "dataset=bars"),
+        {"reconstructions", "samples", "curves", "spreads"},
+        ("latent (no `loc`)", "interpolations (neither a sphere nor R^d)"),
+    ),
+    "conv": (("network=conv", "dataset=bars"), {"latent", "interpolations", "samples"}, ()),
+    "bars": (("dataset=bars",), {"latent", "interpolations", "samples"}, ()),
+    "counts": (("dataset=counts",), {"latent", "spreads"}, ()),
+}
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory) -> Path:
+    """The folder that the page describes, with the files that it prints."""
+    folder = tmp_path_factory.mktemp("own") / "my own classes"
+    for name, text in FILE.findall(PAGE):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+def test_the_page_holds_every_example(own):
+    names = {str(file.relative_to(own)) for file in own.rglob("*.*")}
+    assert names == {
+        *("spheres.py", "model/product.yaml", "pictures.py", "network/conv.yaml"),
+        *("bars.py", "dataset/bars.yaml", "counts.py", "dataset/counts.yaml"),
+    }
+    assert len(PAGE.splitlines()) <= 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_goes_through_everything(own, name, tmp_path, environment):
+    typed, drawn, left_out = EXAMPLES[name]
+    vouched = ("--config-dir", str(own))
+    quiet = (*QUICK, "latent_dim=4", "trainer.max_epochs=3", "logger.mode=disabled")
+
+    def train(*arguments, code=0, **named):
+        done = Program(list(arguments), tmp_path, environment, **named).wait()
+        assert done.returncode == code, done.stderr
+        return done
+
+    line = (*vouched, *typed, *quiet, "hydra.run.dir=r")
+    process = Program(list(line), tmp_path, environment, hooks.slow)
+    wait_for_epoch(process, tmp_path / "r", 2)
+    process.send(signal.SIGTERM)
+    command = shlex.split(process.wait().stderr.partition("continue with: ")[2])
+    assert status(tmp_path / "r")["state"] == "interrupted"
+    refused = train(*[word for word in command[1:] if word not in vouched], code=2)
+    assert "vouch for it by --config-dir DIR" in refused.stderr
+    done = train(*command[1:])
+    assert status(tmp_path / "r")["state"] == "finished"
+    assert drawn <= {file.stem for file in (tmp_path / "r" / "plots").iterdir()}
+    found = re.findall("left out: (.*)", done.stdout)
+    assert found == list(left_out)
+
+    sweep = ("-m", *vouched, *typed, *quiet, "plots=false", "seed=0,1", "hydra.sweep.dir=s")
+    train(*sweep)
+    assert outcome(tmp_path / "s" / "0") == outcome(tmp_path / "r")
+    assert "2 runs finished earlier" in train(*sweep).stdout
+    command = [sys.executable, "-m", "svae.report", "s"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert "left out" not in (tmp_path / "s" / "report.html").read_text()
+
+    train(*vouched, "evaluate=r", "evaluation.importance_samples=30", "plots=false")
+    results = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert results["importance_samples"] == 30
+
+    with pytest.raises(ValueError, match=r"in Python by trust=\[DIR\]"):
+        svae.load(tmp_path / "r")
+    model, _ = svae.load(tmp_path / "r", trust=[own])
+    latent = model.prior().draw((5, 2)).value
+    assert model.likelihood(latent).batch_shape == (5, 2)
+
+
+# --- what is refused, by classes that fall short of these
+
+
+class Family(NormalFamily):
+    def prior(self, like):
+        return StandardNormal(self.embedding, device=like.device)
+
+
+class Network(AutoEncoder):
+    def __init__(self, features, latent, likelihood):
+        super().__init__(features, latent, likelihood, hidden=(4,))
+
+
+class Probabilities(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.width = features
+
+    def forward(self, decoded):
+        return Independent(Bernoulli(logits=decoded, validate_args=False), 1)
+
+
+def load(likelihood=Probabilities, values=None, labels=None, image_shape=(2, 3), **_):
+    values = torch.eye(9)[:, :6] if values is None else values
+    split = Split(values, labels)
+    return DataSet(split, split, split, likelihood, image_shape)
+
+
+class NoEmbedding:
+    parameters, has_unit_length = 4, None
+    posterior = prior = summary = print
+
+    def __init__(self, latent_dim):
+        pass
+
+
+class NoGeometry(Family):
+    has_unit_length = "sphere"
+
+
+class NoParameters(Family):
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.parameters = 0
+
+
+class Raising(Family):
+    def __init__(self, latent_dim):
+        raise KeyError("rank")
+
+
+class RaisingLate(Family):
+    def posterior(self, features):
+        return features / features.missing
+
+
+class NoLaw(Family):
+    def posterior(self, features):
+        return features
+
+
+class NoDraw(Family):
+    def posterior(self, features):
+        loc, scale = features.chunk(2, -1)
+        return Independent(Normal(loc, scale.exp()), 1)
+
+
+class Wide(Family):
+    def posterior(self, features):
+        loc, scale = features.chunk(2, -1)
+        return DiagonalNormal(loc[None], scale[None].exp())
+
+
+class Law(DiagonalNormal):
+    def __init__(self, loc, scale):
+        super().__init__(loc, scale, validate_args=False)
+
+
+class OfLaw(Family):
+    law = Law
+
+    def posterior(self, features):
+        loc, scale = features.chunk(2, -1)
+        return self.law(loc, scale.exp())
+
+
+class Own(Law):
+    def draw(self, shape=(), generator=None):
+        return super().draw(shape)
+
+
+class Detached(Law):
+    def draw(self, shape=(), generator=None):
+        return Draw.direct(super().draw(shape, generator).value.detach())
+
+
+class Tensors(Law):
+    def draw(self, shape=(), generator=None):
+        return super().draw(shape, generator).value
+
+
+class Unsummed(Law):
+    def log_prob(self, value):
+        return Normal(self.loc, self.scale).log_prob(value)
+
+
+class Infinite(Law):
+    def log_prob(self, value):
+        return super().log_prob(value) / 0
+
+
+class Unregistered(torch.distributions.Distribution):
+    arg_constraints = {}
+
+    def __init__(self, loc, scale):
+        self.law = DiagonalNormal(loc, scale)
+        super().__init__(self.law.batch_shape, self.law.event_shape, validate_args=False)
+
+    def draw(self, shape=(), generator=None):
+        return self.law.draw(shape, generator)
+
+    def log_prob(self, value):
+        return self.law.log_prob(value)
+
+
+class DrawsAnew(OfLaw):
+    law = Own
+
+
+class DrawsDetached(OfLaw):
+    law = Detached
+
+
+class DrawsTensors(OfLaw):
+    law = Tensors
+
+
+class LogProbUnsummed(OfLaw):
+    law = Unsummed
+
+
+class LogProbInfinite(OfLaw):
+    law = Infinite
+
+
+class NoKL(OfLaw):
+    law = Unregistered
+
+
+class Taken(Family):
+    def summary(self, posterior):
+        return {"kl": posterior.loc.sum(-1)}
+
+
+class NoPrior(nn.Linear):
+    posterior = likelihood = print
+
+    def __init__(self, features, latent, likelihood):
+        super().__init__(1, 1)
+        self.latent = latent
+
+
+class NoModule:
+    def __init__(self, features, latent, likelihood):
+        pass
+
+
+class NoFeatures(Network):
+    def __init__(self, size, latent, likelihood):
+        super().__init__(size, latent, likelihood)
+
+
+class NoWidth(Probabilities):
+    def __init__(self, features):
+        nn.Module.__init__(self)
+
+
+class Summed(Probabilities):
+    def forward(self, decoded):
+        return Bernoulli(logits=decoded, validate_args=False)
+
+
+def no_data():
+    return {"train": []}
+
+
+def no_width():
+    return load(NoWidth)
+
+
+def summed():
+    return load(Summed)
+
+
+def local():
+    class Inner(Probabilities):
+        pass
+
+    return load(Inner)
+
+
+def unknown():
+    return load("poison")
+
+
+def doubles():
+    return load(values=torch.rand(9, 6).double())
+
+
+def floating_labels():
+    return load(labels=torch.rand(9))
+
+
+def long_pictures():
+    return load(image_shape=(7, 7))
+
+
+def build(**targets):
+    """Prepare a run of classes of this module, by the names of these."""
+    chosen = {"model": "Family", "network": "Network", "dataset": "load", **targets}
+    nodes = {group: {"_target_": f"{__name__}.{name}"} for group, name in chosen.items()}
+    config = {"latent_dim": 2, "seed": 0, "device": "cpu", "precision": "float32", "threads": None}
+    with trusted.vouching(typed=[f"_target_={node['_target_']}" for node in nodes.values()]):
+        return experiment.prepare(OmegaConf.create({**config, **nodes}))
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "words"),
+    [
+        ("model", "NoEmbedding", "has no `embedding`, expected the number of numbers of a latent"),
+        ("model", "NoGeometry", "has 'sphere' as `has_unit_length`, expected True"),
+        ("model", "NoParameters", "has 0 as `parameters`, expected how many"),
+        ("model", "Raising", r"raised KeyError: 'rank' (HERE:"),
+        ("model", "RaisingLate", r"raised AttributeError: 'Tensor' object has no attribute"),
+        ("model", "NoLaw", "gives a Tensor as posterior, expected a torch Distribution"),
+        ("model", "NoDraw", "gives a posterior without `draw`, expected draw(shape, generator)"),
+        ("model", "Wide", "batch shape (1, 2) and event shape (2,), expected (2,) and (2,)"),
+        ("model", "DrawsAnew", "draws anew from an equal generator, expected all random numbers"),
+        ("model", "DrawsDetached", "draws without a gradient, expected samples that depend"),
+        ("model", "DrawsTensors", "draws a Tensor, expected an svae.distributions.Draw"),
+        ("model", "LogProbUnsummed", "gives log_prob of the posterior of shape (3, 2, 2)"),
+        ("model", "LogProbInfinite", "gives log_prob of the posterior that are not all finite"),
+        ("model", "NoKL", "has no KL of tests.test_extending.Unregistered and"),
+        ("model", "Taken", "gives the summary {'kl': "),
+        ("network", "NoPrior", "has no `prior`, expected a method that makes p(z)"),
+        ("network", "NoModule", "is no torch.nn.Module, expected one"),
+        ("network", "NoFeatures", "does not take `features`, expected the arguments features"),
+        ("dataset", "no_data", "gives a dict, expected an svae.data.splits.DataSet"),
+        ("dataset", "no_width", "NoWidth has no `width`, expected how many numbers"),
+        ("dataset", "summed", "Summed gives log_prob of the likelihood of shape (3, 2, 6)"),
+        ("dataset", "local", "which its module does not hold, expected a class at the top"),
+        ("dataset", "unknown", "has the likelihood poison, expected bernoulli, gaussian"),
+        ("dataset", "doubles", "has train values of torch.float64, expected torch.float32"),
+        ("dataset", "floating_labels", "has train labels torch.float32 of shape (9,), expected"),
+        ("dataset", "long_pictures", "has the image_shape (7, 7), expected (height, width) of 6"),
+    ],
+)
+def test_what_falls_short_is_refused_in_a_sentence(group, target, words):
+    with pytest.raises(ValueError, match=re.escape(words.replace("HERE", __file__))) as refused:
+        build(**{group: target})
+    assert "\n" not in str(refused.value)
+    if not words.startswith("raised") and target != "NoFeatures":
+        assert str(refused.value).endswith(" gives")
+
+
+class Normalised(Network):
+    def __init__(self, features, latent, likelihood, **keys):
+        super().__init__(features, latent, likelihood_family(likelihood, features).__class__)
+        self.encoder.insert(0, nn.BatchNorm1d(features))
+        self.encoder.append(nn.Dropout(0.5))
+
+
+def test_the_dry_run_leaves_no_trace():
+    state = torch.get_rng_state()
+    prepared = build(network="Normalised")
+    assert torch.equal(torch.get_rng_state(), state)
+    normalisation = prepared.model.encoder[0]
+    assert normalisation.num_batches_tracked == 0
+    assert not normalisation.running_mean.any()
