@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae import build, experiment
 from svae.experiment import Experiment
+from svae.models import protocol
 from svae.models.stack import stack_models
 from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -38,7 +39,8 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
     for own in configs[1:]:
         data = first.data if _dataset(own) == _dataset(config) else None
         experiments.append(experiment.prepare(own, turn, data))
-    stack_models([one.model for one in experiments])
+    stack = stack_models([one.model for one in experiments])
+    protocol.dry_run_stacked(stack, first.data, len(experiments))
     return experiments
 
 

@@ -44,6 +44,8 @@ class AutoEncoder(nn.Module):
                 f"network: the dense auto-encoder has no likelihood {likelihood}, expected "
                 f"{' or '.join(LIKELIHOODS)} (network=gcn is the network for graphs)"
             )
+        if unit_variance and latent.has_unit_length is None:
+            raise ValueError("network.unit_variance=true: only what lies on a sphere is stretched")
         self.latent = latent
         self.half = half
         is_short = unit_variance and latent.has_unit_length

@@ -189,6 +189,11 @@ def _try_family(part: Part, model: nn.Module) -> None:
     posterior = part.call(model.latent.posterior, features)
     prior = part.call(model.latent.prior, like)
     _try_laws(part, model, posterior, prior, 2)
+    try:
+        mean = posterior.mean
+    except (AttributeError, NotImplementedError):
+        part.refuse("gives a posterior without `mean`", "the means, by which links are ranked")
+    part.shaped("the posterior's `mean`", mean, (2, model.latent.embedding))
 
 
 def _try_all(
@@ -206,6 +211,31 @@ def _try_all(
     law = maker.call(model.likelihood, draw.value)
     log_prob = maker.call(law.log_prob, observed)
     maker.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, len(observed)))
+
+
+def dry_run_stacked(stack: nn.Module, data: DataSet, models: int) -> None:
+    """Let classes of one's own work once in a stack of models, see `svae.models.stack`.
+
+    A draw is given a tuple of generators, one for each model.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    network = Part("network", "network", stack)
+    maker = network if is_own(stack.latent) else Part("model", "family", stack.latent)
+    if maker.is_own and is_own(data.likelihood):
+        return
+    with _undisturbed(stack, data.device):
+        observed = data.train.observe(slice(0, 2), _generator(data.device))
+        observed = observed.expand(models, *observed.shape)
+        batch = tuple(observed.shape[:-1])
+        posterior = maker.call(stack.posterior, observed)
+        generators = tuple(_generator(data.device) for _ in range(models))
+        draw = maker.call(posterior.draw, (_SAMPLES,), generators)
+        maker.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.embedding))
+        maker.shaped("the KL", _kl(maker, posterior, stack.prior()), batch)
+        law = maker.call(stack.likelihood, draw.value)
+        maker.shaped("log_prob", maker.call(law.log_prob, observed), (_SAMPLES, *batch))
 
 
 def _generator(device: torch.device) -> torch.Generator:
@@ -226,6 +256,8 @@ def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: i
     draw, _ = (_try_draw(part, law, (_SAMPLES,), device) for law in (posterior, prior))
     if not (draw.value.requires_grad or draw.log_weight.requires_grad):
         part.refuse("draws without a gradient", "samples that depend on the encoder's output")
+    if model.latent.has_unit_length and (draw.value.norm(dim=-1) - 1).abs().max() > 1e-3:
+        part.refuse("draws vectors of other lengths than 1", "unit vectors, by `has_unit_length`")
     shape = (_SAMPLES, batch)
     for law, name in ((posterior, "posterior"), (prior, "prior")):
         part.shaped(f"log_prob of the {name}", part.call(law.log_prob, draw.value), shape)
@@ -251,6 +283,8 @@ def _try_draw(part: Part, law: Distribution, shape: tuple[int, ...], device) -> 
     part.shaped("draws", draw.value, batch + law.event_shape)
     part.shaped("log_weight of draws", draw.log_weight, batch)
     part.shaped("proposals of draws", draw.proposals, batch)
+    if (draw.proposals < 1).any():
+        part.refuse("counts less than one proposal for a draw", "1 where nothing is rejected")
     if not torch.equal(draw.value, again.value):
         part.refuse("draws anew from an equal generator", "all random numbers from the generator")
     return draw
