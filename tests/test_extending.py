@@ -21,6 +21,7 @@ from svae import replicas as several
 from svae.configuration import trusted
 from svae.data.splits import DataSet, Split
 from svae.distributions import DiagonalNormal, Draw, StandardNormal
+from svae.models import protocol
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily
 from svae.models.likelihoods import likelihood_family
@@ -386,6 +387,12 @@ def test_what_falls_short_is_refused_in_a_sentence(group, target, words):
     assert "\n" not in str(refused.value)
     if not words.startswith("raised") and target != "NoFeatures":
         assert str(refused.value).endswith(" gives")
+
+
+def test_a_saved_likelihood_is_looked_for_in_one_module():
+    assert protocol.find_likelihood(f"{__name__}.Probabilities", load) is Probabilities
+    for name in ("subprocess.Popen", "pathlib.Path", "torch.nn.modules.linear.Linear"):
+        assert protocol.find_likelihood(name, load) is None
 
 
 class Normalised(Network):

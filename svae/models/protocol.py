@@ -111,16 +111,17 @@ def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
         )
 
 
-def find_likelihood(name: str, target: Any) -> Any:
+def find_likelihood(name: str, target: Any) -> str | type[nn.Module] | None:
     """Return the likelihood that a run was saved with: ours by its name, else a class.
 
-    The latter is looked for in the module of the data set's `target` and nowhere else, since the
-    name may come from anybody; None where there is none.
+    That is looked for in the module of the data set's function `target`, and nowhere else: the name
+    may come from anybody. None where there is none.
     """
     if "." not in name:
         return name
-    classes = vars(sys.modules[target.__module__]).values()
-    return next((c for c in classes if isinstance(c, type) and name_of(c) == name), None)
+    values = vars(sys.modules[target.__module__]).values()
+    classes = (v for v in values if isinstance(v, type) and issubclass(v, nn.Module))
+    return next((found for found in classes if name_of(found) == name), None)
 
 
 def saved_name(likelihood: str | type) -> str:
