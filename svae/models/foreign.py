@@ -1,5 +1,6 @@
 """Components of a person's own: how they are told from the package's, and refused by name."""
 
+import os
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ class Part:
 
     key: str
     kind: str
-    thing: Any
+    thing: Any  # an object, its class, or a function
 
     @property
     def is_own(self) -> bool:
@@ -84,6 +85,6 @@ def place(error: BaseException) -> str | None:
 
 _LIBRARIES = (
     "<",  # such as <frozen importlib._bootstrap>
-    str(Path(__file__).parents[1]),
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    f"{Path(__file__).parents[1]}{os.sep}",
+    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "purelib", "platlib")),
 )

@@ -1,12 +1,13 @@
 """What classes of one's own have to give, checked before a run begins.
 
-Each check refuses in one sentence: what is missing or wrong in which class, and what was expected.
-The package's own classes are not checked, the tests do that.
+Each check raises ValueError with one sentence: what is missing or wrong in which class, and what
+was expected. The package's own classes are not checked, the tests do that.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -27,15 +28,11 @@ _TAKEN = {
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
 def check_family(latent: Any) -> None:
-    """Refuse a latent family that lacks something.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Refuse a latent family that lacks something."""
     if is_own(latent):
         return
     Part("model", "family", latent).have(
@@ -52,11 +49,7 @@ def check_family(latent: Any) -> None:
 
 
 def check_network(model: Any) -> None:
-    """Refuse a network that lacks something.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Refuse a network that lacks something."""
     if is_own(model):
         return
     part = Part("network", "network", model)
@@ -73,11 +66,7 @@ def check_network(model: Any) -> None:
 
 
 def check_data(data: Any, target: Any) -> None:
-    """Refuse what the function `target` gives unless it is a good data set.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Refuse what the function `target` gives unless it is a good data set."""
     if is_own(target):
         return
     part = Part("dataset", "data set", target)
@@ -155,20 +144,25 @@ def dry_run(model: nn.Module, data: DataSet) -> None:
 
     Looks at the shapes and numbers of posterior, prior, KL, summary and likelihood. The model's
     state and torch's random numbers are afterwards as before. Of a graph only the family is tried.
-
-    Raises:
-        ValueError: one sentence.
     """
-    latent = Part("model", "family", model.latent)
-    network = Part("network", "network", model)
-    likelihood = Part("likelihood", "likelihood", data.likelihood)
-    if latent.is_own and network.is_own and likelihood.is_own:
+    foreign = _foreign(model, data)
+    if not foreign:
         return
     with _undisturbed(model, data.device):
-        if data.is_graph:
-            _try_family(latent, model)
-        else:
-            _try_all(latent, network, likelihood, model, data)
+        if data.is_graph and "family" in foreign:
+            _try_family(foreign["family"], model)
+        elif not data.is_graph:
+            _try_all(foreign, model, data)
+
+
+def _foreign(model: nn.Module, data: DataSet) -> dict[str, Part]:
+    """Return the components that are not this package's, by their kinds."""
+    parts = (
+        Part("model", "family", model.latent),
+        Part("network", "network", model),
+        Part("likelihood", "likelihood", data.likelihood),
+    )
+    return {part.kind: part for part in parts if not part.is_own}
 
 
 @contextmanager
@@ -183,8 +177,6 @@ def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _try_family(part: Part, model: nn.Module) -> None:
-    if part.is_own:
-        return
     like = next(model.parameters())
     features = like.new_zeros(2, model.latent.parameters).requires_grad_()
     posterior = part.call(model.latent.posterior, features)
@@ -197,46 +189,44 @@ def _try_family(part: Part, model: nn.Module) -> None:
     part.shaped("the posterior's `mean`", mean, (2, model.latent.embedding))
 
 
-def _try_all(
-    latent: Part, network: Part, likelihood: Part, model: nn.Module, data: DataSet
-) -> None:
+def _try_all(foreign: dict[str, Part], model: nn.Module, data: DataSet) -> None:
     observed = data.train.observe(slice(0, 2), _generator(data.device))
-    # who is to blame: of several foreign ones that which makes it
-    maker = network if latent.is_own else latent
-    posterior = maker.call(model.posterior, observed)
-    prior = maker.call(model.prior)
-    if not (latent.is_own and network.is_own):
-        _try_laws(maker, model, posterior, prior, len(observed))
+    posterior = _named(foreign, "network", "family").call(model.posterior, observed)
+    if foreign.keys() & {"family", "network"}:
+        part = _named(foreign, "family", "network")
+        _try_laws(part, model, posterior, part.call(model.prior), len(observed))
     draw = posterior.draw((_SAMPLES,), _generator(data.device))
-    maker = next(p for p in (likelihood, network, latent) if not p.is_own)
-    law = maker.call(model.likelihood, draw.value)
-    log_prob = maker.call(law.log_prob, observed)
-    maker.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, len(observed)))
+    part = _named(foreign, "likelihood", "network")
+    log_prob = part.call(lambda: model.likelihood(draw.value).log_prob(observed))
+    part.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, len(observed)))
+
+
+def _named(foreign: dict[str, Part], *kinds: str) -> Part:
+    """Return the first of these kinds that is there, else any: the one that a sentence names."""
+    return next((foreign[kind] for kind in kinds if kind in foreign), next(iter(foreign.values())))
 
 
 def dry_run_stacked(stack: nn.Module, data: DataSet, models: int) -> None:
     """Let classes of one's own work once in a stack of models, see `svae.models.stack`.
 
     A draw is given a tuple of generators, one for each model.
-
-    Raises:
-        ValueError: one sentence.
     """
-    network = Part("network", "network", stack)
-    maker = network if is_own(stack.latent) else Part("model", "family", stack.latent)
-    if maker.is_own and is_own(data.likelihood):
+    foreign = _foreign(stack, data)
+    if not foreign:
         return
+    part = _named(foreign, "family", "network")
     with _undisturbed(stack, data.device):
         observed = data.train.observe(slice(0, 2), _generator(data.device))
         observed = observed.expand(models, *observed.shape)
         batch = tuple(observed.shape[:-1])
-        posterior = maker.call(stack.posterior, observed)
+        posterior = part.call(stack.posterior, observed)
         generators = tuple(_generator(data.device) for _ in range(models))
-        draw = maker.call(posterior.draw, (_SAMPLES,), generators)
-        maker.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.embedding))
-        maker.shaped("the KL", _kl(maker, posterior, stack.prior()), batch)
-        law = maker.call(stack.likelihood, draw.value)
-        maker.shaped("log_prob", maker.call(law.log_prob, observed), (_SAMPLES, *batch))
+        draw = part.call(posterior.draw, (_SAMPLES,), generators)
+        part.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.embedding))
+        part.shaped("the KL", _kl(part, posterior, stack.prior()), batch)
+        part = _named(foreign, "likelihood", "network")
+        log_prob = part.call(lambda: stack.likelihood(draw.value).log_prob(observed))
+        part.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, *batch))
 
 
 def _generator(device: torch.device) -> torch.Generator:
@@ -266,8 +256,8 @@ def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: i
     each = part.call(posterior.log_prob, draw.value[:, :1])
     part.shaped("log_prob of one value under each posterior", each, shape)
     part.shaped("the KL", _kl(part, posterior, prior), (batch,))
-    if hasattr(posterior, "loc"):
-        part.shaped("the posterior's `loc`", posterior.loc, (batch, m))
+    if (loc := part.call(getattr, posterior, "loc", None)) is not None:
+        part.shaped("the posterior's `loc`", loc, (batch, m))
     summary = part.call(model.latent.summary, posterior)
     if not isinstance(summary, dict) or _TAKEN & summary.keys():
         part.refuse(f"gives the summary {summary!r:.60}", "tensors by names that are not taken")
