@@ -100,13 +100,12 @@ def test_a_full_disk_and_an_interrupt_end_the_drawing(tmp_path, error):
 
 @pytest.mark.parametrize("parts", [("loc",), ("concentration", "scale"), ()])
 def test_a_family_without_a_geometry_is_drawn_as_far_as_it_can_be(tmp_path, parts):
-    model, data = _run(tmp_path, NormalFamily, 2)
-    with np.load(tmp_path / "latents.npz") as arrays:
-        kept = {name: arrays[name] for name in ("kl", "labels")}
-    np.savez(tmp_path / "latents.npz", **kept, **{name: np.ones((60, 2)) for name in parts})
+    model, data, history, arrays = _run(NormalFamily, 2)
+    arrays = {name: arrays[name] for name in ("kl", "labels")}
+    arrays |= {name: np.ones((60, 2)) for name in parts}
     model.latent = type("Product", (NormalFamily,), {"has_unit_length": None})(2)
     lines = []
-    drawings = plots.figures(model, data, tmp_path, torch.Generator().manual_seed(0))
+    drawings = plots.figures(model, data, history, arrays, torch.Generator().manual_seed(0))
     paths = plots.write(drawings, tmp_path, lines.append)
     assert {path.stem for path in paths} == {"curves", "spreads", "reconstructions", "samples"}
     assert len(lines) == len(drawings) - 4 == 3
