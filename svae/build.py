@@ -249,7 +249,7 @@ def _target(node: DictConfig, name: str):
     Raises:
         ValueError: when there is none, or its module cannot be imported.
     """
-    trusted.refuse_foreign({"_target_": node._target_}, name)
+    trusted.refuse_foreign(OmegaConf.to_container(node, resolve=True), name)
     logger = logging.getLogger("hydra.utils")  # it prints what is told below in one sentence
     logger.disabled = True
     try:
