@@ -26,6 +26,7 @@ _UNREADABLE = (
     AssertionError,
 )
 _LARGEST = 2**18  # bytes; a record has a few thousand
+_DEEPEST = 64  # lists and keys in one another; a record has a few
 FORMAT = 1  # of config.yaml; files of before have no number and the same keys
 
 
@@ -192,15 +193,27 @@ def read_plain(file: Path, folder: Path) -> Any:
     if len(content) > _LARGEST:
         raise ValueError(f"{file}: expected at most {_LARGEST} bytes")
     try:
-        # a few aliases of aliases fill any memory; what this program writes has none
         text = content.decode()
-        aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
-        parsed = {} if aliases else OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        unusual = _unusual(text)
+        parsed = {} if unusual else OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except _UNREADABLE as error:
         raise ValueError(f"{file}: expected YAML ({_one_line(error)})") from None
-    if aliases:
-        raise ValueError(f"{file}: YAML aliases are not allowed in a run folder")
+    if unusual:
+        raise ValueError(f"{file}: {unusual} not allowed in a run folder")
     return parsed
+
+
+def _unusual(text: str) -> str | None:
+    """Return what a text has that costs much to read, as this program never writes it."""
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):  # a few aliases of aliases fill any memory
+            return "YAML aliases are"
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:  # the parser takes seconds for some thousands
+            return f"YAML nested deeper than {_DEEPEST} is"
+    return None
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
