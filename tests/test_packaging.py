@@ -54,6 +54,7 @@ def test_the_wheel_holds_code_configuration_and_data(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "svae/cli/main.py",
+        "svae/cli/plugins/hydra_plugins/svae_sweeper.py",
         "svae/conf/config.yaml",
         "svae/conf/model/vmf.yaml",
         "svae/conf/experiment/table1.yaml",

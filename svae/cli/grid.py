@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Override
 
 from svae.configuration.messages import Refused, one_line
 
+NAMES = ("grid", "basic")  # the sweepers whose runs are known beforehand: ours, and Hydra's
 _MOST = 10_000  # runs of a sweep
 _CHECKED_JOBS = 256  # beyond, every value is checked once instead of every combination
 
@@ -39,6 +40,17 @@ def _values(override: Override) -> list[str]:
         count = f"more than {_MOST} values" if values else "no value"
         raise Refused(f"{override.input_line}: {count}, expected 1 to {_MOST}")
     return values
+
+
+def jobs(overrides: list[Override]) -> list[list[str]]:
+    """Return the overrides of each job of a grid; the values that were typed last vary fastest."""
+    lines = {}
+    for o in overrides:
+        key = o.get_key_element()
+        swept = o.is_sweep_override()
+        values = o.sweep_string_iterator() if swept else [o.get_value_element_as_str()]
+        lines[key] = [f"{key}={value}" for value in values]
+    return [list(job) for job in itertools.product(*lines.values())]
 
 
 def combinations(choices: list[list[str]]) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from svae.cli import grid
 from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Plan
 from svae.configuration import CONF, compose, trusted
@@ -78,7 +79,7 @@ def of_sweep(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     launcher = hydra.runtime.choices["hydra/launcher"]
     in_worker = launcher != "basic"
-    searches = hydra.runtime.choices["hydra/sweeper"] != "basic"
+    searches = hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
     try:
         # a worker of a cluster may have been started elsewhere
         with contextlib.chdir(hydra.runtime.cwd), _vouched():

@@ -170,7 +170,7 @@ def _sweep(args: Namespace, planned: Plan) -> int:
     arguments = [*planned.arguments, compose.quoted("hydra.sweep.dir", planned.folder)]
     again = plan.command(args, planned.folder)
     trouble = None
-    sweeps.trust()  # every job has been checked
+    sweeps.register_sweeper()
     try:
         with watch.watching(planned):
             _hydra(arguments, job.of_sweep)

@@ -1,20 +1,22 @@
 """What a sweep is going to do: its jobs composed and checked, each with the folder it works in."""
 
+import importlib
 import os
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.cli.grid import choices, combinations
+from svae.cli import grid
 from svae.configuration import compose, schema
 from svae.configuration.messages import Refused, one_line
 from svae.recording.folder import holds_run
@@ -44,15 +46,15 @@ class Multirun:
         params = self.base.hydra.sweeper.get("params") or {}
         lines = [f"{key}={value}" for key, value in params.items()]
         swept = [*self._parser.parse_overrides(lines), *typed]
-        self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] != "basic"
+        self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
         self.keys = frozenset(o.key_or_group for o in swept if o.is_sweep_override())
-        grid = combinations(choices(swept, self.searches))
-        self._check([[*fixed, *job] for job in grid])
+        combined = grid.combinations(grid.choices(swept, self.searches))
+        self._check([[*fixed, *job] for job in combined])
         if self.searches:
             self.jobs = None
             self._check_direction()
         else:
-            (self.jobs,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
+            self.jobs = grid.jobs(swept)
             self._refuse_seeds_twice()
 
     def paths(self, folder: Path) -> tuple[Path, ...] | None:
@@ -162,9 +164,13 @@ class Multirun:
             raise Refused(f"hydra.sweep.subdir: {one_line(error)}, {_EXPECTED}") from error
 
 
-def trust() -> None:
-    """Keep Hydra from composing all jobs of a grid once more before it starts the first."""
-    BasicSweeper.validate_batch_is_legal = lambda self, batch: None
+def register_sweeper() -> None:
+    """Let Hydra know the sweeper that `conf/hydra/sweeper/grid.yaml` names."""
+    folder = str(Path(__file__).with_name("plugins"))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module = importlib.import_module("hydra_plugins.svae_sweeper")
+    Plugins.instance().register(module.GridSweeper)
 
 
 _SEEDS = ("seed", "trainer.replicas")

@@ -85,6 +85,8 @@ def own_names() -> frozenset[str]:
 def _named_in(folder: Path) -> frozenset[str]:
     names = set()
     for file in folder.rglob("*.yaml"):
+        if file.relative_to(folder).parts[0] == "hydra":  # Hydra makes its plugins by itself
+            continue
         try:
             names |= _targets(yaml.safe_load(file.read_text()))
         except (OSError, UnicodeError, yaml.YAMLError):

@@ -1,0 +1,45 @@
+"""The sweeper of a grid: Hydra takes it by its public interface, and composes each job once."""
+
+import sys
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from svae.cli import grid, main, sweeps
+
+
+def _jobs(*lines):
+    return grid.jobs(OverridesParser.create().parse_overrides(list(lines)))
+
+
+def test_the_values_typed_last_vary_fastest_and_replace_what_a_preset_sweeps():
+    assert _jobs("seed=0,1", "model=normal,vmf", "plots=false") == [
+        ["seed=0", "model=normal", "plots=False"],
+        ["seed=0", "model=vmf", "plots=False"],
+        ["seed=1", "model=normal", "plots=False"],
+        ["seed=1", "model=vmf", "plots=False"],
+    ]
+    assert _jobs("seed=0,1", "seed=7") == [["seed=7"]]
+    assert _jobs("logger.name='a,b'", "seed=range(2)")[1] == ["logger.name='a,b'", "seed=1"]
+
+
+@pytest.mark.parametrize(("name", "composed"), [("grid", 4), ("basic", 8)])
+def test_each_job_is_composed_once_as_its_launcher_starts_it(tmp_path, monkeypatch, name, composed):
+    compositions, seen = [], []
+    load = ConfigLoaderImpl.load_sweep_config
+
+    def counted(*arguments, **named):
+        compositions.append(named)
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    monkeypatch.setattr(sys, "argv", ["svae-train"])
+    monkeypatch.chdir(tmp_path)
+    sweeps.register_sweeper()
+    lines = ["-m", f"hydra/sweeper={name}", "model=normal,vmf", "seed=0,1", "hydra.sweep.dir=s"]
+    main._hydra(lines, lambda config: seen.append((config.seed, config.model._target_[-12:])))
+    assert seen == [(n, family) for family in ("NormalFamily", "FisherFamily") for n in (0, 1)]
+    # Hydra's own composes all of them once more before it starts the first
+    assert len(compositions) == composed
+    assert (tmp_path / "s" / "multirun.yaml").is_file()
