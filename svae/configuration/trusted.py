@@ -22,7 +22,9 @@ _vouched: frozenset[str] = frozenset()
 
 
 @contextmanager
-def vouching(folders: Iterable[str | Path] = (), typed: Iterable[str] = ()) -> Iterator[None]:
+def vouching(
+    folders: str | Path | Iterable[str | Path] = (), typed: Iterable[str] = ()
+) -> Iterator[None]:
     """Trust, while the block runs, the names in the files of `folders` and in what was `typed`.
 
     Modules that lie in the folders can be imported from then on, after all others: none of them
@@ -33,7 +35,8 @@ def vouching(folders: Iterable[str | Path] = (), typed: Iterable[str] = ()) -> I
     """
     global _vouched
     before = _vouched
-    folders = [Path(folder).expanduser().absolute() for folder in folders]
+    several = [folders] if isinstance(folders, str | Path) else folders
+    folders = [Path(folder).expanduser().absolute() for folder in several]
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder of configuration to trust")

@@ -249,7 +249,7 @@ def test_a_folder_that_is_vouched_for_brings_its_names_and_no_others(tmp_path, f
     (own / "model" / "mine.yaml").write_text("_target_: evil.run\n")
     _evil(tmp_path)
     _write(folder, {"model": {"_target_": "evil.run"}})
-    with trusted.vouching([own]):
+    with trusted.vouching(str(own)):  # one folder, too
         assert reopened(folder, {}).model._target_ == "evil.run"
         assert not trusted.is_trusted("os.system")
     with pytest.raises(ValueError, match="vouch for it by --config-dir DIR"):
