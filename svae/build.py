@@ -68,10 +68,18 @@ def _as_typed(text: str, node: DictConfig) -> str:
     typed = OmegaConf.to_container(node, resolve=False)
     for key, value in typed.items():
         if isinstance(value, str) and "${oc.env:" in value:
-            found = str(node[key])
-            for shown in (found, str(Path(found).expanduser()), str(Path(found))):
+            for shown in _ways_to_show(str(node[key])):
                 text = text.replace(shown, value)
     return text
+
+
+def _ways_to_show(value: str) -> list[str]:
+    """Return how a sentence may show a value: as it is, as a path, quoted, and line by line."""
+    paths = str(Path(value).expanduser()), str(Path(value))
+    quoted = (repr(text)[1:-1] for text in (value, *paths))
+    found = {value, *paths, *quoted, " ".join(value.split()), *value.splitlines()}
+    # of a very short one the replacement would say more than it hides
+    return sorted((text for text in found if len(text) > 2), key=len, reverse=True)
 
 
 def model(
@@ -212,9 +220,11 @@ def _instantiate(node: DictConfig, name: str, **arguments):
         cause = error.__cause__ or error
         if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
             raise ValueError(f"{name}: does not fit in memory ({_first_line(cause)})") from error
-        of_theirs = foreign.place(cause) is not None
-        text = f"{name}: {node._target_} raised {foreign.told(cause)}"
-        raise ValueError(text if of_theirs else _first_line(cause)) from error
+        if foreign.place(cause) is not None:
+            text = f"{name}: {node._target_} raised {foreign.told(cause)}"
+        else:
+            text = str(cause) or type(cause).__name__
+        raise ValueError(_as_typed(text, node).splitlines()[0]) from error
 
 
 def _check_keys(target, node: DictConfig, name: str, arguments: dict) -> None:

@@ -157,6 +157,8 @@ class _Replica:
         )
         self._wandb_run = None
         self._results, self._images = None, []
+        if not self._is_due:  # to restore it has written that it runs
+            self.folder.status(FINISHED)
         if self._is_due:
             self.folder.status(RUNNING)
             self._wandb_run = experiment.open_wandb(own, self.folder, group, state.history, screen)

@@ -69,6 +69,8 @@ def claim(path: Path, config: DictConfig, overrides: list[str], searches: bool) 
         ValueError: when it holds a run of another configuration, or another process was faster.
         OSError: when it cannot be written.
     """
+    if path.is_symlink():
+        raise ValueError(f"{path}: is a link, expected the folder of a job")
     state = state_of(path)
     if state is not None and (found := mismatch(path, config, overrides)):
         if searches:

@@ -46,6 +46,11 @@ def check(config: DictConfig) -> None:
         raise Refused(one_line(error)) from error
 
 
+def _is_a_persons(file: Path) -> bool:
+    """Tell whether it is a file, and none by which the system shows what is in its memory."""
+    return file.is_file() and not file.resolve().is_relative_to("/proc")
+
+
 def check_file(config: DictConfig) -> None:
     """Check that a file of data is there, and name it as it was typed: a path may hold a secret.
 
@@ -53,7 +58,7 @@ def check_file(config: DictConfig) -> None:
         ValueError: when it is not.
     """
     file = config.dataset.get("file")
-    if isinstance(file, str) and not Path(file).expanduser().is_file():
+    if isinstance(file, str) and not _is_a_persons(Path(file).expanduser()):
         typed = OmegaConf.to_container(config.dataset, resolve=False)["file"]
         raise ValueError(f"dataset.file={typed}: expected a readable file, found none")
 

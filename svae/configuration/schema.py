@@ -54,6 +54,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_UP_TO_1024 = Accepts("a whole number from 1 to 1024", lambda v: _is_int(v) and 1 <= v <= 1024)
 _TEXT = Accepts("text", lambda v: isinstance(v, str) and v != "")
 _SWITCH = Accepts("true or false", lambda v: isinstance(v, bool))
 _POSITIVE = _real("a number above 0", lambda v: v > 0)
@@ -81,9 +82,7 @@ KEYS: dict[str, Accepts] = {
     "seed": _SEED,
     "device": _DEVICE,
     "precision": _one_of("float32", "bf16"),
-    "threads": _or_null(
-        Accepts("a whole number from 1 to 1024", lambda v: _is_int(v) and 1 <= v <= 1024)
-    ),
+    "threads": _or_null(_UP_TO_1024),
     "objective": _one_of(
         "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
     ),
@@ -116,7 +115,7 @@ KEYS: dict[str, Accepts] = {
     "trainer.kl_weight": _NOT_NEGATIVE,
     "trainer.samples": _whole(1),
     "trainer.bound": _one_of("elbo", "iwae"),
-    "trainer.replicas": _whole(1),
+    "trainer.replicas": _UP_TO_1024,
     "trainer.on_nan": _one_of("stop", "restart"),
     "trainer.averaging": _SWITCH,
     "trainer.compile": _SWITCH,

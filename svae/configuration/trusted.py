@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from svae.configuration import CONF
+from svae.configuration.schema import GROUPS
 
 _vouched: frozenset[str] = frozenset()
 
@@ -86,15 +87,25 @@ def own_names() -> frozenset[str]:
 
 
 def _named_in(folder: Path) -> frozenset[str]:
+    """Return the names in the files of `folder` that choose for a group, or that lie at its top.
+
+    Not in others: runs and downloads that lie below it are as foreign as elsewhere.
+    """
     names = set()
-    for file in folder.rglob("*.yaml"):
-        if file.relative_to(folder).parts[0] == "hydra":  # Hydra makes its plugins by itself
+    groups = (file for group in GROUPS for file in (folder / group).rglob("*.yaml"))
+    for file in (*folder.glob("*.yaml"), *groups):
+        if _lies_in_a_run(file, folder):
             continue
         try:
             names |= _targets(yaml.safe_load(file.read_text()))
         except (OSError, UnicodeError, yaml.YAMLError):
             continue  # what reads it for its values says what is wrong with it
     return frozenset(names)
+
+
+def _lies_in_a_run(file: Path, folder: Path) -> bool:
+    inside = [parent for parent in file.parents if parent.is_relative_to(folder)]
+    return any((parent / "status.json").exists() for parent in inside)
 
 
 def _targets(node: Any) -> set[str]:

@@ -139,7 +139,8 @@ def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[fl
         raise ValueError(f"{path}, line {line}: expected {len(names)} columns, got {len(row)}")
     for name, cell in zip(names, row, strict=True):
         if not _is_number(cell):
-            raise ValueError(f"{path}, line {line}, column {name}: expected a number, got {cell!r}")
+            place = f"{path}, line {line}, column {name}"
+            raise ValueError(f"{place}: expected a number, got {repr(cell)[:40]}")
     return [float(cell) for cell in row]
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,7 +109,8 @@ def _inline(text: str, description: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     view = re.search(r'viewBox="[^"]*"', text).group()
-    text = f'<svg role="img" aria-label="{description}" {view}>' + text[text.index(">") + 1 :]
+    head = f'<svg role="img" aria-label="{escape(description)}" {view}>'
+    text = head + text[text.index(">") + 1 :]
     text = text.replace(_INK, "currentColor")
     text = re.sub(r"#0a0b(..)", lambda found: f"var(--series-{int(found[1], 16) % 8})", text)
     return re.sub(r"\s*\n\s*", "\n", text)

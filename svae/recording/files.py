@@ -1,8 +1,10 @@
-"""Files that are either the old or the new ones, whatever happens while they are written."""
+"""Files of a run folder: written so that they are the old or the new ones, read with care."""
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -27,6 +29,23 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def read_own(folder: Path, name: str) -> bytes:
+    """Return what the file `name` of a run folder holds, which may come from anybody.
+
+    Raises:
+        OSError: when it cannot be read, is a link or lies behind one, or is a device or a pipe.
+    """
+    file = folder / name
+    if file.is_symlink() or (file.parent != folder and file.parent.is_symlink()):
+        raise OSError(errno.ELOOP, "links are not allowed in a run folder", str(file))
+    # a pipe without a writer would be waited for
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(file))
+        return stream.read()
 
 
 def write_text(path: Path, text: str) -> None:

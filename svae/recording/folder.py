@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from svae.recording.files import (
     is_temporary,
     overwrite_json,
+    read_own,
     remove_temporaries,
     write_json,
     write_text,
@@ -160,7 +161,7 @@ def written_status(path: Path) -> dict:
         ValueError: when the folder holds no run.
     """
     try:
-        content = (path / "status.json").read_bytes()
+        content = read_own(path, "status.json")
     except OSError:
         raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
     try:
@@ -212,6 +213,8 @@ def holds_run(path: Path) -> bool:
 
 def _refuse_links(path: Path) -> None:
     """Refuse a folder whose parts lie elsewhere: what is written to them would leave the folder."""
+    if (settings := path / "wandb" / "settings").exists():  # would choose where W&B sends its key
+        raise ValueError(f"{settings}: is not allowed in a run folder")
     inside = [path / name for name in (".hydra", "checkpoints", "plots")]
     for folder in (path, *inside):
         for file in folder.iterdir() if folder.is_dir() else ():

@@ -1,6 +1,7 @@
 """What a run folder says of itself: read with care, since the folder may come from anybody."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from svae.configuration import compose, schema, trusted
+from svae.recording.files import read_own
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +104,7 @@ ENVIRONMENT_KEYS = (
     *("dataset.root", "dataset.file"),
     *("logger.project", "logger.entity", "logger.name", "logger.tags"),
 )
+_MOST_REFERENCES = 1000  # of a file; a record has about five
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:\w+(,[^${}]*)?\}")
 _REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 
@@ -120,12 +123,13 @@ def settled(values: dict[str, Any], file: Path) -> dict[str, Any]:
 
 class _Settling:
     def __init__(self, values: dict[str, Any], file: Path):
-        self._values, self._file = values, file
+        self._values, self._file, self._left = values, file, _MOST_REFERENCES
 
     def node(self, key: str, value: Any, within: tuple[str, ...] = ()) -> Any:
         """Return what stands at `key`, settled; `within` are the keys whose references led here."""
         if isinstance(value, dict):
-            return {k: self.node(f"{key}.{k}" if key else str(k), v) for k, v in value.items()}
+            names = {k: f"{key}.{k}" if key else str(k) for k in value}
+            return {k: self.node(names[k], v, within) for k, v in value.items()}
         if isinstance(value, list):
             return [self.node(key, item, within) for item in value]
         return self._text(key, value, within) if isinstance(value, str) else value
@@ -146,10 +150,12 @@ class _Settling:
         return replaced
 
     def _referred(self, key: str, name: str, within: tuple[str, ...]) -> Any:
+        self._left -= 1  # references to references double what they stand for
         value = self._values
         for part in name.split("."):
             value = value.get(part, self) if isinstance(value, dict) else self
-        if value is self or isinstance(value, dict) or name in within or name == key:
+        is_circle = name == key or {name, key} & {*within} or self._left < 0
+        if value is self or isinstance(value, dict) or is_circle:
             self._refuse(key, f"${{{name}}}")
         found = self.node(name, value, (*within, key))
         if "${" in str(found):  # the environment belongs to the key that names it
@@ -184,8 +190,7 @@ def read_plain(file: Path, folder: Path) -> Any:
     """
     name = file.relative_to(folder)
     try:
-        with file.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
+        content = read_own(folder, str(name))
     except OSError as error:
         raise ValueError(
             f"{folder}: expected a run folder, found no readable {name} in it ({error.strerror})"
@@ -224,7 +229,8 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """
     file = path / "metrics.csv"
     try:
-        return _numbers(list(csv.DictReader(file.read_text().splitlines())))
+        lines = read_own(path, file.name).decode().splitlines()
+        return _numbers(list(csv.DictReader(lines)))
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, csv.Error) as error:
@@ -251,7 +257,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     file = path / "results.json"
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(read_own(path, file.name))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -271,7 +277,8 @@ def read_latents(path: Path) -> dict[str, "np.ndarray"]:
 
     file = path / "latents.npz"
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        content = io.BytesIO(read_own(path, file.name))
+        with np.load(content, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         return {}

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from svae.recording.files import write_text
+from svae.recording.files import read_own, write_text
 
 log = logging.getLogger("svae")
 
@@ -303,7 +303,9 @@ def _run_id(folder: Path) -> str:
     The agent of a W&B sweep has given its run an id already.
     """
     file = folder / "wandb" / "run-id"
-    known = file.read_text() if file.is_file() else ""
+    known = ""
+    with suppress(OSError, UnicodeError):
+        known = read_own(file.parent, file.name).decode()
     if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):  # it becomes part of paths
         return known
     given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None

@@ -1,6 +1,7 @@
 """The report as one HTML file: no script, no network, readable on a phone and in the dark."""
 
 import base64
+import contextlib
 import math
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
@@ -12,6 +13,7 @@ import torch
 
 from svae.distributions import VonMisesFisher
 from svae.plots import many
+from svae.recording.files import read_own
 from svae.recording.folder import FAILED, FINISHED
 from svae.recording.naming import chosen
 from svae.report.comparison import Comparison, Entry, Group, published
@@ -227,16 +229,23 @@ def _samples(compared: Comparison) -> str:
     shown = []
     for group in compared.groups:
         for run in group.finished:
-            file = run.path / "plots" / "samples.png"
-            if file.is_file():
-                data = base64.b64encode(file.read_bytes()).decode()
-                words = f"{run.name} ({compared.shown(run)})"
+            if picture := _picture(run.path, "plots/samples.png"):
+                data = base64.b64encode(picture).decode()
+                words = escape(f"{run.name} ({compared.shown(run)})")
                 shown.append(
                     f'<figure><img src="data:image/png;base64,{data}" alt="samples of {words}">'
-                    f"<figcaption>{escape(words)}</figcaption></figure>"
+                    f"<figcaption>{words}</figcaption></figure>"
                 )
                 break
     return f'<div class="grid pictures">{"".join(shown)}</div>' if shown else ""
+
+
+def _picture(folder: Path, name: str) -> bytes:
+    """Return a picture of a run folder, nothing where it has none or it is anything else."""
+    with contextlib.suppress(OSError):
+        content = read_own(folder, name)
+        return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
+    return b""
 
 
 def _runs(compared: Comparison) -> str:

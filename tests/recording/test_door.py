@@ -1,8 +1,10 @@
 """A run folder is trusted with nothing: what it says is values, and names of this package only."""
 
+import base64
 import builtins
 import csv
 import json
+import os
 import shlex
 import sys
 
@@ -18,8 +20,9 @@ from svae import build
 from svae.cli import plan
 from svae.configuration import trusted
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
-from svae.recording.folder import INTERRUPTED
+from svae.recording.folder import INTERRUPTED, RunFolder
 from svae.recording.saved import reopened, saved_config, saved_overrides, settled
+from svae.recording.tracking import _run_id
 from svae.report import summary
 from svae.run import claim
 from tests.support.swept import CONFIG, OVERRIDES, begin, composed
@@ -273,3 +276,94 @@ def test_a_reference_to_the_seed_stays_one_for_replicas(folder):
     config = saved_config(folder)
     config.seed = 7
     assert (config.dataset.split, config.logger.name) == (7, "run-0")
+
+
+def test_a_run_below_a_folder_that_is_vouched_for_vouches_for_nothing(tmp_path, folder):
+    own = tmp_path / "own"
+    (own / "trainer").mkdir(parents=True)
+    (own / "trainer" / "short.yaml").write_text("defaults: [minibatch]\n")
+    _evil(tmp_path)
+    for place in ("outputs/evil", "trainer/evil"):
+        begin(own / place, INTERRUPTED)
+        _write(own / place, {"model": {"_target_": "evil.run"}})
+        said = _said(f"--config-dir {own} resume={own / place}")
+        assert "evil.run is no class" in said
+        with trusted.vouching([own]):
+            assert not trusted.is_trusted("evil.run")
+    with trusted.vouching([folder]):  # a run folder itself
+        assert not trusted.is_trusted("evil.run")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", ".hydra/overrides.yaml", "metrics.csv", "results.json", "status.json"]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_files_that_lie_elsewhere_are_not_read(folder, tmp_path, name, kind, capsys):
+    (tmp_path / "secret").write_text(MARK)
+    (folder / name).unlink(missing_ok=True)
+    if kind == "link":
+        (folder / name).symlink_to(tmp_path / "secret")
+    else:
+        os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match=r"expected|links are not") as refused:
+        summary.make([folder])
+    _said(f"resume={folder}")
+    assert MARK not in "".join([str(refused.value), *capsys.readouterr()])
+
+
+def test_a_report_embeds_no_file_of_elsewhere_and_escapes_all_names(folder, tmp_path):
+    (folder / "results.json").write_text(json.dumps({"test/elbo": -1.0}))
+    (folder / "status.json").write_text('{"state": "finished", "epoch": 2, "error": null}')
+    script = 'x"><script>alert(1)</script>'
+    name = script.replace('"', '""')
+    (folder / "metrics.csv").write_text(f'epoch,"{name}",seconds\n1,2,3\n2,3,4\n')
+    _write(folder, {"seed": script, "latent_dim": script, "objective": script})
+    (folder / "plots").mkdir()
+    (tmp_path / "secret").write_text(MARK)
+    (folder / "plots" / "samples.png").symlink_to(tmp_path / "secret")
+    summary.make([folder])
+    page = (folder / "report.html").read_text()
+    assert base64.b64encode(MARK.encode()).decode() not in page
+    assert "<script" not in page
+    (folder / "plots" / "samples.png").unlink()
+    (folder / "plots" / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary.make([folder])
+    page = (folder / "report.html").read_text()
+    assert "alt=" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"a0": "x" * 1000} | {f"a{n}": f"${{logger.a{n - 1}}}" * 2 for n in range(1, 26)},
+        {"a0": "x"} | {f"a{n}": [f"${{logger.a{n - 1}}}"] * 2 for n in range(1, 28)},
+        {"tags": [{"b": "${logger.tags}"}]},
+    ],
+    ids=["text", "lists", "circle"],
+)
+def test_references_fill_neither_memory_nor_time(folder, values):
+    _write(folder, {f"logger/{key}": value for key, value in values.items()})
+    assert "is not allowed in a run folder" in _said(f"resume={folder}")
+
+
+def test_the_folder_of_a_job_and_the_settings_of_wandb_lie_in_no_other(tmp_path, folder):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "0").symlink_to(folder)
+    with pytest.raises(ValueError, match="is a link, expected the folder of a job"):
+        claim(tmp_path / "s" / "0", CONFIG, OVERRIDES, searches=False)
+    (folder / "wandb").mkdir()
+    (folder / "wandb" / "settings").write_text("[default]\nbase_url = http://127.0.0.1:1\n")
+    with pytest.raises(ValueError, match="wandb/settings: is not allowed in a run folder"):
+        RunFolder.reopen(folder)
+    (tmp_path / "token").write_text("token")
+    (folder / "wandb" / "run-id").symlink_to(tmp_path / "token")
+    assert _run_id(folder) != "token"
+
+
+def test_a_secret_of_several_lines_is_not_shown(folder, monkeypatch):
+    monkeypatch.setenv("SECRET", f"{MARK}\nsecond {MARK}")
+    _write(folder, {"dataset": {"_target_": "svae.data.mnist.load", "root": "${oc.env:SECRET}"}})
+    said = _said(f"resume={folder}")
+    assert "${oc.env:SECRET}" in said
+    assert MARK not in said

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from svae.cli.grid import jobs
+from svae.recording.files import write_text
 
 
 class GridSweeper(Sweeper):
@@ -41,7 +42,7 @@ class GridSweeper(Sweeper):
         lines = [f"{key}={values}" for key, values in self._params.items()]
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
         grid = jobs(parser.parse_overrides([*lines, *arguments]))
         results = self._launcher.launch(grid, initial_job_idx=0)
         for result in results:
