@@ -61,7 +61,7 @@ REFUSED = [
     ("trainer.patience=0", "trainer.patience=0"),
     ("trainer.kl_weight=-1", "trainer.kl_weight=-1"),
     ("trainer.samples=0", "trainer.samples=0"),
-    ("trainer.replicas=0", "trainer.replicas=0: expected a whole number from 1 up"),
+    ("trainer.replicas=0", "trainer.replicas=0: expected a whole number from 1 to 1024"),
     ("trainer.replicas=2 trainer.compile=true", "trainer.replicas=2: several models in one step"),
     ("experiment=sampler_check trainer.replicas=2", "trainer.replicas=2: a study trains nothing"),
     ("dataset=cora trainer.replicas=2", "trainer.replicas: no such key for this trainer"),
