@@ -21,7 +21,9 @@ from torch_geometric.transforms import NormalizeFeatures, RandomLinkSplit
 from svae.data import planetoid, sphere_graph
 from svae.models.graph import GraphAutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.training.loop import Settings, train
+from svae.tasks import task_of
+from svae.training.learner import Learner, Settings
+from svae.training.loop import train_alone
 
 EPOCHS = 200
 
@@ -29,10 +31,11 @@ EPOCHS = 200
 def ours(data, family, latent_dim: int, epochs: int) -> list[float]:
     """Return the seconds of each epoch, validation included."""
     torch.manual_seed(0)
-    model = GraphAutoEncoder(data.features, family(latent_dim))
+    model = GraphAutoEncoder(data.spec.features, family(latent_dim))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     settings = Settings(epochs, 0.01, 0, epochs, 1.0, 1, objective="val/auc")
-    return [e.metrics["seconds"] for e in train(model, optimizer, data, settings)]
+    learner = Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
+    return [epoch.metrics["seconds"] for epoch in train_alone(learner)]
 
 
 class _Encoder(torch.nn.Module):

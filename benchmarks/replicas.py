@@ -19,8 +19,9 @@ import torch
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.tasks import task_of
 from svae.training import loop
-from svae.training.stack import Learner, train_together
+from svae.training.learner import Learner, Settings
 from svae.training.streams import seeded
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
@@ -29,7 +30,7 @@ EPOCHS = 3 if torch.cuda.is_available() else 7
 
 
 def learner(seed: int, family: Callable, data: DataSet, cuda_graph: bool) -> Learner:
-    settings = loop.Settings(
+    settings = Settings(
         max_epochs=EPOCHS,
         batch_size=BATCH,
         learning_rate=1e-3,
@@ -42,9 +43,9 @@ def learner(seed: int, family: Callable, data: DataSet, cuda_graph: bool) -> Lea
         cuda_graph=cuda_graph,
     )
     with seeded("cpu", seed, "parameters"):
-        model = AutoEncoder(data.features, family(10)).to(data.device)
+        model = AutoEncoder(data.spec.features, family(10)).to(data.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return Learner(model, optimizer, data, settings)
+    return Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
 
 
 def times(
@@ -54,10 +55,8 @@ def times(
     alone, together = (
         [learner(seed, family, data, cuda_graph) for seed in range(REPLICAS)] for _ in range(2)
     )
-    in_turn = zip(
-        *(loop.train(one.model, one.optimizer, data, one.settings) for one in alone), strict=True
-    )
-    ways, spent = (in_turn, train_together(together)), ([], [])
+    in_turn = zip(*map(loop.train_alone, alone), strict=True)
+    ways, spent = (in_turn, loop.train(together)), ([], [])
     for _ in range(EPOCHS):
         for epochs, kept in zip(ways, spent, strict=True):
             start = clock()

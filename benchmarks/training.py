@@ -33,7 +33,9 @@ from svae.data import mnist
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.training import compiled, loop
+from svae.tasks import task_of
+from svae.training import compiled, loop, step
+from svae.training.learner import Learner, Settings
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
 DIMENSIONS, BATCHES = (2, 5, 10, 20, 40), (64, 256, 1000)
@@ -84,14 +86,17 @@ def epoch(
     family, d: int, data: DataSet, batch: int, *, compiled: bool = False, **options
 ) -> Callable:
     """Return a function that trains a new model for one more epoch."""
-    return epoch_of(AutoEncoder(data.features, family(d), **options), data, batch, compile=compiled)
+    return epoch_of(
+        AutoEncoder(data.spec.features, family(d), **options), data, batch, compile=compiled
+    )
 
 
 def epoch_of(model: AutoEncoder, data: DataSet, batch: int, **options) -> Callable:
     """Return a function that trains `model` for one more epoch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    settings = loop.Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
-    return lambda: loop._train_epoch(model, optimizer, data, settings, (1, 0))
+    settings = Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
+    learner = Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
+    return lambda: loop._train([learner], 1)
 
 
 def part(data: DataSet, count: int) -> DataSet:
@@ -145,7 +150,7 @@ def graphs(data: DataSet, repetitions: int = 2) -> None:
     print(f"| batch | d | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|", sep="\n")
     for family in FAMILIES.values():
         # one found later would have torch compile anew what came before
-        loop._find_divergence(AutoEncoder(784, family(2)), data)
+        step._find_divergence(AutoEncoder(784, family(2)), data.train)
     for batch, d in ((64, 2), (64, 10), (64, 40), (1000, 10)):
         short, whole = (part(data, n).to(torch.device("cuda")) for n in (50 * batch, 50_000))
         compiled.reset()

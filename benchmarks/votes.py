@@ -17,6 +17,7 @@ from torch import Tensor
 import svae
 from svae.data import mnist
 from svae.evaluate import latents
+from svae.manifolds import Manifold
 from svae.metrics.neighbours import LABELLED, NEIGHBOURS
 from svae.training.streams import stream
 
@@ -37,21 +38,17 @@ def balanced(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return torch.cat([order[labels[order] == digit][: size // 10] for digit in range(10)])
 
 
-def nearest(points: Tensor, references: Tensor, geodesic: bool) -> tuple[Tensor, Tensor]:
+def nearest(points: Tensor, references: Tensor, manifold: Manifold) -> tuple[Tensor, Tensor]:
     """Return distances and indices (Q, k) of the nearest references, the nearest first."""
-    if geodesic:
-        distances = (points @ references.T).clamp(-1, 1).acos()
-    else:
-        distances = torch.cdist(points, references)
-    return distances.topk(NEIGHBOURS, largest=False)
+    return manifold.distances(points, references).topk(NEIGHBOURS, largest=False)
 
 
-def accuracies(train: dict, test: dict, draw, size: int, geodesic: bool) -> dict[str, Tensor]:
+def accuracies(train: dict, test: dict, draw, size: int, manifold: Manifold) -> dict[str, Tensor]:
     """Return the accuracy (DRAWS,) of each kind of vote on the same draws."""
     found = {name: [] for name in VOTES}
     for number in range(DRAWS):
         chosen = draw(train["labels"], size, stream("cpu", 0, "votes", number))
-        distances, index = nearest(test["loc"], train["loc"][chosen], geodesic)
+        distances, index = nearest(test["loc"], train["loc"][chosen], manifold)
         members = F.one_hot(train["labels"][chosen], 10)[index]
         for name, weights in VOTES.items():
             digits = (weights(distances)[..., None] * members).sum(1).argmax(1)
@@ -63,11 +60,11 @@ def main(folder: str) -> None:
     model = svae.Run(folder).model()
     data, generator = mnist.load(), stream("cpu", 0, "votes")
     train, test = (latents(model, split, generator) for split in (data.train, data.test))
-    on_sphere = model.latent.has_unit_length
+    manifold = model.latent.manifold
     print(f"| draw | vote | {' | '.join(f'{size} labels' for size in LABELLED)} |")
     print("|---" * (2 + len(LABELLED)) + "|")
     for draw in (uniform, balanced):
-        columns = [accuracies(train, test, draw, size, on_sphere) for size in LABELLED]
+        columns = [accuracies(train, test, draw, size, manifold) for size in LABELLED]
         for name in VOTES:
             cells = (f"{c[name].mean():.1f} ± {c[name].std() / DRAWS**0.5:.1f}" for c in columns)
             print(f"| {draw.__name__} | {name} | {' | '.join(cells)} |")

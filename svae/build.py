@@ -16,11 +16,12 @@ from torch import nn
 
 from svae import evaluate
 from svae.configuration import trusted
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, DataSpec
 from svae.models import foreign, protocol
 from svae.recording import checkpoint
 from svae.recording.saved import saved_config
-from svae.training import compiled, loop
+from svae.training import compiled
+from svae.training.learner import Settings
 from svae.training.streams import seeded
 
 
@@ -82,13 +83,8 @@ def _ways_to_show(value: str) -> list[str]:
     return sorted((text for text in found if len(text) > 2), key=len, reverse=True)
 
 
-def model(
-    config: DictConfig,
-    features: int,
-    likelihood: str | type,
-    image_shape: tuple[int, int] | None = None,
-) -> nn.Module:
-    """Return the model on the CPU for observations of `features` numbers.
+def model(config: DictConfig, spec: DataSpec) -> nn.Module:
+    """Return the model on the CPU for observations as `spec` describes them.
 
     Its parameters are drawn from the stream (seed, "parameters"). A network that has `image_shape`
     among its arguments is given it.
@@ -98,11 +94,11 @@ def model(
     """
     latent = _instantiate(config.model, "model", latent_dim=config.latent_dim)
     protocol.check_family(latent)
-    arguments = {"features": features, "latent": latent, "likelihood": likelihood}
+    arguments = {"features": spec.features, "latent": latent, "likelihood": spec.likelihood}
     if config.precision == "bf16":
         arguments["half"] = True
     if "image_shape" in _parameters(_target(config.network, "network")):
-        arguments["image_shape"] = image_shape
+        arguments["image_shape"] = spec.image_shape
     if config.network._target_.startswith("svae."):
         with torch.device("meta"):
             _check_size(_instantiate(config.network, "network", **arguments))
@@ -152,7 +148,7 @@ def _load(folder: Path, device: str) -> tuple[nn.Module, DictConfig]:
     likelihood = _saved_likelihood(config, state["likelihood"], path)
     shape = state.get("image_shape")
     try:
-        network = model(config, state["features"], likelihood, shape and tuple(shape))
+        network = model(config, DataSpec(state["features"], likelihood, shape and tuple(shape)))
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder / 'config.yaml'}: expected a run's ({reason})") from None
@@ -180,7 +176,7 @@ def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=config.trainer.learning_rate, fused=True)
 
 
-def training(config: DictConfig) -> loop.Settings:
+def training(config: DictConfig) -> Settings:
     """Return the training settings."""
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
@@ -189,7 +185,7 @@ def training(config: DictConfig) -> loop.Settings:
         keys["compile"] = compiled.can_compile(device(config))
     if keys.get("cuda_graph"):
         keys["cuda_graph"] = _has_graphs(device(config))
-    return loop.Settings(
+    return Settings(
         **keys,
         baseline=config.sampler.baseline,
         objective=config.objective,

@@ -155,8 +155,7 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     names = [name for name in ("loc", "concentration", "scale") if hasattr(posteriors[0], name)]
     arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
     arrays["kl"] = torch.cat([kl_divergence(q, model.prior()) for q in posteriors])
-    known = {name: getattr(split, name, None) for name in ("labels", "positions")}
-    return arrays | {name: values for name, values in known.items() if values is not None}
+    return arrays | split.known
 
 
 def usage(kl: float, loc: Tensor | None, *, has_axes: bool) -> dict[str, float | str]:

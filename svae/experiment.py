@@ -1,33 +1,40 @@
-"""One run from objects to results: train, save, evaluate, draw."""
+"""Runs from objects to results: train, save, evaluate, draw; one run, or replicas side by side.
 
+Replicas differ in the seed alone. The folder of all holds a complete run folder for each, RUN/0,
+RUN/1, ...: that of a run of its seed alone.
+"""
+
+import copy
 import io
 import logging
 import math
-import platform
-import subprocess
 from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from svae import build, evaluate, plots
+from svae import build, plots
 from svae.configuration.compose import public
 from svae.data.splits import DataSet
-from svae.metrics import neighbours
 from svae.models import protocol
+from svae.models.stack import stack_models
 from svae.recording import checkpoint, signals
+from svae.recording.circumstances import circumstances
 from svae.recording.files import write_atomically
-from svae.recording.folder import FINISHED, RUNNING, RunFolder
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
-from svae.recording.tracking import Screen, WandbRun
-from svae.run import Run
+from svae.recording.saved import saved_overrides
+from svae.recording.tracking import Bar, Screen, WandbRun
+from svae.run import Run, state_of
+from svae.tasks import Graph, Vectors, task_of
 from svae.training.guard import Diverged
-from svae.training.loop import Settings, train
+from svae.training.learner import Learner
+from svae.training.loop import train
 from svae.training.streams import stream
 
 log = logging.getLogger("svae")
@@ -43,78 +50,106 @@ class Experiment:
     device: torch.device
     data: DataSet
     model: torch.nn.Module
+    task: Vectors | Graph
 
 
-def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> Experiment:
-    """Build data, unless they are given, and model; of several GPUs take that whose `turn` it is.
+def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
+    """Build data and model, of replicas for the seeds `seed`, `seed` + 1, ..., `trainer.replicas`.
+
+    Of several GPUs take that whose `turn` it is.
 
     Raises:
-        ValueError: when a value, a file or the device is not to be had.
+        ValueError: when a value, a file or the device is not to be had, or the network cannot be
+            stacked.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    count = config.trainer.get("replicas", 1)
+    if count == 1:
+        return [_prepare(config, turn)]
+    configs = [_of_replica(config, number) for number in range(count)]
+    first = _prepare(configs[0], turn)
+    experiments = [first]
+    for own in configs[1:]:
+        data = first.data if _dataset(own) == _dataset(config) else None
+        experiments.append(_prepare(own, turn, data))
+    stack = stack_models([one.model for one in experiments])
+    protocol.dry_run_stacked(stack, first.data, count)
+    return experiments
+
+
+def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
     device = build.device(config, turn)
     data = data or build.data(config)
-    model = build.model(config, data.features, data.likelihood, data.image_shape).to(device)
+    model = build.model(config, data.spec).to(device)
     data = data.to(device)
     protocol.dry_run(model, data)
-    return Experiment(config, device, data, model)
+    task = task_of(data.spec.kind, model, config.trainer.get("bound", "elbo"))
+    return Experiment(config, device, data, model, task)
 
 
-def run(experiment: Experiment, folder: RunFolder, group: str | None, resumed: bool) -> float:
-    """Train to the end, evaluate the best checkpoint; return the best value of the objective.
+def _of_replica(config: DictConfig, number: int) -> DictConfig:
+    """Return the configuration of a replica: that of a run alone."""
+    own = copy.deepcopy(config)
+    own.seed, own.trainer.replicas, own.resume = config.seed + number, 1, None
+    return own
+
+
+def _dataset(config: DictConfig) -> dict:
+    return OmegaConf.to_container(config.dataset, resolve=True)
+
+
+def run(
+    experiments: list[Experiment], folder: RunFolder, group: str | None, resumed: bool
+) -> float:
+    """Train to the end, evaluate the best checkpoints; return the mean of the best objectives.
+
+    A replica that fails does not stop the others.
 
     Raises:
         checkpoint.Unusable: when a run to continue has no good checkpoint; nothing was changed.
-        Diverged: when a number is not finite and no restart is left.
+        Diverged: when a number is not finite and no restart is left; whatever else can be done is
+            done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
-    wandb_run, exit_code, results, images = None, 1, None, []
-    if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
-        checkpoint.load(saved)  # a damaged one is told before the optimiser takes its second
-    progress = new_progress(experiment, folder)
-    if resumed:
-        progress.restore()
-    try:
+    screen.note(f"run folder: {folder.path}{_count(experiments)}")
+    with ExitStack() as stack:
+        if len(experiments) == 1:
+            state = INTERRUPTED if resumed else None
+            runs = [_Training(experiments[0], folder, state, group, screen)]
+        else:
+            group = group or "-".join(folder.path.parts[-2:])
+            places = [_replica(one, folder.path, n, resumed) for n, one in enumerate(experiments)]
+            runs = [
+                _Training(one, stack.enter_context(own), state, group, screen, is_replica=True)
+                for one, (own, state) in zip(experiments, places, strict=True)
+            ]
         folder.status(RUNNING)
-        wandb_run = open_wandb(experiment, folder, group, progress.state.history, screen)
-        screen.note(f"run folder: {folder.path}")
-        _train(experiment, progress, screen, wandb_run)
-        results, images = conclude(experiment, folder, progress, screen)
-        exit_code = 0
-        return progress.state.epoch.best_value
-    finally:
-        if wandb_run is not None:
-            wandb_run.finish(results, images, exit_code)
+        for one in runs:
+            stack.enter_context(one)
+        _train(runs, folder, screen)
+        for one in runs:
+            one.conclude()
+    for one in runs:
+        if one.failure is not None:
+            raise one.failure
+    folder.status(FINISHED)
+    return sum(one.learner.last.best_value for one in runs) / len(runs)
 
 
-def conclude(
-    experiment: Experiment, folder: RunFolder, progress: Progress, screen: Screen
-) -> tuple[dict, list[Path]]:
-    """Evaluate the best checkpoint of a run and draw; return the numbers and the pictures.
+def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
+    """Evaluate the best checkpoint, of every replica, with the present settings.
 
     Raises:
+        checkpoint.Unusable, ValueError: when a file of the run is missing or damaged.
         Diverged: when a number is not finite.
     """
-    results = _evaluate_best(experiment, folder, screen)
-    results |= _summary(progress.state) | _split(experiment)
-    folder.results(results)
-    images = _draw(experiment, folder, screen)
-    folder.status(FINISHED)
-    screen.results(results, str(folder.path))
-    return results, images
-
-
-def new_progress(experiment: Experiment, folder: RunFolder) -> Progress:
-    """Return the state of a run that begins, with its optimiser."""
-    data = experiment.data
-    about = {
-        "features": data.features,
-        "likelihood": protocol.saved_name(data.likelihood),
-        "image_shape": data.image_shape and [int(number) for number in data.image_shape],
-    }
-    optimizer = build.optimizer(experiment.config, experiment.model)
-    return Progress(experiment.model, optimizer, about, folder)
+    if len(experiments) == 1:
+        _evaluate_again(experiments[0], folder)
+        return
+    for number, one in enumerate(experiments):
+        with RunFolder.reopen(folder.path / str(number)) as own:
+            _evaluate_again(one, own)
 
 
 def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:
@@ -128,13 +163,179 @@ def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) ->
     return WandbRun(folder.path, settings, config, group, history, screen.note)
 
 
-def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
-    """Evaluate the best checkpoint with the present settings and rewrite its numbers.
+def _count(experiments: list[Experiment]) -> str:
+    count = len(experiments)
+    return f", one for each of {count} replicas in it" if count > 1 else ""
 
-    Raises:
-        checkpoint.Unusable, ValueError: when a file of the run is missing or damaged.
-        Diverged: when a number is not finite.
+
+def _replica(
+    own: Experiment, path: Path, number: int, resumed: bool
+) -> tuple[RunFolder, str | None]:
+    """Return the folder of a replica, and in which state it was, None if it begins."""
+    place = path / str(number)
+    if resumed and (state := state_of(place)) is not None:
+        return RunFolder.reopen(place), state
+    new = {"seed": own.config.seed, "trainer.replicas": 1}
+    typed = [line for line in saved_overrides(path) if line.split("=")[0].lstrip("+") not in new]
+    typed += [f"{key}={value}" for key, value in new.items()]
+    return RunFolder.renew(place, own.config, typed), None
+
+
+def _train(runs: list["_Training"], folder: RunFolder, screen: Screen) -> None:
+    """Run the epochs that are left; the screen shows the means over the replicas."""
+    learners = [one.learner for one in runs]
+    done, pace = min(learner.last.number for learner in learners), Pace()
+    with screen.training(done, learners[0].settings.max_epochs) as bar:
+        try:
+            for group in train(learners):
+                for one in runs:
+                    if one.learner in group:
+                        one.keep()
+                if pace.is_due(len(group)):  # all at once, so that a kill leaves them in step
+                    for one in runs:
+                        one.save()
+                _show(bar, group)
+                signals.check()
+        finally:
+            for one in runs:
+                one.save()
+            folder.status(RUNNING, max(learner.last.number for learner in learners))
+
+
+def _show(bar: Bar, group: list[Learner]) -> None:
+    """Show the means of the metrics; of the seconds, which replicas share, the sum."""
+    # one that restarts in its first epoch has none yet
+    rows = [own.last for own in group if own.failure is None and own.last.number]
+    if not rows:
+        return
+    means = {n: sum(row.metrics[n] for row in rows) / len(rows) for n in rows[0].metrics}
+    means["seconds"] = sum(row.metrics["seconds"] for row in rows)
+    bar.epoch(rows[0].number, means)
+
+
+class _Training:
+    """One of the runs: its folder, its W&B run, and how far it has come.
+
+    `state` is that in which its folder was, None for a run that begins.
     """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        state: str | None,
+        group: str | None,
+        screen: Screen,
+        is_replica: bool = False,
+    ):
+        self.folder, self._experiment, self._group = folder, experiment, group
+        self._screen, self._is_replica = screen, is_replica
+        self._progress = _progress(experiment, folder, resumed=state is not None)
+        kept = self._progress.state
+        self.learner = Learner(
+            experiment.model,
+            self._progress.optimizer,
+            experiment.data,
+            build.training(experiment.config),
+            experiment.task,
+            kept.epoch,
+            kept.restarts,
+        )
+        self.failure: Diverged | None = None
+        # not in a finished replica without epochs to come
+        self._is_due = state != FINISHED or self.learner.goes_on
+        self._wandb_run, self._results, self._images = None, None, []
+
+    def __enter__(self) -> "_Training":
+        self.folder.status(RUNNING if self._is_due else FINISHED)  # to restore it has written to it
+        if self._is_due:
+            history = self._progress.state.history
+            arguments = (self._experiment, self.folder, self._group, history, self._screen)
+            self._wandb_run = open_wandb(*arguments)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._wandb_run is None:
+            return
+        if self._results is None and self.failure is None:
+            with suppress(OSError):
+                self.folder.status(INTERRUPTED)
+        self._wandb_run.finish(self._results, self._images, int(self._results is None))
+
+    def keep(self) -> None:
+        """Take over what the learner's epoch gave: the epoch, or a failure to go back from."""
+        learner = self.learner
+        if learner.failure is None:
+            self._progress.keep(learner.last)
+            return
+        self.save()  # before its status says that it has failed
+        restarts, settings = self._progress.state.restarts + 1, learner.settings
+        if settings.on_nan == "stop" or restarts > _MOST_RESTARTS:
+            self._fail(Diverged(str(learner.failure), restarts - 1))
+            return
+        self._progress.rewind()
+        words = f"seed {settings.seed}: " if self._is_replica else ""
+        self._screen.note(
+            f"{words}{learner.failure}: restart {restarts} of at most {_MOST_RESTARTS}, "
+            f"from epoch {learner.last.number}"
+        )
+        learner.restarts, learner.failure = restarts, None
+
+    def save(self) -> None:
+        for row in self._progress.save():  # safe on disk before W&B hears of it
+            self._wandb_run.log(row)
+
+    def conclude(self) -> None:
+        """Evaluate the best checkpoint and draw, where training has come to its end."""
+        if self.failure is not None or not self._is_due:
+            return
+        last, settings = self.learner.last, self.learner.settings
+        early = "stopped early after " if last.number < settings.max_epochs else ""
+        self._screen.note(
+            f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.5g} "
+            f"in epoch {last.best_epoch}"
+        )
+        own, folder, screen = self._experiment, self.folder, self._screen
+        try:
+            results = _evaluate_best(own, folder, screen)
+        except Diverged as failure:
+            self._fail(failure)
+            return
+        seconds = sum(row["seconds"] for row in self._progress.state.history)
+        about = {"epochs": last.number, "seconds": seconds, "restarts": self.learner.restarts}
+        results |= about | _split(own)
+        folder.results(results)
+        self._images = _draw(own, folder, screen)
+        folder.status(FINISHED)
+        screen.results(results, str(folder.path))
+        self._results = results
+
+    def _fail(self, failure: Diverged) -> None:
+        self.failure = failure
+        if self._is_replica:  # of a run alone the one who runs it writes it down
+            log.error("%s failed", self.folder.path, exc_info=failure)
+            self.folder.status(FAILED, error=str(failure))
+            self.failure = Diverged(f"{self.folder.path}: {failure}", failure.restarts)
+
+
+def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Progress:
+    """Return the state of a run, with its optimiser: that of its folder if it was `resumed`."""
+    if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
+        checkpoint.load(saved)  # a damaged one is reported before the optimiser takes its second
+    spec = experiment.data.spec
+    about = {
+        "features": spec.features,
+        "likelihood": protocol.saved_name(spec.likelihood),
+        "image_shape": spec.image_shape and [int(number) for number in spec.image_shape],
+    }
+    optimizer = build.optimizer(experiment.config, experiment.model)
+    progress = Progress(experiment.model, optimizer, about, folder)
+    if resumed:
+        progress.restore()
+    return progress
+
+
+def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     screen = Screen()
     saved = Run(folder.path)
     old = saved.results
@@ -147,88 +348,22 @@ def evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     screen.results(results, str(folder.path))
 
 
-def _train(experiment: Experiment, progress: Progress, screen: Screen, wandb_run) -> None:
-    """Run the epochs that are left; each is safe on disk before W&B hears of it."""
-    settings = build.training(experiment.config)
-    with screen.training(progress.state.epoch.number, settings.max_epochs) as bar:
-        try:
-            while (failure := _epochs(experiment, settings, progress, bar, wandb_run)) is not None:
-                restart(progress, settings, failure, screen)
-        finally:
-            for row in progress.save():
-                wandb_run.log(row)
-    last = progress.state.epoch
-    early = "stopped early after " if last.number < settings.max_epochs else ""
-    screen.note(
-        f"{early}{last.number} epochs, best {settings.objective} {last.best_value:.5g} "
-        f"in epoch {last.best_epoch}"
-    )
-
-
-def restart(progress: Progress, settings: Settings, failure: Diverged, screen: Screen) -> None:
-    """Go back to the last good epoch, as `trainer.on_nan` allows.
-
-    Raises:
-        Diverged: the `failure`, when it does not.
-    """
-    restarts = progress.state.restarts + 1
-    if settings.on_nan == "stop":
-        raise failure
-    if restarts > _MOST_RESTARTS:
-        raise Diverged(str(failure), _MOST_RESTARTS) from failure
-    progress.rewind()
-    screen.note(
-        f"{failure}: restart {restarts} of at most {_MOST_RESTARTS}, "
-        f"from epoch {progress.state.epoch.number}"
-    )
-
-
-def _epochs(experiment: Experiment, settings, progress: Progress, bar, wandb_run):
-    """Train until the end, for which None is returned, or until a number is not finite."""
-    model, optimizer, state = progress.model, progress.optimizer, progress.state
-    epochs = train(model, optimizer, experiment.data, settings, state.epoch, state.restarts)
-    pace = Pace()
-    try:
-        for epoch in epochs:
-            progress.keep(epoch)
-            for row in progress.save() if pace.is_due() else ():
-                wandb_run.log(row)
-            bar.epoch(epoch.number, epoch.metrics)
-            signals.check()
-    except Diverged as failure:
-        return failure
-    return None
-
-
 def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:
     """Return the test metrics of the best checkpoint and write its latents.
 
     Raises:
         Diverged: when one of them is not finite.
     """
-    config, model = experiment.config, experiment.model
+    seed, task = experiment.config.seed, experiment.task
+    model, data = experiment.model, experiment.data
     best_epoch = _load_best(experiment, folder)
-    generator = stream(experiment.device, config.seed, "evaluation")
-    settings = build.evaluation(config)
-    arguments = (settings, generator, lambda p: _pieces(screen, p))
-    data, on_sphere = experiment.data, model.latent.has_unit_length  # None: neither on one nor R^d
-    if data.is_graph:
-        results = evaluate.evaluate_links(model, data, *arguments)
-    else:
-        results = evaluate.evaluate(model, data.test, *arguments)
+    generator = stream(experiment.device, seed, "evaluation")
+    settings = build.evaluation(experiment.config)
+    results = task.evaluate(model, data, settings, generator, lambda p: _pieces(screen, p))
     _check_finite(results, best_epoch)
-    count = "samples" if data.is_graph else "importance_samples"
-    results |= {count: getattr(settings, count)}
-    latents = evaluate.latents(model, data.test, generator)
-    has_axes = on_sphere is False
-    results |= evaluate.usage(results["test/kl"], latents.get("loc"), has_axes=has_axes)
-    if data.is_graph:
-        latents |= evaluate.scores(model, data.test)
-    elif data.is_labelled and "loc" in latents and on_sphere is not None:
-        known = evaluate.latents(model, data.train, generator)
-        labelled = stream(experiment.device, config.seed, "labelled")
-        results |= neighbours.separation(known, latents, labelled, geodesic=on_sphere)
-    _tell_collapse(results, screen)
+    of_latents, latents = task.inspect(model, data, results["test/kl"], generator, seed)
+    results |= of_latents
+    _report_collapse(results, screen)
     _write_arrays(folder.path / "latents.npz", latents)
     return results | {"best_epoch": best_epoch}
 
@@ -260,7 +395,7 @@ def _write_arrays(path: Path, arrays: dict[str, torch.Tensor]) -> None:
     write_atomically(path, buffer.getbuffer())
 
 
-def _tell_collapse(results: dict, screen: Screen) -> None:
+def _report_collapse(results: dict, screen: Screen) -> None:
     if results["collapse"] == "posterior":
         screen.note(
             f"posterior collapse: a KL of {results['test/kl']:.3f} nats is less than one bit, the "
@@ -274,58 +409,11 @@ def _tell_collapse(results: dict, screen: Screen) -> None:
 def _draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path]:
     if not experiment.config.plots:
         return []
+    model, data, saved = experiment.model, experiment.data, Run(folder.path)
     generator = stream(experiment.device, experiment.config.seed, "plots")
-    saved = Run(folder.path)
-    arguments = (saved.history, saved.latents, generator)
-    figures = plots.figures(experiment.model, experiment.data, *arguments)
+    figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
     return plots.write(figures, folder.path / "plots", screen.note)
-
-
-def _summary(state: checkpoint.State) -> dict:
-    return {
-        "epochs": state.epoch.number,
-        "seconds": sum(row["seconds"] for row in state.history),
-        "restarts": state.restarts,
-    }
 
 
 def _split(experiment: Experiment) -> dict:
     return {**circumstances(experiment.device), "split": experiment.data.split_hash}
-
-
-def circumstances(device: torch.device) -> dict:
-    """Return what a number may depend on besides the configuration."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
-        "versions": _versions(),
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """Return the git commit of the checkout that the program runs from, if it is one."""
-    checkout = Path(__file__).parent.parent
-    if not (checkout / ".git").exists():
-        return None
-    # "-dirty" where files were altered since
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        options = {"cwd": checkout, "capture_output": True, "text": True, "timeout": 10}
-        return subprocess.run(command, check=True, **options).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    names = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        return version(name)
-    except PackageNotFoundError:  # an uninstalled checkout
-        return "unknown"

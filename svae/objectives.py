@@ -10,8 +10,6 @@ from torch.distributions import Distribution, kl_divergence
 
 from svae.metrics.ranking import auc, average_precision
 
-BASELINES = ("none", "mean", "leave_one_out")
-
 _CACHED = 2**20  # numbers, 4 MiB
 
 
@@ -22,7 +20,8 @@ class Elbo:
     `reconstruction` E_q[log p(x|z)] and `kl` KL(q || p) are (batch,), `proposals` (samples, batch)
     counts what the sampler tried for each sample, `surrogate` (batch,) is zero in value and
     carries the score term of estimators that need one, else None, `summary` describes the
-    posteriors. Of a stack of R models (see `svae.models.stack`) every batch is (R, batch).
+    posteriors, `concentration` (batch,) is that of posteriors that have one, else None. Of a stack
+    of R models (see `svae.models.stack`) every batch is (R, batch).
     """
 
     reconstruction: Tensor
@@ -30,6 +29,7 @@ class Elbo:
     proposals: Tensor
     surrogate: Tensor | None
     summary: dict[str, Tensor]
+    concentration: Tensor | None
 
     @property
     def value(self) -> Tensor:
@@ -52,11 +52,10 @@ class Elbo:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Elbo":
         """Return the same with `function` of every tensor but the surrogate, which is dropped."""
-        values = dict(vars(self))
+        values = vars(self) | {"surrogate": None}  # zero
         summary = {name: function(value) for name, value in values.pop("summary").items()}
-        del values["surrogate"]  # zero
-        tensors = {name: function(value) for name, value in values.items()}
-        return type(self)(**tensors, surrogate=None, summary=summary)
+        tensors = {k: None if value is None else function(value) for k, value in values.items()}
+        return type(self)(**tensors, summary=summary)
 
     def loss(self, kl_weight: float | Tensor = 1.0) -> Tensor:
         """Return what to minimise: the batch mean of -(reconstruction - kl_weight * KL)."""
@@ -86,6 +85,7 @@ def elbo(
         proposals=draw.proposals,
         surrogate=_surrogate(log_likelihood, draw.log_weight, baseline),
         summary=model.latent.summary(posterior),
+        concentration=getattr(posterior, "concentration", None),
     )
 
 
@@ -136,6 +136,7 @@ def iwae(
         proposals=draw.proposals,
         surrogate=None,
         summary=model.latent.summary(posterior),
+        concentration=getattr(posterior, "concentration", None),
         log_likelihood=log_likelihood,
         log_ratio=model.prior().log_prob(draw.value) - posterior.log_prob(draw.value),
     )
@@ -185,7 +186,8 @@ def link_loss(
         kl=kl_divergence(posterior, model.prior()),
         proposals=draw.proposals,
         surrogate=_surrogate(balanced, log_weight, baseline),
-        summary={**model.latent.summary(posterior), **_ranking(model, posterior, graph)},
+        summary=model.latent.summary(posterior) | _ranking(model, posterior, graph),
+        concentration=getattr(posterior, "concentration", None),
         balanced=balanced.mean(0),
     )
 
@@ -203,13 +205,6 @@ def _ranking(model, posterior: Distribution, graph) -> dict[str, Tensor]:
     scores, is_edge = link_scores(model, posterior, graph)
     precision = average_precision(scores, is_edge)
     return {"auc": auc(scores, is_edge)[None], "average_precision": precision[None]}
-
-
-def objective(likelihood: str, bound: str = "elbo") -> Callable[..., Elbo]:
-    """Return what is optimised: `elbo` or `iwae`, of graphs the loss of link prediction."""
-    if likelihood == "edges":
-        return link_loss
-    return iwae if bound == "iwae" else elbo
 
 
 def _with(surrogate: Tensor | None, bound: Tensor) -> Tensor:

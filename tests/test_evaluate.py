@@ -16,7 +16,7 @@ def _usage(model):
     generator = torch.Generator().manual_seed(1)
     results = evaluate(model, split, Settings(importance_samples=2), generator)
     loc = latents(model, split, generator)["loc"]
-    return usage(results["test/kl"], loc, has_axes=not model.latent.has_unit_length)
+    return usage(results["test/kl"], loc, has_axes=model.latent.manifold.has_axes)
 
 
 @torch.no_grad()

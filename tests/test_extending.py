@@ -17,10 +17,10 @@ from torch.distributions import Bernoulli, Independent, Normal
 import svae
 from svae import build as objects
 from svae import experiment
-from svae import replicas as several
 from svae.configuration import trusted
 from svae.data.splits import DataSet, Split
 from svae.distributions import DiagonalNormal, Draw, StandardNormal
+from svae.manifolds import Euclidean
 from svae.models import protocol
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily
@@ -115,7 +115,7 @@ def test_an_example_goes_through_everything(own, name, tmp_path, environment):
 
 class Family(NormalFamily):
     def prior(self, like):
-        return StandardNormal(self.embedding, device=like.device)
+        return StandardNormal(self.manifold.dim, device=like.device)
 
 
 class Network(AutoEncoder):
@@ -138,8 +138,8 @@ def load(likelihood=Probabilities, values=None, labels=None, image_shape=(2, 3),
     return DataSet(split, split, split, likelihood, image_shape)
 
 
-class NoEmbedding:
-    parameters, has_unit_length = 4, None
+class NoManifold:
+    parameters = 4
     posterior = prior = summary = print
 
     def __init__(self, latent_dim):
@@ -147,7 +147,9 @@ class NoEmbedding:
 
 
 class NoGeometry(Family):
-    has_unit_length = "sphere"
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.manifold = "sphere"
 
 
 class NoParameters(Family):
@@ -264,8 +266,15 @@ class Taken(Family):
         return {"kl": posterior.loc.sum(-1)}
 
 
+class Shell(Euclidean):
+    def contains(self, points):
+        return False
+
+
 class NoUnit(Family):
-    has_unit_length = True
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.manifold = Shell(latent_dim)
 
 
 class NoProposals(OfLaw):
@@ -347,21 +356,21 @@ def long_pictures():
     return load(image_shape=(7, 7))
 
 
-def build(prepare=experiment.prepare, trainer=None, **targets):
+def build(trainer=None, **targets):
     """Prepare a run, of classes of this module by the names of these."""
     chosen = {"model": "Family", "network": "Network", "dataset": "load", **targets}
     names = {k: v if "." in v else f"{__name__}.{v}" for k, v in chosen.items()}
     nodes = {group: {"_target_": name} for group, name in names.items()}
     config = {"latent_dim": 2, "seed": 0, "device": "cpu", "precision": "float32", "threads": None}
     with trusted.vouching(typed=[f"_target_={node['_target_']}" for node in nodes.values()]):
-        return prepare(OmegaConf.create({**config, **nodes, "trainer": trainer}))
+        return experiment.prepare(OmegaConf.create({**config, **nodes, "trainer": trainer or {}}))
 
 
 @pytest.mark.parametrize(
     ("group", "target", "words"),
     [
-        ("model", "NoEmbedding", "has no `embedding`, expected the number of numbers of a latent"),
-        ("model", "NoGeometry", "has 'sphere' as `has_unit_length`, expected True"),
+        ("model", "NoManifold", "has no `manifold`, expected one of svae.manifolds: Sphere(d), "),
+        ("model", "NoGeometry", "has 'sphere' as `manifold`, expected one of svae.manifolds: "),
         ("model", "NoParameters", "has 0 as `parameters`, expected how many"),
         ("model", "Raising", r"raised KeyError: 'rank' (HERE:"),
         ("model", "RaisingLate", r"raised AttributeError: 'Tensor' object has no attribute"),
@@ -375,7 +384,11 @@ def build(prepare=experiment.prepare, trainer=None, **targets):
         ("model", "LogProbInfinite", "gives log_prob of the posterior that are not all finite"),
         ("model", "NoKL", "has no KL of tests.test_extending.Unregistered and"),
         ("model", "Taken", "gives the summary {'kl': "),
-        ("model", "NoUnit", "draws vectors of other lengths than 1, expected unit vectors"),
+        (
+            "model",
+            "NoUnit",
+            "draws vectors that do not lie on its `manifold`, expected Shell",
+        ),
         ("model", "NoProposals", "counts less than one proposal for a draw, expected 1 where"),
         ("network", "NoPrior", "has no `prior`, expected a method that makes p(z)"),
         ("network", "NoModule", "is no torch.nn.Module, expected one"),
@@ -414,7 +427,7 @@ class Normalised(Network):
 
 def test_the_dry_run_leaves_no_trace():
     state = torch.get_rng_state()
-    prepared = build(network="Normalised")
+    (prepared,) = build(network="Normalised")
     assert torch.equal(torch.get_rng_state(), state)
     normalisation = prepared.model.encoder[0]
     assert normalisation.num_batches_tracked == 0
@@ -429,7 +442,7 @@ class OneGenerator(OfLaw):
 
 
 def test_replicas_need_a_draw_by_several_generators():
-    replicas = {"prepare": several.prepare, "trainer": {"replicas": 2}}
+    replicas = {"trainer": {"replicas": 2}}
     assert len(build(**replicas)) == 2
     build(model="OneGenerator")
     with pytest.raises(ValueError, match=r"OneGenerator raised TypeError: .* \(.*test_extending"):

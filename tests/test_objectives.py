@@ -30,7 +30,7 @@ def _one_dimensional(family, **options):
 
 @torch.no_grad()
 def _log_likelihood_by_quadrature(model, x):
-    if model.latent.embedding == 2:
+    if model.latent.manifold.ambient_dim == 2:
         angle = torch.arange(20_000, dtype=torch.float64) * (2 * math.pi / 20_000)
         z = torch.stack([angle.cos(), angle.sin()], -1)
         log_measure = torch.full((len(z),), -math.log(len(z)), dtype=torch.float64)
@@ -158,7 +158,7 @@ def _loss_of_two_by_quadrature(model, x, kl_weight):
 
 
 def _grid(model, size=1200):
-    if model.latent.embedding == 2:
+    if model.latent.manifold.ambient_dim == 2:
         angle = torch.arange(size, dtype=torch.float64) * (2 * math.pi / size)
         return torch.stack([angle.cos(), angle.sin()], -1), 2 * math.pi / size
     return torch.linspace(-12, 12, size, dtype=torch.float64)[:, None], 24 / (size - 1)

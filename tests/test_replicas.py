@@ -16,10 +16,12 @@ from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFishe
 from svae.models.stack import stack_models
 from svae.recording import progress, tracking
 from svae.training import loop
-from svae.training.stack import Learner, train_together
+from svae.training.learner import Learner, Settings
+from svae.training.loop import train_alone
 from svae.training.streams import seeded
 from tests.conftest import QUICK
 from tests.support.forked import Program
+from tests.support.training import learner
 from tests.support.wandb_file import read_records
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
@@ -44,12 +46,11 @@ def _learner(seed, data, latent, half=False, **changes):
     with seeded("cpu", seed, "parameters"):
         model = AutoEncoder(20, latent, data.likelihood, hidden=(16, 8), half=half)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return Learner(model, optimizer, data, loop.Settings(**(settings | changes), seed=seed))
+    return learner(model, optimizer, data, Settings(**(settings | changes), seed=seed))
 
 
 def _alone(learner):
-    epochs = loop.train(learner.model, learner.optimizer, learner.data, learner.settings)
-    return list(epochs)
+    return list(train_alone(learner))
 
 
 def _assert_equal(together, alone, tolerance=1e-4):
@@ -66,7 +67,7 @@ def test_a_stack_computes_what_its_models_compute(family, binary):
         parameter.data += 0.01 * number  # the Gaussian's deviations begin alike
     stack = stack_models(models)
     observations = torch.rand(3, 5, 20).round()
-    latent = torch.randn(4, 3, 5, models[0].latent.embedding)
+    latent = torch.randn(4, 3, 5, models[0].latent.manifold.ambient_dim)
     together = stack.likelihood(latent).log_prob(observations)
     (together.sum() + stack.posterior(observations).loc.square().sum()).backward()
     for row, model in enumerate(models):
@@ -102,7 +103,7 @@ def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):
     learners, singles = (
         [_learner(seed, data, latent, **changes) for seed in (3, 4, 5)] for _ in "ab"
     )
-    rounds = list(train_together(learners))
+    rounds = list(loop.train(learners))
     assert len(rounds) == 13  # of eight steps
     for together, alone in zip(learners, singles, strict=True):
         metrics = _alone(alone)[-1].metrics
@@ -114,41 +115,37 @@ def test_the_first_hundred_steps_are_those_of_the_runs_alone(latent, changes):
 
 def test_who_stops_early_leaves_and_who_is_behind_catches_up(monkeypatch):
     # the validation of seed 1 is best at once, that of the others rises
-    complete = loop.complete
+    complete = Learner.complete
 
-    def validated(last, settings, trained, _, seconds):
-        value = -last.number if settings.seed == 1 else last.number
-        return complete(last, settings, trained, {"val/elbo": value}, seconds)
+    def validated(self, metrics):
+        value = -self.last.number if self.settings.seed == 1 else self.last.number
+        complete(self, metrics | {"val/elbo": value})
 
-    monkeypatch.setattr(loop, "complete", validated)
+    monkeypatch.setattr(Learner, "complete", validated)
     changes = {"patience": 2, "max_epochs": 6}
     learners = [_learner(seed, _data(), VonMisesFisherFamily(3), **changes) for seed in range(3)]
-    ahead = learners[2]
-    settings = (ahead.model, ahead.optimizer, ahead.data, ahead.settings)
-    ahead.last = next(loop.train(*settings))
-    rounds = [
-        sorted(learner.settings.seed for learner in group) for group in train_together(learners)
-    ]
+    next(train_alone(learners[2]))
+    rounds = [sorted(learner.settings.seed for learner in group) for group in loop.train(learners)]
     assert rounds == [[0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 2], [0, 2]]
     assert [learner.last.number for learner in learners] == [6, 4, 6]
     assert [learner.last.best_epoch for learner in learners] == [6, 1, 6]
-    for learner in learners:
-        alone = _learner(learner.settings.seed, _data(), VonMisesFisherFamily(3), **changes)
+    for one in learners:
+        alone = _learner(one.settings.seed, _data(), VonMisesFisherFamily(3), **changes)
         _alone(alone)
-        _assert_equal(learner, alone)
+        _assert_equal(one, alone)
 
 
 def test_a_divergence_is_that_of_one_alone():
     learners = [_learner(seed, _data(), NormalFamily(3), max_epochs=2) for seed in range(3)]
     learners[1].model.decoder[0].weight.data[0, 0] = float("nan")
-    list(train_together(learners))
+    list(loop.train(learners))
     assert "train/loss is nan in epoch 1, step 1 of 8" in str(learners[1].failure)
     assert learners[1].last.number == 0
-    for learner in (learners[0], learners[2]):
-        assert learner.failure is None
-        alone = _learner(learner.settings.seed, _data(), NormalFamily(3), max_epochs=2)
+    for one in (learners[0], learners[2]):
+        assert one.failure is None
+        alone = _learner(one.settings.seed, _data(), NormalFamily(3), max_epochs=2)
         _alone(alone)
-        _assert_equal(learner, alone)
+        _assert_equal(one, alone)
 
 
 def test_other_layers_than_linear_ones_are_refused():
@@ -243,11 +240,11 @@ def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, e
 def _spoil_one(epoch):
     step, calls = loop.descend, []
 
-    def descend(model, *arguments):
-        calls.append(model)
+    def descend(stack, number):
+        calls.append(number)
         if len(calls) == epoch:
-            model.decoder[0].weight.data[1] = float("nan")
-        return step(model, *arguments)
+            stack.model.decoder[0].weight.data[1] = float("nan")
+        return step(stack, number)
 
     loop.descend = descend
     progress._SAVE_EVERY = 60.0  # the first epoch is saved at once

@@ -111,12 +111,10 @@ def _own_folders() -> list[str]:
 
 def _kind(config: DictConfig):
     """Return the module that prepares and runs what is configured: a training or a study."""
-    from svae import experiment, replicas
+    from svae import experiment
     from svae.studies import study
 
-    if config.study is not None:
-        return study
-    return replicas if config.trainer.get("replicas", 1) > 1 else experiment
+    return experiment if config.study is None else study
 
 
 def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:

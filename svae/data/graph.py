@@ -38,6 +38,11 @@ class GraphSplit:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """What is known of each node, by name."""
+        return {} if self.labels is None else {"labels": self.labels}
+
     def to(self, device: torch.device) -> "GraphSplit":
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)}

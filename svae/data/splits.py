@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from svae.data.binarise import Generators, bernoulli
+from svae.data.binarise import bernoulli
+from svae.noise import Rows, Source
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,16 @@ class Split:
         return len(self.values)
 
     def to(self, device: torch.device) -> "Split":
-        names = ("values", "labels", "positions")
-        tensors = {name: getattr(self, name) for name in names}
-        moved = {name: t.to(device) for name, t in tensors.items() if t is not None}
-        return replace(self, **moved)
+        tensors = {"values": self.values, **self.known}
+        return replace(self, **{name: values.to(device) for name, values in tensors.items()})
 
-    def observe(self, index: Tensor | slice, generator: Generators = None) -> Tensor:
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """What is known of each observation, by name."""
+        known = {"labels": self.labels, "positions": self.positions}
+        return {name: values for name, values in known.items() if values is not None}
+
+    def observe(self, index: Tensor | slice, generator: Source = None) -> Tensor:
         """Return the observations at `index`, float32 (..., D): fresh draws where they are binary.
 
         Of several generators each draws for a row of `index` (R, n), as it would alone.
@@ -79,7 +84,7 @@ class Splits:
     def __len__(self) -> int:
         return len(self.rows[0])
 
-    def observe(self, index: Tensor, generators: tuple[torch.Generator, ...]) -> Tensor:
+    def observe(self, index: Tensor, generators: Rows) -> Tensor:
         """Return the observations at `index` (R, n)."""
         first, *others = self.rows
         if all(split.values is first.values for split in others):
@@ -87,34 +92,49 @@ class Splits:
         rows = zip(self.rows, index, generators, strict=True)
         return torch.stack([split.observe(i, generator) for split, i, generator in rows])
 
-    def batches(self, batch_size: int, generators: tuple[torch.Generator, ...]) -> Iterator[Tensor]:
+    def batches(self, batch_size: int, generators: Rows) -> Iterator[Tensor]:
         """Yield every observation once, in order, `batch_size` of each row at a time."""
         return map(torch.stack, self._together(Split.batches, batch_size, generators))
 
-    def shuffled(
-        self, batch_size: int, generators: tuple[torch.Generator, ...]
-    ) -> Iterator[Tensor]:
+    def shuffled(self, batch_size: int, generators: Rows) -> Iterator[Tensor]:
         """Yield where to `observe` every observation once, in random order, by batches."""
         orders = next(self._together(Split.shuffled, len(self), generators))
         yield from torch.stack(orders).split(batch_size, -1)
 
-    def sample(self, count: int, generators: tuple[torch.Generator, ...]) -> Tensor:
+    def sample(self, count: int, generators: Rows) -> Tensor:
         """Return `count` observations of each row, drawn with replacement."""
         rows = zip(self.rows, generators, strict=True)
         return torch.stack([split.sample(count, generator) for split, generator in rows])
 
-    def _together(self, method: Callable, size: int, generators: tuple) -> Iterator[tuple]:
+    def _together(self, method: Callable, size: int, generators: Rows) -> Iterator[tuple]:
         rows = zip(self.rows, generators, strict=True)
         return zip(*(method(split, size, generator) for split, generator in rows), strict=True)
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """Training, validation and test split, and the likelihood that fits the observations.
+class DataSpec:
+    """What a model has to know of its observations.
 
-    `likelihood` is the name of one, or a class like those of `svae.models.likelihoods`;
-    `image_shape` is (height, width) where a row can be shown as a picture; `fingerprint` tells one
-    random split from another.
+    `features` is D, how many numbers an observation (of a graph: a node) has; `likelihood` is the
+    name of one, or a class like those of `svae.models.likelihoods`; `image_shape` is (height,
+    width) where an observation can be shown as a picture.
+    """
+
+    features: int
+    likelihood: str | type
+    image_shape: tuple[int, int] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Either "vectors" or "graph"."""
+        return "graph" if self.likelihood == "edges" else "vectors"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Training, validation and test split, and what makes up their `spec`.
+
+    `fingerprint` tells one random split from another.
     """
 
     train: Split
@@ -125,17 +145,13 @@ class DataSet:
     fingerprint: str | None = None
 
     @property
-    def is_graph(self) -> bool:
-        return self.likelihood == "edges"
+    def spec(self) -> DataSpec:
+        return DataSpec(self.train.values.shape[-1], self.likelihood, self.image_shape)
 
     @property
     def is_labelled(self) -> bool:
         """Whether training and test observations have labels."""
         return self.train.labels is not None and self.test.labels is not None
-
-    @property
-    def features(self) -> int:
-        return self.train.values.shape[-1]
 
     @property
     def split_hash(self) -> str:

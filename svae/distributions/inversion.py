@@ -3,11 +3,11 @@
 import torch
 from torch import Size, Tensor
 
-from svae.distributions.noise import Generators, uniform
 from svae.distributions.ulrich_wood import Height
+from svae.noise import Source, uniform
 
 
-def draw_by_inversion(concentration: Tensor, shape: Size, generator: Generators = None) -> Height:
+def draw_by_inversion(concentration: Tensor, shape: Size, generator: Source = None) -> Height:
     """Draw heights of `shape` by inverting the distribution function of w at m = 3.
 
     1 - w = -log(1 - (1 - e^(-2 kappa)) u) / kappa with u uniform on [0, 1); 2u at kappa = 0.

@@ -8,8 +8,8 @@ from torch.autograd import Function
 from torch.distributions import Distribution, constraints, register_kl
 
 from svae.distributions.draw import Draw
-from svae.distributions.noise import Generators, normal
 from svae.distributions.sphere import joint_batch_shape
+from svae.noise import Source, normal
 
 
 class DiagonalNormal(Distribution):
@@ -58,7 +58,7 @@ class DiagonalNormal(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
         """Returns mu + sigma * noise; all random numbers come from generator."""
         shape = self._extended_shape(Size(shape))
         noise = normal(shape, self.loc, generator)

@@ -9,7 +9,6 @@ from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 
 from svae.distributions.draw import Draw
-from svae.distributions.noise import Generators, gamma
 from svae.distributions.sphere import (
     Placement,
     broadcast_parameters,
@@ -19,6 +18,7 @@ from svae.distributions.sphere import (
     unit_sphere,
 )
 from svae.distributions.uniform import HypersphericalUniform
+from svae.noise import Source, gamma
 
 
 class PowerSpherical(Distribution):
@@ -68,7 +68,7 @@ class PowerSpherical(Distribution):
     def _beta(self) -> float:
         return (self.event_shape[0] - 1) / 2
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
         """Returns samples made from two gamma variables; all random numbers come from generator.
 
         With G ~ Gamma(alpha), H ~ Gamma(beta): w = (G - H)/(G + H), and 1 - w = 2H/(G + H) does not

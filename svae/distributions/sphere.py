@@ -8,7 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
-from svae.distributions.noise import Generators, normal
+from svae.noise import Source, normal
 
 
 class _UnitSphere(constraints.Constraint):
@@ -75,13 +75,13 @@ def joint_batch_shape(p: Distribution, q: Distribution) -> Size:
     return torch.broadcast_shapes(p.batch_shape, q.batch_shape)
 
 
-def uniform_direction(shape: Size, m: int, like: Tensor, generator: Generators = None) -> Tensor:
+def uniform_direction(shape: Size, m: int, like: Tensor, generator: Source = None) -> Tensor:
     """Returns unit vectors, uniform on S^{m-1}, of shape (*shape, m) with the dtype of like."""
     g = normal((*shape, m), like, generator)
     return g.div_(torch.linalg.vector_norm(g, dim=-1, keepdim=True))
 
 
-def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Generators = None) -> Tensor:
+def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Source = None) -> Tensor:
     """Returns x = w loc + sqrt(1 - w^2) v, v uniform among the unit vectors orthogonal to loc.
 
     v is a normal vector from which loc is projected out, twice: once leaves the sphere by 1e-3 in

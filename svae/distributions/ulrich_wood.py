@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Size, Tensor
 
-from svae.distributions.noise import Generators, rows, uniform
+from svae.noise import Source, row_count, rows, uniform
 
 FAILURE_PROBABILITY = 1e-12
 FIRST_ROUND = 6  # proposals for every sample where a fixed number is made
@@ -53,7 +53,7 @@ def envelope(m: int, concentration: Tensor) -> Envelope:
 
 
 def draw_until_accepted(
-    m: int, complement: Tensor, shape: Size, generator: Generators = None
+    m: int, complement: Tensor, shape: Size, generator: Source = None
 ) -> Height:
     """Draw heights of `shape`, the rejected ones alone again until all are accepted.
 
@@ -61,8 +61,7 @@ def draw_until_accepted(
     for the CPU.
     """
     complement = complement.expand(shape)
-    together = len(generator) if isinstance(generator, tuple) else 1
-    count = _at_once(complement.numel() // together)
+    count = _at_once(complement.numel() // row_count(generator))
     below_top, proposals, rejected = _try(m, complement, count, generator)
     if rejected.any():
         for own, *row in rows(generator, complement, below_top, proposals, rejected):
@@ -98,7 +97,7 @@ def draw_fixed(
     m: int,
     complement: Tensor,
     shape: Size,
-    generator: Generators = None,
+    generator: Source = None,
     count: int | None = None,
 ) -> Height:
     """Draw heights of `shape` from at most `count` proposals each, the first accepted is kept.
@@ -116,7 +115,7 @@ def draw_fixed(
     return Height(below_top, torch.where(rejected, count, proposals))
 
 
-def _draw_in_two_rounds(m: int, complement: Tensor, generator: Generators) -> Height:
+def _draw_in_two_rounds(m: int, complement: Tensor, generator: Source) -> Height:
     count, size = sufficient_proposals(m), complement.shape[-1] if complement.dim() else 1
     places = sufficient_places(m, size)
     if places > size // 2:
@@ -167,7 +166,7 @@ def _log_rejection(m: int) -> float:
 
 
 def _try(
-    m: int, complement: Tensor, count: int, generator: Generators
+    m: int, complement: Tensor, count: int, generator: Source
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return 1 - w of the first accepted of `count` proposals, its number, and if there is none.
 

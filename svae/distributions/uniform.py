@@ -5,13 +5,13 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
 
 from svae.distributions.draw import Draw
-from svae.distributions.noise import Generators
 from svae.distributions.sphere import (
     joint_batch_shape,
     log_sphere_area,
     uniform_direction,
     unit_sphere,
 )
+from svae.noise import Source
 
 
 class HypersphericalUniform(Distribution):
@@ -56,7 +56,7 @@ class HypersphericalUniform(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
         """Returns normalised normal vectors; all random numbers come from generator."""
         shape = Size(shape) + self.batch_shape
         return Draw.direct(uniform_direction(shape, self.event_shape[0], self._zero, generator))

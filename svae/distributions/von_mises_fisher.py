@@ -15,7 +15,6 @@ from svae.distributions.estimators import (
 )
 from svae.distributions.implicit import implicit_slope
 from svae.distributions.inversion import draw_by_inversion
-from svae.distributions.noise import Generators
 from svae.distributions.series import Series
 from svae.distributions.sphere import (
     broadcast_parameters,
@@ -32,6 +31,7 @@ from svae.distributions.ulrich_wood import (
     envelope,
 )
 from svae.distributions.uniform import HypersphericalUniform
+from svae.noise import Source
 from svae.special import BesselMoments, bessel_moments
 
 SAMPLERS = ("rejection", "inversion")
@@ -173,7 +173,7 @@ class VonMisesFisher(Distribution):
     def _to_dtype(self, value: Tensor) -> Tensor:
         return value.to(self.concentration.dtype)
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Generators = None) -> Draw:
+    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
         """Return samples, the log weights that their gradient needs, and the proposals they took.
 
         The gradient of E[f] is that of f(value) + stop_gradient(f - baseline) * log_weight. Where
@@ -190,7 +190,7 @@ class VonMisesFisher(Distribution):
         log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
 
-    def _height(self, shape: Size, generator: Generators) -> Height:
+    def _height(self, shape: Size, generator: Source) -> Height:
         if self.sampler == "inversion":
             return draw_by_inversion(self._kappa, shape, generator)
         m, complement = self.event_shape[0], self._envelope.complement

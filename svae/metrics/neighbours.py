@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from svae.manifolds import Manifold
+
 NEIGHBOURS = 5
 LABELLED = (100, 600, 1000)
 DRAWS = 20
@@ -19,8 +21,7 @@ def separation(
     train: dict[str, Tensor],
     test: dict[str, Tensor],
     generator: torch.Generator,
-    *,
-    geodesic: bool,
+    manifold: Manifold,
 ) -> dict[str, float]:
     """Return k-NN accuracy, NMI and silhouette of the posterior means of labelled observations.
 
@@ -29,7 +30,8 @@ def separation(
     ones are drawn uniformly from the training set: mean and standard deviation of 20 draws
     (Davidson et al. 2018, Table 2). NMI compares the labels with as many clusters of k-means as
     there are labels; the silhouette is that of the labels themselves. Both are of the test set, or
-    of 10,000 of a larger one. Distances are angles if `geodesic`, else Euclidean.
+    of 10,000 of a larger one. Distances are those of the `manifold`, for k-NN the straight ones,
+    which have the same order on a sphere.
 
     Sizes that the training set does not have are left out, and everything is if the test set has
     one label only.
@@ -41,9 +43,9 @@ def separation(
     metrics = _accuracies(train["loc"], known, test["loc"], wanted, generator)
     chosen = torch.randperm(len(wanted), generator=generator, device=wanted.device)[:_CLUSTERED]
     points, (labels, groups) = test["loc"][chosen], wanted[chosen].unique(return_inverse=True)
-    clusters = k_means(points, len(labels), generator, geodesic=geodesic)
+    clusters = k_means(points, len(labels), generator, manifold)
     metrics["nmi"] = normalised_mutual_information(clusters, groups).item()
-    metrics["silhouette"] = silhouette(points, groups, geodesic=geodesic).item()
+    metrics["silhouette"] = silhouette(points, groups, manifold).item()
     return {f"test/{name}": value for name, value in metrics.items()}
 
 
@@ -87,21 +89,20 @@ def k_means(
     points: Tensor,
     clusters: int,
     generator: torch.Generator,
-    *,
-    geodesic: bool,
+    manifold: Manifold,
     restarts: int = 5,
     steps: int = 100,
 ) -> Tensor:
     """Return the cluster (N,) of each point: the best of `restarts` runs of Lloyd's algorithm.
 
-    If `geodesic`, points and centres are unit vectors, a centre being its cluster's mean direction
-    (spherical k-means, Dhillon and Modha 2001). Minimises sum |x - c|^2; begins with the seeds of
-    k-means++ (Arthur and Vassilvitskii 2007).
+    The centres lie on the `manifold`: on a sphere they are mean directions (spherical k-means,
+    Dhillon and Modha 2001). Minimises sum |x - c|^2; begins with the seeds of k-means++ (Arthur and
+    Vassilvitskii 2007).
     """
     runs = []
     for _ in range(restarts):
         centres = _seeds(points, clusters, generator)
-        runs.append(_lloyd(points, centres, geodesic, steps))
+        runs.append(_lloyd(points, centres, manifold, steps))
     return min(runs, key=lambda run: run[1])[0]
 
 
@@ -114,7 +115,7 @@ def _seeds(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     return points[chosen]
 
 
-def _lloyd(points: Tensor, centres: Tensor, geodesic: bool, steps: int) -> tuple[Tensor, float]:
+def _lloyd(points: Tensor, centres: Tensor, manifold: Manifold, steps: int) -> tuple[Tensor, float]:
     """Return the cluster of each point and the sum of squared distances."""
     nearest = None
     for _ in range(steps):
@@ -122,9 +123,8 @@ def _lloyd(points: Tensor, centres: Tensor, geodesic: bool, steps: int) -> tuple
         if last is not None and torch.equal(last, nearest):
             break
         members = F.one_hot(nearest, len(centres)).to(points)
-        sums, counts = members.T @ points, members.sum(0)[:, None]
-        means = F.normalize(sums, dim=-1) if geodesic else sums / counts
-        centres = torch.where(counts > 0, means, centres)
+        is_empty = members.sum(0)[:, None] == 0
+        centres = torch.where(is_empty, centres, manifold.centres(points, members))
     return nearest, cost.square().sum().item()
 
 
@@ -139,7 +139,7 @@ def normalised_mutual_information(first: Tensor, second: Tensor) -> Tensor:
     return 2 * (a + b - both) / (a + b)
 
 
-def silhouette(points: Tensor, labels: Tensor, *, geodesic: bool) -> Tensor:
+def silhouette(points: Tensor, labels: Tensor, manifold: Manifold) -> Tensor:
     """Return the mean of (b - a) / max(a, b) over points (N, m) labelled 0, ..., K - 1, K > 1.
 
     a is a point's mean distance to the others of its label, b that to the nearest other label. A
@@ -149,14 +149,8 @@ def silhouette(points: Tensor, labels: Tensor, *, geodesic: bool) -> Tensor:
     counts, parts = members.sum(0), []
     rows = max(1, _BLOCK // len(points))
     for block, own in zip(points.split(rows), members.split(rows), strict=True):
-        sums = _distances(block, points, geodesic) @ members
+        sums = manifold.distances(block, points) @ members
         a = (sums * own).sum(1) / (own @ counts - 1)
         b = (sums / counts).masked_fill(own.bool(), torch.inf).amin(1)
         parts.append(((b - a) / torch.maximum(a, b)).nan_to_num(0.0))
     return torch.cat(parts).mean()
-
-
-def _distances(points: Tensor, others: Tensor, geodesic: bool) -> Tensor:
-    if geodesic:
-        return (points @ others.T).clamp(-1, 1).acos()
-    return torch.cdist(points, others)

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
+from svae.manifolds import Manifold
+
 _PAIRS = 2**20  # a draw and a posterior each, compared at once
 
 
@@ -16,23 +18,23 @@ def recovery(model, observations: Tensor, truth: Tensor, generator) -> dict[str,
     is left once they are aligned, compare the truth with the `directions` of the posterior means,
     where these have m numbers too. `prior_mismatch` is `aggregate_kl`, in nats.
     """
-    posterior, on_sphere = model.posterior(observations), model.latent.has_unit_length
+    posterior, manifold = model.posterior(observations), model.latent.manifold
     metrics = {"prior_mismatch": aggregate_kl(posterior, model.prior(), generator)}
     loc = getattr(posterior, "loc", None)  # one of a person's own may have none
-    if loc is not None and loc.shape == truth.shape and on_sphere is not None:
+    if loc is not None and loc.shape == truth.shape:
         truth = truth.double()
-        found = directions(loc.double(), on_sphere)
+        found = directions(loc.double(), manifold)
         metrics["recovery_correlation"] = correlation(truth, found)
         metrics["recovery_error"] = angles(truth, align(truth, found)).mean()
     return {name: value.item() for name, value in metrics.items()}
 
 
-def directions(loc: Tensor, has_unit_length: bool) -> Tensor:
+def directions(loc: Tensor, manifold: Manifold) -> Tensor:
     """Return posterior means (N, m) as unit vectors.
 
     A Gaussian's are seen from their middle, which serves it better than the origin does.
     """
-    return F.normalize(loc if has_unit_length else loc - loc.mean(0), dim=-1)
+    return F.normalize(manifold.centred(loc), dim=-1)
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:

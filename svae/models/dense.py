@@ -1,6 +1,5 @@
 """The fully connected auto-encoder."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -44,15 +43,12 @@ class AutoEncoder(nn.Module):
                 f"network: the dense auto-encoder has no likelihood {likelihood}, expected "
                 f"{' or '.join(LIKELIHOODS)} (network=gcn is the network for graphs)"
             )
-        if unit_variance and latent.has_unit_length is None:
-            raise ValueError("network.unit_variance=true: only what lies on a sphere is stretched")
         self.latent = latent
         self.half = half
-        is_short = unit_variance and latent.has_unit_length
-        self.stretch = math.sqrt(latent.embedding) if is_short else 1.0
+        self.unit_variance = unit_variance
         self.encoder = _mlp(features, *hidden, latent.parameters)
         family = likelihood_family(likelihood, features)
-        self.decoder = _mlp(latent.embedding, *reversed(hidden), family.width)
+        self.decoder = _mlp(latent.manifold.ambient_dim, *reversed(hidden), family.width)
         self.likelihood_family = family
 
     def posterior(self, observations: Tensor) -> Distribution:
@@ -65,7 +61,7 @@ class AutoEncoder(nn.Module):
 
     def likelihood(self, latent: Tensor) -> Distribution:
         """Return p(x | z) for latent vectors (..., m)."""
-        read = latent if self.stretch == 1.0 else latent * self.stretch
+        read = self.latent.manifold.standardised(latent) if self.unit_variance else latent
         return self.likelihood_family(self._run(self.decoder, read))
 
     def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:

@@ -44,9 +44,9 @@ class GraphAutoEncoder(nn.Module):
     """Graph convolutions -> a posterior per node -> edges by inner products.
 
     Encoder: dropout, convolution, ReLU for each hidden width, then one convolution that gives the
-    parameters of the posterior. Decoder: logit_ij = s z_i.z_j, with a learned s > 0 where latent
-    vectors have length one, else s = 1 (Kipf and Welling 2016, arXiv 1611.07308; Davidson et al.
-    2018, section 5.4).
+    parameters of the posterior. Decoder: logit_ij = s z_i.z_j, with a learned s > 0 where inner
+    products are bounded, as on the sphere, else s = 1 (Kipf and Welling 2016, arXiv 1611.07308;
+    Davidson et al. 2018, section 5.4).
 
     Args:
         features: F, the length of a node's features.
@@ -80,7 +80,7 @@ class GraphAutoEncoder(nn.Module):
         self.latent, self.dropout = latent, dropout
         widths = (features, *hidden, latent.parameters)
         self.layers = nn.ModuleList(GraphConvolution(*pair) for pair in pairwise(widths))
-        self.log_scale = nn.Parameter(torch.ones(())) if latent.has_unit_length else None
+        self.log_scale = nn.Parameter(torch.ones(())) if latent.manifold.is_compact else None
 
     def posterior(self, graph) -> Distribution:
         """Return q(z | graph), batch shape (N,), from its `values` and `adjacency`."""

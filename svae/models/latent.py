@@ -1,8 +1,7 @@
 """Latent families: what an encoder returns -> posterior, and the prior; one class per family.
 
 A family has no parameters of its own. It says how many numbers per observation it needs
-(`parameters`), how many numbers a latent vector has (`embedding`), whether its length is one
-(`has_unit_length`; None: the space is neither the sphere nor R^d), turns the encoder's output into
+(`parameters`) and in which space latent vectors lie (`manifold`), turns the encoder's output into
 the posterior, and names what is worth logging about a posterior (`summary`).
 """
 
@@ -22,6 +21,7 @@ from svae.distributions import (
     StandardNormal,
     VonMisesFisher,
 )
+from svae.manifolds import Euclidean, Sphere
 
 PUBLISHED = 1 + math.log(2)  # softplus(0) + 1, the initial concentration of Davidson et al. 2018
 
@@ -33,20 +33,18 @@ class NormalFamily:
     sigma serves all dimensions, as one kappa does on the sphere; else each has its own.
     """
 
-    has_unit_length = False
-
     def __init__(self, latent_dim: int, isotropic: bool = False):
-        self.embedding = latent_dim
+        self.manifold = Euclidean(latent_dim)
         self.parameters = latent_dim + (1 if isotropic else latent_dim)
 
     def posterior(self, features: Tensor) -> Distribution:
-        loc, scale = features.split((self.embedding, features.shape[-1] - self.embedding), -1)
+        d = self.manifold.dim
+        loc, scale = features.split((d, features.shape[-1] - d), -1)
         return DiagonalNormal(loc, F.softplus(scale), validate_args=False)
 
     def prior(self, like: Tensor) -> Distribution:
-        return StandardNormal(
-            self.embedding, dtype=like.dtype, device=like.device, validate_args=False
-        )
+        d = self.manifold.dim
+        return StandardNormal(d, dtype=like.dtype, device=like.device, validate_args=False)
 
     def summary(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"scale_mean": posterior.scale.mean(-1)}
@@ -63,13 +61,11 @@ class _SphericalFamily:
         ValueError: for another initial concentration.
     """
 
-    has_unit_length = True
-
     def __init__(self, latent_dim: int, initial_concentration: float | str = PUBLISHED):
-        # the one place where the dimension d of the manifold becomes the ambient dimension m
-        self.embedding = latent_dim + 1
-        self.parameters = self.embedding + 1
-        start = self.embedding if initial_concentration == "m" else initial_concentration
+        self.manifold = Sphere(latent_dim)
+        m = self.manifold.ambient_dim
+        self.parameters = m + 1
+        start = m if initial_concentration == "m" else initial_concentration
         if isinstance(start, str) or not 1 < start < math.inf:
             raise ValueError(f"initial_concentration: expected a number above 1 or m, got {start}")
         # the inverse of softplus, log(exp(y) - 1), without the overflow
@@ -79,9 +75,8 @@ class _SphericalFamily:
         return _Parameters.apply(features, self.shift)
 
     def prior(self, like: Tensor) -> Distribution:
-        return HypersphericalUniform(
-            self.embedding, dtype=like.dtype, device=like.device, validate_args=False
-        )
+        m = self.manifold.ambient_dim
+        return HypersphericalUniform(m, dtype=like.dtype, device=like.device, validate_args=False)
 
     def summary(self, posterior: Distribution) -> dict[str, Tensor]:
         return {"concentration_mean": posterior.concentration}

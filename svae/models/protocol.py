@@ -18,6 +18,7 @@ from svae.data.splits import DataSet, Split
 from svae.distributions import Draw
 from svae.models.foreign import Part, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
+from svae.noise import Rows
 
 _SAMPLES = 3
 # metrics that `summary` would overwrite
@@ -31,17 +32,17 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
+def _is_manifold(value: Any) -> bool:
+    return _is_count(getattr(value, "ambient_dim", None)) and hasattr(value, "geodesic")
+
+
 def check_family(latent: Any) -> None:
     """Refuse a latent family that lacks something."""
     if is_own(latent):
         return
     Part("model", "family", latent).have(
         parameters=("how many numbers of an observation the posterior is made of", _is_count),
-        embedding=("the number of numbers of a latent vector", _is_count),
-        has_unit_length=(
-            "True (the unit sphere), False (R^d) or None (neither)",
-            lambda value: value is None or isinstance(value, bool),
-        ),
+        manifold=("one of svae.manifolds: Sphere(d), Euclidean(d), Product(...)", _is_manifold),
         posterior=("a method that makes the posterior of the encoder's output", callable),
         prior=("a method that makes the prior", callable),
         summary=("a method that names what is logged of a posterior", callable),
@@ -56,7 +57,7 @@ def check_network(model: Any) -> None:
     if not isinstance(model, nn.Module):
         part.refuse("is no torch.nn.Module", "one")
     part.have(
-        latent=("the family that it was given", lambda value: hasattr(value, "embedding")),
+        latent=("the family that it was given", lambda value: hasattr(value, "manifold")),
         posterior=("a method that makes q(z | x)", callable),
         prior=("a method that makes p(z)", callable),
         likelihood=("a method that makes p(x | z)", callable),
@@ -72,13 +73,15 @@ def check_data(data: Any, target: Any) -> None:
     part = Part("dataset", "data set", target)
     if not isinstance(data, DataSet):
         part.refuse(f"gives a {type(data).__name__}", "an svae.data.splits.DataSet")
-    if not data.is_graph:
+    if data.spec.kind == "vectors":
         for name in ("train", "validation", "test"):
             _check_split(part, data, name, getattr(data, name))
-    _check_likelihood(part, data.likelihood, data.features)
+    _check_likelihood(part, data.likelihood, data.spec.features)
     shape = data.image_shape
-    if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != data.features):
-        part.refuse(f"has the image_shape {shape}", f"(height, width) of {data.features} numbers")
+    if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != data.spec.features):
+        part.refuse(
+            f"has the image_shape {shape}", f"(height, width) of {data.spec.features} numbers"
+        )
 
 
 def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
@@ -125,8 +128,9 @@ def _check_split(part: Part, data: DataSet, name: str, split: Any) -> None:
     if not isinstance(values, Tensor) or values.dim() != 2 or not len(values):
         shape = tuple(getattr(values, "shape", ()))
         part.refuse(f"has {name} values of shape {shape}", "a tensor (N, D) of observations")
-    if values.shape[1] != data.features:
-        part.refuse(f"has {name} values of {values.shape[1]} numbers", f"{data.features} as train")
+    if values.shape[1] != data.spec.features:
+        found = f"has {name} values of {values.shape[1]} numbers"
+        part.refuse(found, f"{data.spec.features} as train")
     if values.dtype != torch.float32 and not (split.binary and values.dtype == torch.uint8):
         part.refuse(f"has {name} values of {values.dtype}", "torch.float32 (binary: or uint8)")
     if not values.isfinite().all():
@@ -149,10 +153,10 @@ def dry_run(model: nn.Module, data: DataSet) -> None:
     if not foreign:
         return
     with _undisturbed(model, data.device):
-        if data.is_graph and "family" in foreign:
-            _try_family(foreign["family"], model)
-        elif not data.is_graph:
+        if data.spec.kind == "vectors":
             _try_all(foreign, model, data)
+        elif "family" in foreign:
+            _try_family(foreign["family"], model)
 
 
 def _foreign(model: nn.Module, data: DataSet) -> dict[str, Part]:
@@ -186,7 +190,7 @@ def _try_family(part: Part, model: nn.Module) -> None:
         mean = posterior.mean
     except (AttributeError, NotImplementedError):
         part.refuse("gives a posterior without `mean`", "the means, by which links are ranked")
-    part.shaped("the posterior's `mean`", mean, (2, model.latent.embedding))
+    part.shaped("the posterior's `mean`", mean, (2, model.latent.manifold.ambient_dim))
 
 
 def _try_all(foreign: dict[str, Part], model: nn.Module, data: DataSet) -> None:
@@ -209,7 +213,7 @@ def _named(foreign: dict[str, Part], *kinds: str) -> Part:
 def dry_run_stacked(stack: nn.Module, data: DataSet, models: int) -> None:
     """Let classes of one's own work once in a stack of models, see `svae.models.stack`.
 
-    A draw is given a tuple of generators, one for each model.
+    A draw is given `svae.noise.Rows`, a generator for each model.
     """
     foreign = _foreign(stack, data)
     if not foreign:
@@ -220,9 +224,9 @@ def dry_run_stacked(stack: nn.Module, data: DataSet, models: int) -> None:
         observed = observed.expand(models, *observed.shape)
         batch = tuple(observed.shape[:-1])
         posterior = part.call(stack.posterior, observed)
-        generators = tuple(_generator(data.device) for _ in range(models))
+        generators = Rows(_generator(data.device) for _ in range(models))
         draw = part.call(posterior.draw, (_SAMPLES,), generators)
-        part.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.embedding))
+        part.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.manifold.ambient_dim))
         part.shaped("the KL", _kl(part, posterior, stack.prior()), batch)
         part = _named(foreign, "likelihood", "network")
         log_prob = part.call(lambda: stack.likelihood(draw.value).log_prob(observed))
@@ -235,7 +239,7 @@ def _generator(device: torch.device) -> torch.Generator:
 
 def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: int) -> None:
     """Refuse a posterior of `batch` observations, or a prior, that falls short."""
-    m, device = model.latent.embedding, next(model.parameters()).device
+    m, device = model.latent.manifold.ambient_dim, next(model.parameters()).device
     for law, name, shape in ((posterior, "posterior", (batch,)), (prior, "prior", ())):
         if not isinstance(law, Distribution):
             part.refuse(f"gives a {type(law).__name__} as {name}", "a torch Distribution")
@@ -247,8 +251,8 @@ def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: i
     draw, _ = (_try_draw(part, law, (_SAMPLES,), device) for law in (posterior, prior))
     if not (draw.value.requires_grad or draw.log_weight.requires_grad):
         part.refuse("draws without a gradient", "samples that depend on the encoder's output")
-    if model.latent.has_unit_length and (draw.value.norm(dim=-1) - 1).abs().max() > 1e-3:
-        part.refuse("draws vectors of other lengths than 1", "unit vectors, by `has_unit_length`")
+    if not model.latent.manifold.contains(draw.value):
+        part.refuse("draws vectors that do not lie on its `manifold`", f"{model.latent.manifold}")
     shape = (_SAMPLES, batch)
     for law, name in ((posterior, "posterior"), (prior, "prior")):
         part.shaped(f"log_prob of the {name}", part.call(law.log_prob, draw.value), shape)

@@ -2,15 +2,10 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from svae.data.splits import DataSet
-from svae.models.foreign import is_own, told
+from svae.models.foreign import told
 from svae.plots.decoded import interpolations, reconstructions, samples, walk
 from svae.plots.directions import directions
 from svae.plots.latent import latent_space, spreads
@@ -22,51 +17,27 @@ from svae.plots.training import curves, link_curves
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = [
+    "curves",
+    "directions",
+    "interpolations",
+    "latent_space",
+    "link_curves",
+    "reconstructions",
+    "recovered",
+    "sampler",
+    "samples",
+    "spreads",
+    "walk",
+    "write",
+]
+
+Drawings = dict[str, Callable[[], "Figure"]]  # each figure is made when it is called for
 log = logging.getLogger("svae")
 
 
-def figures(
-    model,
-    data: DataSet,
-    history: list[dict[str, float]],
-    latents: dict[str, np.ndarray],
-    generator: torch.Generator,
-) -> dict[str, Callable[[], "Figure"]]:
-    """Return what can be drawn of a run, by name; each figure is made when it is called for.
-
-    `history` and `latents` are those of `svae.Run`.
-    """
-    whose = "the nodes" if data.is_graph else "the test set"
-    latent = model.latent
-    drawings = {
-        "curves": partial(curves, history),
-        "latent": partial(latent_space, latents, whose, latent.has_unit_length),
-        "spreads": partial(spreads, latents, whose, is_own(latent)),
-    }
-    truth = getattr(data.test, "positions", None)
-    if truth is not None and truth.shape[-1] == latent.embedding:
-        drawings["recovery"] = partial(recovered, latents, latent.has_unit_length)
-    if getattr(data.test, "directions", None) is not None:
-        drawings["directions"] = partial(directions, model, data, generator)
-    if data.is_graph:
-        drawings["links"] = partial(link_curves, latents)
-    if data.image_shape:
-        drawings |= {
-            "reconstructions": partial(reconstructions, model, data, generator),
-            "samples": partial(samples, model, data.image_shape, generator),
-            "interpolations": partial(interpolations, model, data, generator),
-        }
-        if latent.embedding <= 2 + bool(latent.has_unit_length):
-            drawings["walk"] = partial(walk, model, data.image_shape)
-    if is_own(latent) and hasattr(latent, "options"):
-        drawings["sampler"] = partial(sampler, latents, latent.options["sampler"])
-    return drawings
-
-
 def write(
-    drawings: dict[str, Callable[[], "Figure"]],
-    folder: Path,
-    tell: Callable[[str], None] = log.warning,
+    drawings: Drawings, folder: Path, tell: Callable[[str], None] = log.warning
 ) -> list[Path]:
     """Draw every figure into `folder` as PNG; return the paths.
 

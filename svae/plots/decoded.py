@@ -1,12 +1,12 @@
 """Pictures that the decoder makes."""
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from svae.data.splits import DataSet
+from svae.manifolds import Grid
 from svae.plots.style import Missing, figure
 
 if TYPE_CHECKING:
@@ -41,39 +41,28 @@ def interpolations(
 ) -> "Figure":
     """Draw the decoded walk between the posterior means of pairs of test images.
 
-    Along the great circle on a sphere, along the straight line in R^d. Both ends are posterior
-    means, decoded.
+    Along the shortest way on the manifold. Both ends are posterior means, decoded.
     """
     chosen = torch.randperm(len(data.test), generator=generator, device=data.device)[: 2 * rows]
-    on_sphere = _geometry(model)
+    manifold = model.latent.manifold
     posterior = model.posterior(data.test.observe(chosen, generator))
     if not hasattr(posterior, "loc"):
         raise Missing("no `loc`")
     ends = posterior.loc
     first, last = ends[: len(ends) // 2], ends[len(ends) // 2 : len(ends) // 2 * 2]
     share = torch.linspace(0, 1, steps, device=ends.device)
-    points = great_circles(first, last, share) if on_sphere else lines(first, last, share)
+    points = manifold.geodesic(first, last, share)
     chart = figure(steps * 0.75, len(first) * 0.75 + 0.6)
-    words = "along the great circle" if on_sphere else "along the straight line"
-    chart.suptitle(f"from one test image to another, {words}")
+    chart.suptitle(f"from one test image to another, along {manifold.path}")
     images = _mean(model, points.flatten(0, 1))
     _grid(chart.subplots(), images, data.image_shape, rows=len(first))
     return chart
 
 
 @torch.no_grad()
-def walk(model, shape: tuple[int, int]) -> "Figure":
-    """Draw what decodes from a grid that covers the prior evenly, for one or two dimensions.
-
-    S^1: a turn, starting at (1, 0); S^2: Lambert's cylindrical equal-area grid of longitude and
-    sine of the latitude; R^d: quantiles of the standard Gaussian in each dimension (Kingma and
-    Welling 2014, figure 4).
-    """
-    like = next(model.parameters())
-    if _geometry(model):
-        points, rows, name = _sphere_grid(model.latent.embedding)
-    else:
-        points, rows, name = _normal_grid(model.latent.embedding)
+def walk(model, shape: tuple[int, int], grid: Grid) -> "Figure":
+    """Draw what decodes from the grid of a manifold, which covers the prior evenly."""
+    like, (points, rows, name) = next(model.parameters()), grid
     columns = len(points) // rows
     chart = figure(columns * 0.5, rows * 0.5 + 0.9)
     axes = chart.subplots()
@@ -92,61 +81,6 @@ def _mean(model, latent: Tensor) -> Tensor:
         return model.likelihood(latent).mean
     except (AttributeError, NotImplementedError):
         raise Missing("no `mean` of the likelihood") from None
-
-
-def _geometry(model) -> bool:
-    """Return whether latent vectors lie on the sphere, else in R^d.
-
-    Raises:
-        Missing: when they lie in neither.
-    """
-    if model.latent.has_unit_length is None:
-        raise Missing("neither a sphere nor R^d")
-    return model.latent.has_unit_length
-
-
-def great_circles(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
-    """Return points (N, S, m) at the shares (S,) of the arcs from `first` to `last` (N, m).
-
-    sin((1 - s) t) / sin t first + sin(s t) / sin t last, t the angle between them (Shoemake 1985).
-    Where both are the same they are returned; opposite ends have no shortest arc.
-    """
-    angle = 2 * torch.asin((torch.linalg.vector_norm(first - last, dim=-1) / 2).clamp(max=1))
-    angle = angle.clamp(1e-4, math.pi - 1e-4)[:, None, None]
-    share = share[:, None]
-    points = (
-        torch.sin((1 - share) * angle) * first[:, None] + torch.sin(share * angle) * last[:, None]
-    )
-    return torch.nn.functional.normalize(points, dim=-1)
-
-
-def lines(first: Tensor, last: Tensor, share: Tensor) -> Tensor:
-    """Return points (N, S, d) at the shares (S,) of the lines from `first` to `last` (N, d)."""
-    return torch.lerp(first[:, None], last[:, None], share[:, None])
-
-
-def _sphere_grid(m: int) -> tuple[Tensor, int, str]:
-    if m == 2:
-        turn = torch.arange(40) * (2 * math.pi / 40)
-        points = torch.stack([turn.cos(), turn.sin()], -1)
-        return points, 2, "once round the circle, 9 degrees a step, in two rows"
-    sine = 1 - (torch.arange(10) + 0.5) / 5
-    turn = torch.linspace(-math.pi, math.pi, 21)[:-1] + math.pi / 20
-    sine, turn = torch.meshgrid(sine, turn, indexing="ij")
-    radius = (1 - sine**2).sqrt()
-    points = torch.stack([radius * turn.cos(), radius * turn.sin(), sine], -1).flatten(0, 1)
-    words = "the whole sphere: longitude -180 to 180 degrees across, sine of the latitude 1 to -1"
-    return points, 10, f"{words} down (equal areas)"
-
-
-def _normal_grid(d: int) -> tuple[Tensor, int, str]:
-    count = 40 if d == 1 else 15
-    quantiles = torch.special.ndtri((torch.arange(count) + 0.5) / count)
-    if d == 1:
-        return quantiles[:, None], 2, "quantiles of the prior from 1.25 % to 98.75 %, in two rows"
-    down, across = torch.meshgrid(-quantiles, quantiles, indexing="ij")
-    points = torch.stack([across, down], -1).flatten(0, 1)
-    return points, count, "quantiles of the prior from 3 % to 97 %: z1 across, z2 up (equal shares)"
 
 
 def _grid(axes, images: Tensor, shape: tuple[int, int], rows: int) -> None:

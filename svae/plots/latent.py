@@ -4,35 +4,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from svae.manifolds import Manifold, Sphere
 from svae.plots.style import COLOURS, Missing, class_legend, figure, name_classes, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def latent_space(latents: dict[str, np.ndarray], whose: str, on_sphere: bool | None) -> "Figure":
+def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold) -> "Figure":
     """Draw the posterior means of the test set or of all nodes, coloured by class.
 
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
     both sides; S^d beyond as the map of the great sphere S^2 that lies nearest to the points (Jung,
-    Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d by its first two principal
-    components. A family whose vectors lie neither `on_sphere` nor in R^d (None) has no picture.
+    Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d, and the
+    space that holds any other manifold, by its first two principal components.
 
     Raises:
-        Missing: for such a family, or posteriors without means.
+        Missing: for posteriors without means.
     """
     if "loc" not in latents:
         raise Missing("no `loc`")
-    if on_sphere is None:
-        raise Missing("neither a sphere nor R^d")
-    loc, labels = latents["loc"], latents.get("labels")
-    if not on_sphere:
-        return _plane(loc, labels, whose)
-    if loc.shape[1] == 2:
-        return _circle(loc, labels, whose)
-    if loc.shape[1] == 3:
-        return _sphere(loc, labels, whose)
-    return _great_sphere(loc, labels, whose)
+    draw = _plane
+    if isinstance(manifold, Sphere):
+        draw = {1: _circle, 2: _sphere}.get(manifold.dim, _great_sphere)
+    return draw(latents["loc"], latents.get("labels"), whose)
 
 
 def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> "Figure":

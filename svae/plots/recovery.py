@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from svae.manifolds import Manifold
 from svae.metrics.recovery import align, angles, directions
 from svae.plots.latent import hammer
 from svae.plots.style import COLOURS, Missing, class_legend, figure, scatter
@@ -13,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def recovered(latents: dict[str, np.ndarray], on_sphere: bool | None) -> "Figure":
+def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> "Figure":
     """Draw the true positions of the test set, what was found of them, and one against the other.
 
     What was found is turned or reflected to lie on the truth as well as it can.
 
     Raises:
-        Missing: for posteriors without means, or a family neither `on_sphere` nor in R^d (None).
+        Missing: for posteriors without means.
     """
-    if "loc" not in latents or on_sphere is None:
-        raise Missing("no `loc`" if "loc" not in latents else "neither a sphere nor R^d")
+    if "loc" not in latents:
+        raise Missing("no `loc`")
     truth, loc, labels = latents["positions"], latents["loc"], latents.get("labels")
     true = torch.from_numpy(truth).double()
-    found = align(true, directions(torch.from_numpy(loc).double(), on_sphere))
+    found = align(true, directions(torch.from_numpy(loc).double(), manifold))
     error = angles(true, found)
     draw = _circle if truth.shape[1] == 2 else _sphere
     chart = draw(truth, loc, found.numpy(), labels)

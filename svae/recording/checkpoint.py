@@ -14,7 +14,7 @@ from torch import Tensor
 
 from svae.recording.files import write_atomically
 from svae.training.averaging import MEAN
-from svae.training.loop import START, Epoch
+from svae.training.learner import START, Epoch
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
 

@@ -9,7 +9,7 @@ from svae.recording.checkpoint import State
 from svae.recording.folder import RUNNING, RunFolder, read_status
 from svae.recording.tracking import write_metrics
 from svae.training.averaging import averaged_state
-from svae.training.loop import Epoch
+from svae.training.learner import Epoch
 
 _SAVE_EVERY = 1.0  # seconds, of which saving takes less than a tenth
 

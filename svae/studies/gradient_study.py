@@ -12,8 +12,10 @@ from svae.data.splits import DataSet
 from svae.plots.studies import gradient_bias_and_noise, training_curves
 from svae.studies.estimators import ESTIMATORS, bias_findings
 from svae.studies.findings import Findings
+from svae.tasks import task_of
 from svae.training.gradient_noise import kappa_gradients
-from svae.training.loop import train
+from svae.training.learner import Learner
+from svae.training.loop import train_alone
 from svae.training.streams import stream
 
 
@@ -50,9 +52,10 @@ class GradientStudy:
         curves, gradients = [], []
         for d, estimator in progress([(d, e) for d in self.latent_dims for e in ESTIMATORS]):
             chosen = _with(config, d, *estimator)
-            model = build.model(chosen, data.features, data.likelihood, data.image_shape).to(device)
-            optimizer = build.optimizer(chosen, model)
-            for epoch in train(model, optimizer, data, build.training(chosen)):
+            model = build.model(chosen, data.spec).to(device)
+            optimizer, task = build.optimizer(chosen, model), task_of(data.spec.kind, model)
+            learner = Learner(model, optimizer, data, build.training(chosen), task)
+            for epoch in train_alone(learner):
                 curves.append({**_about(d, epoch.number, estimator), **epoch.metrics})
                 if estimator == ESTIMATORS[0] and epoch.number in self.epochs:
                     gradients += self.measure(config, model, data, d, epoch.number)
@@ -71,8 +74,7 @@ class GradientStudy:
         observations = data.validation.observe(index[: self.observations], generator)
 
         def gradients(gradient: str, baseline: str) -> Tensor:
-            about = (data.features, data.likelihood, data.image_shape)
-            twin = build.model(_with(config, d, gradient, baseline), *about)
+            twin = build.model(_with(config, d, gradient, baseline), data.spec)
             twin.to(data.device).load_state_dict(model.state_dict())
             parts = [
                 kappa_gradients(twin, observations, 16, baseline, generator, kl_weight=0.0)

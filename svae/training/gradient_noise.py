@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from svae.data.binarise import Generators
 from svae.data.splits import Split, Splits
+from svae.noise import Source
 from svae.objectives import elbo
 
 REPEATS = 8
@@ -20,15 +20,13 @@ def kappa_gradients(
     """
     repeated = torch.cat([observations] * repeats, -2)
     bound = elbo(model, repeated, 1, baseline, generator)
-    kappa = bound.summary["concentration_mean"]
+    kappa = bound.concentration
     loss = -kappa.shape[-1] * bound.loss(kl_weight)
     (gradient,) = torch.autograd.grad(loss, kappa, torch.ones_like(loss))
     return gradient.unflatten(-1, (repeats, -1))
 
 
-def kappa_gradient_snr(
-    model, split: Split | Splits, baseline: str, generator: Generators
-) -> Tensor:
+def kappa_gradient_snr(model, split: Split | Splits, baseline: str, generator: Source) -> Tensor:
     """Return the signal-to-noise ratio of the gradient in kappa, of a stack (R,) for each model.
 
     sqrt(mean_i E[g_i]^2 / mean_i Var[g_i]) over observations i drawn from the split, g_i the

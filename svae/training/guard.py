@@ -46,11 +46,11 @@ class Guard:
         self._noted: list[Tensor] = []
         self._concentrations: list[Tensor] = []
 
-    def note(self, seen: Tensor, summary: dict[str, Tensor]) -> None:
-        """Keep what `look` saw in a step; `summary` is that of its posteriors."""
+    def note(self, seen: Tensor, concentration: Tensor | None) -> None:
+        """Keep what `look` saw in a step, and the concentration of its posteriors, if any."""
         self._noted.append(seen)
-        if "concentration_mean" in summary:
-            self._concentrations.append(summary["concentration_mean"].detach())
+        if concentration is not None:
+            self._concentrations.append(concentration.detach())
 
     def check(self, epoch: int, *row: int) -> None:
         """Look at every step of `epoch`, of a stack at those of one `row`.

@@ -10,6 +10,7 @@ import torch
 from svae.data import array, mnist
 from svae.data.binarise import bernoulli
 from svae.data.splits import Split
+from svae.noise import Rows
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def digits():
 
 def test_mnist_is_split_in_the_published_order(digits):
     assert [len(s) for s in (digits.train, digits.validation, digits.test)] == [50000, 10000, 10000]
-    assert digits.features == 784
+    assert digits.spec.features == 784
     # counts of the digit 5, the first label and the mean pixel, known from the literature
     assert int((digits.test.labels == 5).sum()) == 892
     assert int(digits.train.labels[0]) == 5
@@ -121,7 +122,7 @@ def test_each_of_several_generators_draws_its_row_as_alone(dtype):
     grey = torch.full((9, 5), 128, dtype=torch.uint8)
     split = Split(grey if dtype == torch.uint8 else grey / 255, binary=True)
     index = torch.tensor([[0, 3, 4], [8, 2, 2]])
-    together = split.observe(index, tuple(torch.Generator().manual_seed(s) for s in (1, 2)))
+    together = split.observe(index, Rows(torch.Generator().manual_seed(s) for s in (1, 2)))
     alone = [
         split.observe(i, torch.Generator().manual_seed(s))
         for i, s in zip(index, (1, 2), strict=True)

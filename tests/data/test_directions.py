@@ -20,7 +20,7 @@ def _write(tmp_path, text):
 def test_angles_become_points_of_circles(tmp_path):
     file = _write(tmp_path, "phi,psi,label\n" + "90,180,1\n-90,0,7\n" * 20)
     data = directions.load(file, unit="degrees")
-    assert (data.likelihood, data.features, data.test.directions) == ("von_mises", 4, 2)
+    assert (data.likelihood, data.spec.features, data.test.directions) == ("von_mises", 4, 2)
     expected = torch.tensor([[0.0, 1, -1, 0], [0, -1, 1, 0]])
     torch.testing.assert_close(data.train.values[:2], expected)
     assert data.train.labels[:2].tolist() == [0, 1]
@@ -31,7 +31,7 @@ def test_angles_become_points_of_circles(tmp_path):
 
 def test_unit_vectors_are_read_and_rounding_is_mended(tmp_path):
     data = directions.load(_write(tmp_path, "0.577,0.577,0.577\n" * 30), unit="vectors")
-    assert (data.likelihood, data.features, data.test.directions) == ("vmf", 3, 3)
+    assert (data.likelihood, data.spec.features, data.test.directions) == ("vmf", 3, 3)
     torch.testing.assert_close(data.train.values.norm(dim=-1), torch.ones(21))
 
 

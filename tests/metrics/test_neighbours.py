@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from svae.manifolds import Euclidean, Sphere
 from svae.metrics import neighbours
 
 
@@ -19,6 +20,10 @@ def _points(count, seed=0, geodesic=False):
     noise = torch.randn(count, 4, generator=generator, dtype=torch.float64)
     points = 2 * centres[labels] + noise
     return (F.normalize(points, dim=-1) if geodesic else points), labels
+
+
+def _manifold(geodesic):
+    return Sphere(3) if geodesic else Euclidean(4)
 
 
 def _near_first(distances):
@@ -81,13 +86,13 @@ def test_silhouette_agrees_with_scikit_learn(geodesic, monkeypatch):
     distances = _distances(points, points, geodesic).numpy()
     np.fill_diagonal(distances, 0)
     expected = silhouette_score(distances, labels, metric="precomputed")
-    found = neighbours.silhouette(points, labels, geodesic=geodesic).item()
+    found = neighbours.silhouette(points, labels, _manifold(geodesic)).item()
     assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_clusters_are_as_tight_as_those_of_scikit_learn():
     points, _ = _points(1000)
-    clusters = neighbours.k_means(points, 5, torch.Generator().manual_seed(0), geodesic=False)
+    clusters = neighbours.k_means(points, 5, torch.Generator().manual_seed(0), Euclidean(4))
     inertia = sum(
         float((points[clusters == k] - points[clusters == k].mean(0)).square().sum())
         for k in range(5)
@@ -97,7 +102,7 @@ def test_clusters_are_as_tight_as_those_of_scikit_learn():
 
 def test_spherical_clusters_are_those_of_the_nearest_mean_direction():
     points, labels = _points(1000, geodesic=True)
-    clusters = neighbours.k_means(points, 5, torch.Generator().manual_seed(0), geodesic=True)
+    clusters = neighbours.k_means(points, 5, torch.Generator().manual_seed(0), Sphere(3))
     means = F.normalize(torch.stack([points[clusters == k].sum(0) for k in range(5)]), dim=-1)
     assert torch.equal((points @ means.T).argmax(1), clusters)
     # no worse than the groups the points were drawn from
@@ -113,7 +118,9 @@ def _split(count, seed, geodesic):
 @pytest.mark.parametrize("geodesic", [True, False])
 def test_accuracy_is_that_of_uniform_draws(geodesic):
     train, test = _split(3000, 1, geodesic), _split(800, 2, geodesic)
-    found = neighbours.separation(train, test, torch.Generator().manual_seed(0), geodesic=geodesic)
+    found = neighbours.separation(
+        train, test, torch.Generator().manual_seed(0), _manifold(geodesic)
+    )
     random = np.random.default_rng(0)
     for size in (100, 600, 1000):
         accuracies = []
@@ -133,22 +140,22 @@ def test_accuracy_is_that_of_uniform_draws(geodesic):
 def test_sizes_that_the_training_set_lacks_are_left_out():
     test = _split(50, 2, False)
     generator = torch.Generator().manual_seed(0)
-    found = neighbours.separation(_split(600, 1, False), test, generator, geodesic=False)
+    found = neighbours.separation(_split(600, 1, False), test, generator, Euclidean(4))
     assert [n for n in found if n.startswith("test/knn")] == [
         "test/knn_accuracy_100",
         "test/knn_accuracy_100_std",
         "test/knn_accuracy_600",
         "test/knn_accuracy_600_std",
     ]
-    few = neighbours.separation(_split(99, 1, False), test, generator, geodesic=False)
+    few = neighbours.separation(_split(99, 1, False), test, generator, Euclidean(4))
     assert set(few) == {"test/nmi", "test/silhouette"}
     one = {"loc": test["loc"], "labels": torch.zeros_like(test["labels"])}
-    assert neighbours.separation(one, one, generator, geodesic=False) == {}
+    assert neighbours.separation(one, one, generator, Euclidean(4)) == {}
 
 
 def test_points_that_are_all_one_have_no_clusters():
     test = _split(200, 2, False)
     test["loc"] = torch.zeros_like(test["loc"])
-    found = neighbours.separation(test, test, torch.Generator().manual_seed(0), geodesic=False)
+    found = neighbours.separation(test, test, torch.Generator().manual_seed(0), Euclidean(4))
     assert found["test/nmi"] == pytest.approx(0)
     assert found["test/silhouette"] == 0

@@ -22,8 +22,9 @@ from svae.models.graph import (
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.objectives import link_loss, link_scores
 from svae.recording import checkpoint
-from svae.training import loop
+from svae.training.learner import Settings
 from tests.data.test_planetoid import PUBLISHED, needs_files
+from tests.support.training import train
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
 
@@ -389,16 +390,16 @@ def test_posterior_means_rank_the_pairs():
 @pytest.mark.parametrize("stop", [1, 3])
 def test_a_continued_graph_run_equals_one_without_a_break(negatives, stop, tmp_path):
     data = _small(negatives)
-    settings = loop.Settings(5, 1e-2, 2, 5, 1.0, 1, objective="val/auc")
+    settings = Settings(5, 1e-2, 2, 5, 1.0, 1, objective="val/auc")
 
     def fresh():
         model = _model(VonMisesFisherFamily, dropout=0.4)
         return model, torch.optim.Adam(model.parameters(), lr=1e-2)
 
     model, optimizer = fresh()
-    whole = list(loop.train(model, optimizer, data, settings))
+    whole = list(train(model, optimizer, data, settings))
     again, second = fresh()
-    for epoch in loop.train(again, second, data, settings):
+    for epoch in train(again, second, data, settings):
         if epoch.number == stop:
             break
     tensors = checkpoint.tensors(again, second)
@@ -409,7 +410,7 @@ def test_a_continued_graph_run_equals_one_without_a_break(negatives, stop, tmp_p
     third, optimizer = fresh()
     last = checkpoint.restore(tmp_path / "last.pt", third, optimizer).epoch
     torch.rand(7)  # whatever else draws from torch's own generator changes nothing
-    rest = list(loop.train(third, optimizer, data, settings, last))
+    rest = list(train(third, optimizer, data, settings, last))
     for ours, theirs in zip(rest, whole[stop:], strict=True):
         drop = {"seconds": 0}
         assert {**ours.metrics, **drop} == {**theirs.metrics, **drop}

@@ -10,19 +10,20 @@ from torch.nn.functional import normalize
 
 from svae import plots
 from svae.data.splits import DataSet, Split
+from svae.manifolds import Euclidean, Product, Sphere
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.plots import decoded
 from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension
 from svae.plots.sampler import sampler
 from svae.plots.style import CLASS_COLOURS, Missing, figure, name_classes
 from svae.plots.training import curves
+from svae.tasks import task_of
 
 
 def test_great_circles_go_the_short_way_at_a_constant_speed():
     first, last = (normalize(torch.randn(5, 4, dtype=torch.float64), dim=-1) for _ in range(2))
-    points = decoded.great_circles(first, last, torch.linspace(0, 1, 9, dtype=torch.float64))
+    points = Sphere(3).geodesic(first, last, torch.linspace(0, 1, 9, dtype=torch.float64))
     assert points.shape == (5, 9, 4)
     torch.testing.assert_close(points[:, 0], first)
     torch.testing.assert_close(points[:, -1], last)
@@ -33,11 +34,11 @@ def test_great_circles_go_the_short_way_at_a_constant_speed():
 
 def test_great_circles_stand_equal_ends():
     x = torch.eye(3)[:1]
-    assert (decoded.great_circles(x, x, torch.linspace(0, 1, 5)) - x).abs().max() < 1e-6
+    assert (Sphere(2).geodesic(x, x, torch.linspace(0, 1, 5)) - x).abs().max() < 1e-6
 
 
 def test_the_grid_of_the_sphere_gives_every_area_its_share():
-    points, rows, _ = decoded._sphere_grid(3)
+    points, rows, _ = Sphere(2).grid()
     assert len(points) == 200
     assert rows == 10
     # moments of the uniform law, which a grid of unequal areas does not have
@@ -61,10 +62,14 @@ def _run(family, latent_dim):
     return model, data, [dict(zip(names, row, strict=True)) for row in rows], arrays
 
 
+def _figures(model, data, *saved):
+    return task_of(data.spec.kind, model).figures(model, data, *saved)
+
+
 @pytest.mark.parametrize("family", [VonMisesFisherFamily, NormalFamily])
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
 def test_every_figure_of_a_run_is_drawn(family, latent_dim):
-    drawings = plots.figures(*_run(family, latent_dim), torch.Generator().manual_seed(0))
+    drawings = _figures(*_run(family, latent_dim), torch.Generator().manual_seed(0))
     expected = {"curves", "latent", "spreads", "reconstructions", "samples", "interpolations"}
     expected |= {"walk"} if latent_dim <= 2 else set()
     expected |= {"sampler"} if family is VonMisesFisherFamily else set()
@@ -99,16 +104,19 @@ def test_a_full_disk_and_an_interrupt_end_the_drawing(tmp_path, error):
 
 
 @pytest.mark.parametrize("parts", [("loc",), ("concentration", "scale"), ()])
-def test_a_family_without_a_geometry_is_drawn_as_far_as_it_can_be(tmp_path, parts):
+def test_a_family_of_ones_own_is_drawn_as_far_as_it_can_be(tmp_path, parts):
     model, data, history, arrays = _run(NormalFamily, 2)
     arrays = {name: arrays[name] for name in ("kl", "labels")}
     arrays |= {name: np.ones((60, 2)) for name in parts}
-    model.latent = type("Product", (NormalFamily,), {"has_unit_length": None})(2)
+    model.latent = type("Own", (NormalFamily,), {})(2)
+    model.latent.manifold = Product(Euclidean(1), Euclidean(1))
     lines = []
-    drawings = plots.figures(model, data, history, arrays, torch.Generator().manual_seed(0))
+    drawings = _figures(model, data, history, arrays, torch.Generator().manual_seed(0))
     paths = plots.write(drawings, tmp_path, lines.append)
-    assert {path.stem for path in paths} == {"curves", "spreads", "reconstructions", "samples"}
-    assert len(lines) == len(drawings) - 4 == 3
+    expected = {"curves", "spreads", "reconstructions", "samples", "interpolations"}
+    expected |= {"latent"} if "loc" in parts else set()
+    assert {path.stem for path in paths} == expected
+    assert len(lines) == len(drawings) - len(expected) == int("loc" not in parts)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_a_family_without_a_geometry_is_drawn_as_far_as_it_can_be(tmp_path, part
 )
 def test_the_title_says_whose_posteriors_they_are(likelihood, whose):
     model, data, *saved = _run(VonMisesFisherFamily, 2)
-    drawings = plots.figures(model, replace(data, likelihood=likelihood), *saved, None)
+    drawings = _figures(model, replace(data, likelihood=likelihood), *saved, None)
     for name in ("latent", "spreads"):
         assert whose in drawings[name]()._suptitle.get_text()
 

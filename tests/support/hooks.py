@@ -130,11 +130,11 @@ def killed_in_claim() -> None:
 
 def bad_loss_once() -> None:
     """Make a loss not finite in epoch 3, unless the run has been restarted."""
-    inner = loop._train_epoch
+    inner = loop._train
 
-    def with_bad_loss(model, optimizer, data, settings, names):
-        if names != (3, 0):
-            return inner(model, optimizer, data, settings, names)
+    def with_bad_loss(group, number):
+        if (number, group[0].restarts) != (3, 0):
+            return inner(group, number)
         loss, count = objectives.Elbo.loss, []
 
         def bad(self, *arguments):
@@ -143,23 +143,25 @@ def bad_loss_once() -> None:
 
         objectives.Elbo.loss = bad
         try:
-            return inner(model, optimizer, data, settings, names)
+            return inner(group, number)
         finally:
             objectives.Elbo.loss = loss
 
-    loop._train_epoch = with_bad_loss
+    loop._train = with_bad_loss
 
 
 def bad_gradient() -> None:
     """Make a gradient infinite in epoch 3, and the loss not."""
-    inner = loop._train_epoch
+    inner = loop._train
 
-    def with_bad_gradient(model, optimizer, data, settings, names):
-        if names[0] == 3:
-            next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-        return inner(model, optimizer, data, settings, names)
+    def with_bad_gradient(group, number):
+        if number == 3:
+            next(group[0].model.parameters()).register_hook(
+                lambda gradient: gradient * float("inf")
+            )
+        return inner(group, number)
 
-    loop._train_epoch = with_bad_gradient
+    loop._train = with_bad_gradient
 
 
 def full_disk(name: str, count: int) -> None:
@@ -185,17 +187,17 @@ def full_disk(name: str, count: int) -> None:
 
 def little_memory() -> None:
     """Let the third epoch ask for more memory than the process may have."""
-    inner = loop._train_epoch
+    inner = loop._train
 
-    def limited(model, optimizer, data, settings, names):
-        if names[0] == 3:
+    def limited(group, number):
+        if number == 3:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + 2**26
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             torch.ones(2**26)  # a quarter of a gibibyte
-        return inner(model, optimizer, data, settings, names)
+        return inner(group, number)
 
-    loop._train_epoch = limited
+    loop._train = limited
 
 
 def bad_evaluation() -> None:
@@ -266,11 +268,11 @@ def _before(module, name: str, act, count: int = 1) -> None:
 
 
 def _fail_in_epoch(epoch: int, error: Exception) -> None:
-    inner = loop._train_epoch
+    inner = loop._train
 
-    def failing(model, optimizer, data, settings, names):
-        if names[0] == epoch:
+    def failing(group, number):
+        if number == epoch:
             raise error
-        return inner(model, optimizer, data, settings, names)
+        return inner(group, number)
 
-    loop._train_epoch = failing
+    loop._train = failing

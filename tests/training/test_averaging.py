@@ -10,6 +10,8 @@ from svae.recording.folder import RunFolder
 from svae.recording.progress import Progress
 from svae.training import loop
 from svae.training.averaging import Average, averaged, averaged_state
+from svae.training.guard import Diverged
+from tests.support.training import learner, train
 from tests.training.test_loop import _settings, _setup
 
 
@@ -51,8 +53,8 @@ def test_a_new_epoch_begins_a_new_mean():
 
 def test_the_last_parameters_come_back_when_validation_fails():
     model, optimizer, path = _walk(3)
-    with pytest.raises(loop.Diverged), averaged(optimizer):
-        raise loop.Diverged("val/elbo is nan in epoch 1")
+    with pytest.raises(Diverged), averaged(optimizer):
+        raise Diverged("val/elbo is nan in epoch 1")
     assert torch.equal(model.weight, path[-1])
 
 
@@ -67,7 +69,7 @@ def test_training_does_not_feel_it():
     runs = []
     for averaging in (False, True):
         model, optimizer, data = _setup()
-        epochs = list(loop.train(model, optimizer, data, _settings(averaging=averaging)))
+        epochs = list(train(model, optimizer, data, _settings(averaging=averaging)))
         runs.append((list(model.parameters()), epochs))
     for one, other in zip(*(parameters for parameters, _ in runs), strict=True):
         assert torch.equal(one, other)
@@ -82,13 +84,14 @@ def test_what_is_validated_is_what_is_kept(tmp_path):
     settings = _settings(averaging=True, max_epochs=2)
     with RunFolder.claim(tmp_path / "run", OmegaConf.create(), []) as folder:
         progress = Progress(model, optimizer, {"features": 10, "likelihood": "bernoulli"}, folder)
-        for epoch in loop.train(model, optimizer, data, settings):
+        for epoch in train(model, optimizer, data, settings):
             progress.keep(epoch)
         progress.save()
     best = checkpoint.load(tmp_path / "run" / "checkpoints" / "best.pt")
     assert best["epoch"] == epoch.best_epoch == 2
     model.load_state_dict(best["model"])
-    again = loop._validate(model, data, settings, (2, 0))
+    fresh = torch.optim.Adam(model.parameters())  # has no means
+    (again,) = loop._validate([learner(model, fresh, data, settings)], 2)
     assert again["val/elbo"] == epoch.metrics["val/elbo"]
     # the run goes on from the last parameters
     last = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")

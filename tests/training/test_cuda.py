@@ -7,10 +7,9 @@ import torch
 from torch.distributions import Distribution
 
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.objectives import elbo
 from svae.training import compiled, loop
-from svae.training.stack import Learner, train_together
-from svae.training.streams import stream
+from svae.training.stack import Stack
+from tests.support.training import learner, train
 from tests.training.test_loop import _settings, _setup, _without_time, assert_compiled_on_average
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -30,7 +29,7 @@ def test_captured_training_is_the_same(family):
     for cuda_graph in (False, True):
         model, optimizer, data = _on_gpu(family)
         settings = _settings(batch_size=9, max_epochs=3, averaging=True, cuda_graph=cuda_graph)
-        *_, last = loop.train(model, optimizer, data, settings)
+        *_, last = train(model, optimizer, data, settings)
         ends.append(last.metrics)
     for name in ends[0].keys() - {"seconds"}:
         assert math.isclose(ends[0][name], ends[1][name], rel_tol=1e-4, abs_tol=1e-6), name
@@ -42,13 +41,13 @@ def test_captured_replicas_are_the_runs_alone(family):
         _settings(batch_size=9, max_epochs=2, averaging=True, cuda_graph=True, seed=seed)
         for seed in range(3)
     ]
-    together = [Learner(*_on_gpu(family), own) for own in settings]
-    for _ in train_together(together):
+    together = [learner(*_on_gpu(family), own) for own in settings]
+    for _ in loop.train(together):
         pass
-    for own, learner in zip(settings, together, strict=True):
-        *_, last = loop.train(*_on_gpu(family), own)
+    for own, found in zip(settings, together, strict=True):
+        *_, last = train(*_on_gpu(family), own)
         for name in last.metrics.keys() - {"seconds"}:
-            ours, alone = learner.last.metrics[name], last.metrics[name]
+            ours, alone = found.last.metrics[name], last.metrics[name]
             assert math.isclose(ours, alone, rel_tol=1e-3, abs_tol=1e-5), name
 
 
@@ -63,13 +62,11 @@ def test_the_steps_of_an_epoch_wait_for_nothing(family, way, monkeypatch):
     compiled.reset()
     model, optimizer, data = _on_gpu(family)
     settings = _settings(batch_size=9, averaging=True, **way)
-    loop._train_epoch(model, optimizer, data, settings, (1, 0))  # what is made once is made
-    generator = stream(data.device, 0, "train", 2, 0)
+    one = learner(model, optimizer, data, settings)
+    loop._train([one], 1)  # what is made once is made
     torch.cuda.set_sync_debug_mode("error")
     try:
-        batches = data.train.shuffled(9, generator)
-        observe = data.train.observe
-        loop.descend(model, optimizer, elbo, observe, batches, 9, settings, 2, generator)
+        loop.descend(Stack([one], model, optimizer), 2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     compiled.reset()
@@ -92,7 +89,7 @@ def test_a_compiled_captured_run_repeats_itself(family, monkeypatch):
         compiled.reset()
         model, optimizer, data = _on_gpu(family)
         settings = _settings(batch_size=9, max_epochs=3, compile=True, cuda_graph=True)
-        runs.append(_without_time(loop.train(model, optimizer, data, settings)))
+        runs.append(_without_time(train(model, optimizer, data, settings)))
     compiled.reset()
     assert runs[0][0] != runs[0][1]
     for ours, theirs in zip(*runs, strict=True):

@@ -7,10 +7,10 @@ from torch import nn
 from svae.models.latent import VonMisesFisherFamily
 from svae.training.guard import Diverged, Guard, look
 
-FINE = {"concentration_mean": torch.tensor([2.0, 30.0])}
+FINE = torch.tensor([2.0, 30.0])
 
 
-def _guard(steps, bad=None, loss=None, gradient=None, summary=FINE):
+def _guard(steps, bad=None, loss=None, gradient=None, concentration=FINE):
     """Note `steps` steps, of which number `bad` has another loss or gradient."""
     model = nn.Linear(3, 2)
     guard = Guard(model)
@@ -22,13 +22,13 @@ def _guard(steps, bad=None, loss=None, gradient=None, summary=FINE):
         if went_wrong and gradient is not None:
             model.bias.grad[0] = gradient
         value = torch.tensor(loss if went_wrong and loss is not None else 1.0)
-        guard.note(look(value, [parameter.grad for parameter in model.parameters()]), summary)
+        guard.note(look(value, [parameter.grad for parameter in model.parameters()]), concentration)
     return guard
 
 
 def test_finite_steps_pass():
     _guard(5).check(1)
-    _guard(5, summary={}).check(1)
+    _guard(5, concentration=None).check(1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
@@ -47,14 +47,14 @@ def test_the_loss_is_named_before_the_gradient_that_follows_from_it():
 
 def test_a_concentration_beyond_float32_is_told():
     with pytest.raises(Diverged, match=r"concentration is 2e\+08 in epoch 4: above 1e\+08"):
-        _guard(2, summary={"concentration_mean": torch.tensor([1.0, 2e8])}).check(4)
-    _guard(2, summary={"concentration_mean": torch.tensor([1.0, 0.9e8])}).check(4)
+        _guard(2, concentration=torch.tensor([1.0, 2e8])).check(4)
+    _guard(2, concentration=torch.tensor([1.0, 0.9e8])).check(4)
 
 
 def test_the_range_is_that_of_the_last_finite_concentrations():
     guard = _guard(1)
     seen = look(torch.tensor(float("nan")), [torch.ones(2), torch.ones(2)])
-    guard.note(seen, {"concentration_mean": torch.full((2,), torch.nan)})
+    guard.note(seen, torch.full((2,), torch.nan))
     with pytest.raises(Diverged, match=r"step 2 of 2 \(concentration 2 to 30 in step 1\)"):
         guard.check(1)
 

@@ -7,13 +7,18 @@ import pytest
 import torch
 from torch.distributions import Distribution
 
+from svae import tasks
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.objectives import elbo, iwae
 from svae.recording import checkpoint
-from svae.training import compiled, loop
+from svae.training import compiled, loop, step
+from svae.training.guard import Diverged
+from svae.training.learner import Settings
+from svae.training.stack import Stack
 from svae.training.streams import stream
+from tests.support.training import learner, train
 
 
 def _settings(**changes):
@@ -26,7 +31,7 @@ def _settings(**changes):
         "kl_weight": 1.0,
         "samples": 1,
     }
-    return loop.Settings(**(base | changes))
+    return Settings(**(base | changes))
 
 
 def _setup(family=VonMisesFisherFamily, values=None):
@@ -66,7 +71,7 @@ def test_the_steps_are_taken_at_the_rate_of_the_epoch(schedule):
     rate = {"schedule": schedule, "learning_rate": 3e-3}  # the optimizer was made with another
     settings = _settings(**rate, batch_size=80, patience=8, max_epochs=8)
     before = model.encoder[0].bias.detach().clone()
-    for epoch in loop.train(model, optimizer, data, settings):
+    for epoch in train(model, optimizer, data, settings):
         after = model.encoder[0].bias.detach().clone()
         longest = (after - before).abs().max() / settings.learning_rate_at(epoch.number)
         assert 0.5 < longest < 1.5
@@ -77,7 +82,7 @@ def test_the_steps_are_taken_at_the_rate_of_the_epoch(schedule):
 def test_training_raises_the_bound():
     prototypes = (torch.rand(3, 10) > 0.5).float()
     model, optimizer, data = _setup(values=prototypes[torch.arange(120) % 3])
-    epochs = list(loop.train(model, optimizer, data, _settings(max_epochs=30, patience=30)))
+    epochs = list(train(model, optimizer, data, _settings(max_epochs=30, patience=30)))
     assert epochs[-1].metrics["val/elbo"] > epochs[0].metrics["val/elbo"] + 1
     assert all(0.65 < e.metrics["train/acceptance_rate"] <= 1 for e in epochs)
 
@@ -87,11 +92,11 @@ def test_training_raises_the_bound():
 def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
     settings = _settings(schedule=schedule)
     model, optimizer, data = _setup()
-    whole = list(loop.train(model, optimizer, data, settings))
+    whole = list(train(model, optimizer, data, settings))
 
     again, second, data = _setup()
     first = []
-    for epoch in loop.train(again, second, data, settings):
+    for epoch in train(again, second, data, settings):
         first.append(epoch)
         if epoch.number == stop:
             break
@@ -105,7 +110,7 @@ def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
     for parameter in fresh.parameters():
         parameter.data.zero_()
     last = checkpoint.restore(tmp_path / "last.pt", fresh, third).epoch
-    rest = list(loop.train(fresh, third, data, settings, last))
+    rest = list(train(fresh, third, data, settings, last))
     assert _without_time(first + rest) == _without_time(whole)
     for a, b in zip(model.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -114,13 +119,13 @@ def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
 def test_patience_counts_after_the_warm_up(monkeypatch):
     model, optimizer, data = _setup()
     values = iter([5.0, 4.0, 3.0, 2.0, 6.0, 1.0, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(loop, "_validate", lambda *_: {"val/elbo": next(values)})
+    monkeypatch.setattr(loop, "_validate", lambda *_: [{"val/elbo": next(values)}])
     settings = _settings(max_epochs=9, warmup_epochs=3, patience=2)
-    epochs = list(loop.train(model, optimizer, data, settings))
+    epochs = list(train(model, optimizer, data, settings))
     # the best of the warm-up is epoch 1, but waiting starts at epoch 3; epoch 5 is better
     assert [e.number for e in epochs if e.improved] == [1, 5]
     assert epochs[-1].number == 7
-    assert list(loop.train(model, optimizer, data, settings, epochs[-1])) == []
+    assert list(train(model, optimizer, data, settings, epochs[-1])) == []
 
 
 @pytest.mark.parametrize("family", [NormalFamily, VonMisesFisherFamily])
@@ -131,13 +136,13 @@ def test_the_importance_weighted_bound_is_trained_and_watched(family, monkeypatc
         seen.add((model.training, samples))
         return iwae(model, batch, samples, *options, **more)
 
-    monkeypatch.setattr(loop, "objective", lambda _, bound: {"iwae": measure}[bound])
+    monkeypatch.setattr(tasks, "iwae", measure)
     prototypes = (torch.rand(3, 10, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     model, optimizer, data = _setup(family, values=prototypes[torch.arange(120) % 3])
     settings = _settings(
         bound="iwae", samples=4, objective="val/iwae", max_epochs=30, patience=30, warmup_epochs=0
     )
-    epochs = list(loop.train(model, optimizer, data, settings))
+    epochs = list(train(model, optimizer, data, settings))
     bounds = [epoch.metrics["val/iwae"] for epoch in epochs]
     assert bounds[-1] > bounds[0] + 1
     assert epochs[-1].best_value == max(bounds)
@@ -150,8 +155,8 @@ def test_the_importance_weighted_bound_is_trained_and_watched(family, monkeypatc
 def test_divergence_names_the_quantity_and_the_epoch():
     model, optimizer, data = _setup(NormalFamily)
     model.decoder[0].weight.data.fill_(float("nan"))
-    with pytest.raises(loop.Diverged, match=r"train/loss is nan in epoch 1, step 1 of 5"):
-        list(loop.train(model, optimizer, data, _settings()))
+    with pytest.raises(Diverged, match=r"train/loss is nan in epoch 1, step 1 of 5"):
+        list(train(model, optimizer, data, _settings()))
 
 
 @pytest.mark.parametrize(
@@ -164,15 +169,15 @@ def test_divergence_names_the_quantity_and_the_epoch():
         VonMisesFisherFamily(3, gradient="corrected"),
     ],
 )
-def test_a_step_reads_nothing_from_the_device(latent):
+def test_a_step_reads_nothing_from_the_device(latent, monkeypatch):
     """The meta device has no values: whatever would read one fails."""
     model = AutoEncoder(10, latent, hidden=(8,)).to("meta")
     optimizer = torch.optim.Adam(model.parameters())  # a fused one is not made there
-    batches = torch.empty(3, 5, 10, device="meta")
-    settings = _settings(averaging=True)
-    terms, _ = loop.descend(
-        model, optimizer, elbo, lambda batch, _: batch, batches, 3, settings, 1, None
-    )
+    split = Split(torch.empty(15, 10, device="meta"))
+    data = DataSet(split, split, split, likelihood="bernoulli")
+    own = learner(model, optimizer, data, _settings(averaging=True, batch_size=5))
+    monkeypatch.setattr(Stack, "source", lambda *_: None)  # nor has it a generator
+    terms, _ = loop.descend(Stack([own], model, optimizer), 1)
     assert [term.reconstruction.device.type for term in terms] == ["meta"] * 3
 
 
@@ -197,13 +202,13 @@ def test_a_compiled_step_trains_and_continues_exactly(family, monkeypatch):
     torch.distributions.kl._KL_MEMOIZE.clear()  # as in a new process
     model, optimizer, data = _setup(family)
     settings = _settings(compile=True, max_epochs=3, batch_size=30)
-    whole = list(loop.train(model, optimizer, data, settings))
+    whole = list(train(model, optimizer, data, settings))
     assert 0.65 < whole[0].metrics["train/acceptance_rate"] <= 1
     assert not torch._dynamo.utils.counters["graph_break"]  # one graph
 
     model, optimizer, data = _setup(family)
-    first = next(loop.train(model, optimizer, data, settings))
-    rest = list(loop.train(model, optimizer, data, settings, first))
+    first = next(train(model, optimizer, data, settings))
+    rest = list(train(model, optimizer, data, settings, first))
     assert _without_time([first, *rest]) == _without_time(whole)
     compiled.reset()
 
@@ -220,7 +225,7 @@ def test_every_run_of_a_sweep_is_compiled(monkeypatch):
         before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         model, optimizer, data = _setup(lambda _, d=d: NormalFamily(d))
         settings = _settings(compile=True, max_epochs=1, batch_size=40)
-        list(loop.train(model, optimizer, data, settings))
+        list(train(model, optimizer, data, settings))
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"] - before)
     assert graphs == [1] * 10
     compiled.reset()
@@ -243,20 +248,20 @@ def test_what_is_traced_has_the_gradients_of_the_step(family, measure, samples, 
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     model, _, data = _setup(family)
     batch = data.train.observe(slice(0, 30), torch.Generator().manual_seed(2))
-    loop._find_divergence(model, data)
+    step._find_divergence(model, data.train)
     arguments = (model, batch, torch.tensor(0.3), measure, samples, "none", None)
     compiled.reset()
     # this backend does what was traced and draws as the step does
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    with compiled.compiled(loop.differentiate, torch.device("cpu")) as step:
+    with compiled.compiled(step.differentiate, torch.device("cpu")) as program:
         torch.manual_seed(1)
-        bound, gradients, _ = step(*arguments)
-    assert compiled._program(loop.differentiate)._run is not loop.differentiate
+        bound, gradients, _ = program(*arguments)
+    assert compiled._program(step.differentiate)._run is not step.differentiate
     compiled.reset()
     # the sampler makes a fixed number of proposals
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.manual_seed(1)
-    right = loop.differentiate(*arguments)
+    right = step.differentiate(*arguments)
     torch.testing.assert_close(bound.value, right[0].value, rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(gradients, right[1], strict=True):
         assert theirs.any()
@@ -278,22 +283,22 @@ def assert_compiled_on_average(model, data):
     """Each of the two draws random numbers of its own."""
     device = data.device
     batch = data.train.observe(slice(0, 30), torch.Generator(device).manual_seed(2))
-    loop._find_divergence(model, data)
+    step._find_divergence(model, data.train)
     arguments = (model, batch, torch.tensor(0.3, device=device), elbo, 1, "none", None)
 
-    def draws(step):
+    def draws(differentiate):
         torch.manual_seed(1)
-        outcomes = [step(*arguments) for _ in range(1000)]
+        outcomes = [differentiate(*arguments) for _ in range(1000)]
         rows = [torch.cat([v.flatten() for v in (o[0].value, *o[1], *o[2])]) for o in outcomes]
         return torch.stack(rows).double()
 
     compiled.reset()
-    with compiled.compiled(loop.differentiate, device) as step:
-        found = draws(step)
-        program = compiled._program(loop.differentiate)
+    with compiled.compiled(step.differentiate, device) as both_passes:
+        found = draws(both_passes)
+        program = compiled._program(step.differentiate)
     compiled.reset()
-    right = draws(loop.differentiate)
-    assert program._run is not loop.differentiate
+    right = draws(step.differentiate)
+    assert program._run is not step.differentiate
     error = ((found.var(0) + right.var(0)) / 1000).sqrt()
     # what does not vary at all is equal up to rounding
     assert ((found.mean(0) - right.mean(0)).abs() <= 5 * error + 1e-6).all()
@@ -320,7 +325,7 @@ def test_a_step_that_cannot_be_compiled_runs_as_it_is(monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
     compiled.reset()
     model, optimizer, data = _setup(NormalFamily)
-    epochs = list(loop.train(model, optimizer, data, _settings(compile=True, max_epochs=2)))
+    epochs = list(train(model, optimizer, data, _settings(compile=True, max_epochs=2)))
     compiled.reset()
     assert len(epochs) == 2
     assert capsys.readouterr().out.count("cannot be compiled, the step runs as it is") == 1

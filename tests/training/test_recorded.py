@@ -8,9 +8,11 @@ from torch import nn
 
 from svae import build
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
-from svae.training import loop, recorded
+from svae.objectives import Elbo
+from svae.training import loop, recorded, step
+from svae.training.guard import Diverged
 from svae.training.recorded import WARM_UP, CapturedStep
-from svae.training.stack import Learner, train_together
+from tests.support.training import learner, train
 from tests.training.test_loop import _settings, _setup, _without_time
 
 
@@ -46,7 +48,7 @@ def _record(step, batch, generators):
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     monkeypatch.setattr(recorded, "_record", _record)
-    monkeypatch.setattr(loop, "side_stream", lambda device: nullcontext())
+    monkeypatch.setattr(step, "side_stream", lambda device: nullcontext())
     Recorded.made.clear()
 
 
@@ -56,7 +58,7 @@ def test_training_is_the_same(family):
     for cuda_graph in (False, True):
         model, optimizer, data = _setup(family)
         settings = _settings(batch_size=9, max_epochs=3, averaging=True, cuda_graph=cuda_graph)
-        epochs = _without_time(loop.train(model, optimizer, data, settings))
+        epochs = _without_time(train(model, optimizer, data, settings))
         runs.append((epochs, list(model.parameters())))
     assert runs[0][0] == runs[1][0]
     assert all(torch.equal(a, b) for a, b in zip(runs[0][1], runs[1][1], strict=True))
@@ -69,10 +71,10 @@ def test_replicas_are_the_same():
     for cuda_graph in (False, True):
         parts = [_setup() for _ in range(2)]
         learners = [
-            Learner(*part, _settings(batch_size=9, max_epochs=2, seed=seed, cuda_graph=cuda_graph))
+            learner(*part, _settings(batch_size=9, max_epochs=2, seed=seed, cuda_graph=cuda_graph))
             for seed, part in enumerate(parts)
         ]
-        for _ in train_together(learners):
+        for _ in loop.train(learners):
             pass
         runs.append([_without_time([own.last]) for own in learners])
     assert runs[0] == runs[1]
@@ -90,20 +92,20 @@ def test_a_step_that_diverges_is_named():
         return output + bad if len(calls) == 6 else output
 
     model.decoder.register_forward_hook(poison)
-    with pytest.raises(loop.Diverged, match="in epoch 1, step 6 of 10"):
-        list(loop.train(model, optimizer, data, settings))
+    with pytest.raises(Diverged, match="in epoch 1, step 6 of 10"):
+        list(train(model, optimizer, data, settings))
 
 
 def test_what_is_kept_is_not_overwritten():
-    step = CapturedStep(lambda batch: (_bound(batch), batch.sum()), ())
+    captured = CapturedStep(lambda batch: (_bound(batch), batch.sum()), ())
     batches = torch.arange(8.0).repeat_interleave(2).view(8, 2)
-    kept = [step(batch) for batch in batches]
+    kept = [captured(batch) for batch in batches]
     assert [bound.kl.tolist() for bound, _ in kept] == batches.tolist()
     assert [seen.item() for _, seen in kept] == batches.sum(1).tolist()
 
 
 def _bound(batch):
-    return loop.Elbo(batch * 2, batch * 1, batch[None] * 1, None, {})
+    return Elbo(batch * 2, batch * 1, batch[None] * 1, None, {}, None)
 
 
 def test_on_the_cpu_there_is_none(capsys):

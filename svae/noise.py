@@ -9,41 +9,49 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Size, Tensor
 
-Generators = torch.Generator | tuple[torch.Generator, ...] | None
+
+class Rows(tuple):
+    """One torch.Generator for each row of a batch."""
 
 
-def uniform(shape: Size, like: Tensor, generator: Generators) -> Tensor:
+Source = torch.Generator | Rows | None  # None: torch's own generator
+
+
+def uniform(shape: Size, like: Tensor, generator: Source) -> Tensor:
     """Return uniform numbers in [0, 1), one for each element of a batch."""
-    if isinstance(generator, tuple):
+    if isinstance(generator, Rows):
         return _by_row(Tensor.uniform_, shape, like, generator, -2)
     return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
-def normal(shape: Size, like: Tensor, generator: Generators, event_dim: int = 1) -> Tensor:
+def normal(shape: Size, like: Tensor, generator: Source, event_dim: int = 1) -> Tensor:
     """Return standard normal numbers; behind the batch come `event_dim` axes."""
-    if isinstance(generator, tuple):
+    if isinstance(generator, Rows):
         return _by_row(Tensor.normal_, shape, like, generator, -2 - event_dim)
     return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
-def gamma(alpha: Tensor, generator: Generators) -> Tensor:
+def gamma(alpha: Tensor, generator: Source) -> Tensor:
     """Return Gamma(alpha, 1) variables, one for each element of a batch."""
-    if not isinstance(generator, tuple):
+    if not isinstance(generator, Rows):
         return torch._standard_gamma(alpha, generator=generator)
     draws = [torch._standard_gamma(row, generator=own) for own, row in rows(generator, alpha)]
     return torch.stack(draws, -2)
 
 
-def rows(generator: Generators, *batches: Tensor) -> Iterable[tuple]:
+def row_count(generator: Source) -> int:
+    """Return how many generators there are."""
+    return len(generator) if isinstance(generator, Rows) else 1
+
+
+def rows(generator: Source, *batches: Tensor, axis: int = -2) -> Iterable[tuple]:
     """Return each generator with its row of every batch; a single one has the whole."""
-    if isinstance(generator, tuple):
-        return zip(generator, *(batch.unbind(-2) for batch in batches), strict=True)
+    if isinstance(generator, Rows):
+        return zip(generator, *(batch.unbind(axis) for batch in batches), strict=True)
     return [(generator, *batches)]
 
 
-def _by_row(
-    fill: Callable, shape: Size, like: Tensor, generators: tuple[torch.Generator, ...], axis: int
-) -> Tensor:
+def _by_row(fill: Callable, shape: Size, like: Tensor, generators: Rows, axis: int) -> Tensor:
     # each row is contiguous: of other memory torch fills the elements in another order
     rest = list(shape)
     noise = like.new_empty((rest.pop(axis), *rest))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from svae.distributions import DiagonalNormal, PowerSpherical, VonMisesFisher
+from svae.noise import Rows
 
 ROWS, BATCH = 3, 700
 
@@ -32,7 +33,7 @@ FAMILIES = [
 
 
 def _generators():
-    return tuple(torch.Generator().manual_seed(seed) for seed in range(ROWS))
+    return Rows(torch.Generator().manual_seed(seed) for seed in range(ROWS))
 
 
 @pytest.mark.parametrize(("family", "m"), FAMILIES)

@@ -1,0 +1,146 @@
+"""What is done with vectors and what with graphs: objective, evaluation, pictures."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from svae import evaluate, plots
+from svae.data.splits import DataSet
+from svae.metrics import neighbours
+from svae.models.foreign import is_own
+from svae.objectives import Elbo, elbo, iwae, link_loss
+from svae.plots import Drawings
+from svae.training.streams import stream
+
+Results = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Observations that are independent of each other.
+
+    Args:
+        bound: what is optimised, "elbo" or "iwae".
+        measures_noise: whether the noise of the gradient in the concentration is measured after
+            each epoch.
+    """
+
+    bound: str
+    measures_noise: bool
+
+    @property
+    def objective(self) -> Callable[..., Elbo]:
+        return iwae if self.bound == "iwae" else elbo
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        data: DataSet,
+        settings: evaluate.Settings,
+        generator: torch.Generator,
+        progress: Callable[[list], Iterable],
+    ) -> Results:
+        """Return the final numbers of a model; `progress` wraps the list of pieces of work."""
+        results = evaluate.evaluate(model, data.test, settings, generator, progress)
+        return results | {"importance_samples": settings.importance_samples}
+
+    def inspect(
+        self, model: nn.Module, data: DataSet, kl: float, generator: torch.Generator, seed: int
+    ) -> tuple[Results, dict[str, Tensor]]:
+        """Return how the latent space is used, and the posteriors of the test set by names.
+
+        `kl` is the mean of their KL. Where there are labels: also how well they are told apart.
+        """
+        latents = evaluate.latents(model, data.test, generator)
+        manifold, loc = model.latent.manifold, latents.get("loc")
+        results = evaluate.usage(kl, loc, has_axes=manifold.has_axes)
+        if data.is_labelled and loc is not None:
+            known = evaluate.latents(model, data.train, generator)
+            labelled = stream(data.device, seed, "labelled")
+            results |= neighbours.separation(known, latents, labelled, manifold)
+        return results, latents
+
+    def figures(
+        self,
+        model: nn.Module,
+        data: DataSet,
+        history: list[dict[str, float]],
+        latents: dict[str, np.ndarray],
+        generator: torch.Generator,
+    ) -> Drawings:
+        """Return what can be drawn of a run, by name; `history`, `latents` are `svae.Run`'s."""
+        drawings = _common(model, history, latents, "the test set")
+        manifold, shape = model.latent.manifold, data.image_shape
+        truth = data.test.positions
+        if truth is not None and truth.shape[-1] == manifold.ambient_dim:
+            drawings["recovery"] = partial(plots.recovered, latents, manifold)
+        if data.test.directions is not None:
+            drawings["directions"] = partial(plots.directions, model, data, generator)
+        if shape:
+            drawings |= {
+                "reconstructions": partial(plots.reconstructions, model, data, generator),
+                "samples": partial(plots.samples, model, shape, generator),
+                "interpolations": partial(plots.interpolations, model, data, generator),
+            }
+        if shape and (grid := manifold.grid()):
+            drawings["walk"] = partial(plots.walk, model, shape, grid)
+        return drawings
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph, the only observation, whose held-out edges are to be predicted.
+
+    The noise of the gradient is not measured: that would double the time of an epoch.
+    """
+
+    objective = staticmethod(link_loss)
+    measures_noise = False
+
+    def evaluate(self, model, data: DataSet, settings, generator, progress) -> Results:
+        """Return the final numbers of a model, see `Vectors`."""
+        results = evaluate.evaluate_links(model, data, settings, generator, progress)
+        return results | {"samples": settings.samples}
+
+    def inspect(
+        self, model, data: DataSet, kl: float, generator, seed: int
+    ) -> tuple[Results, dict[str, Tensor]]:
+        """Return how the latent space is used, the nodes' posteriors, and the pairs' scores."""
+        latents = evaluate.latents(model, data.test, generator)
+        results = evaluate.usage(kl, latents.get("loc"), has_axes=model.latent.manifold.has_axes)
+        return results, latents | evaluate.scores(model, data.test)
+
+    def figures(self, model, data: DataSet, history, latents, generator) -> Drawings:
+        """Return what can be drawn of a run, see `Vectors`."""
+        drawings = _common(model, history, latents, "the nodes")
+        return drawings | {"links": partial(plots.link_curves, latents)}
+
+
+def task_of(kind: str, model: nn.Module, bound: str = "elbo") -> Vectors | Graph:
+    """Return what is done with data of a kind, see `svae.data.splits.DataSpec`, and a model."""
+    if kind == "graph":
+        return Graph()
+    return Vectors(bound, measures_noise=_has_concentration(model))
+
+
+def _has_concentration(model: nn.Module) -> bool:
+    """Return whether posteriors have one; a person's own may have another of that name."""
+    if not is_own(model.latent):
+        return False
+    features = next(model.parameters()).new_zeros(1, model.latent.parameters)
+    return hasattr(model.latent.posterior(features), "concentration")
+
+
+def _common(model: nn.Module, history, latents, title: str) -> Drawings:
+    drawings = {
+        "curves": partial(plots.curves, history),
+        "latent": partial(plots.latent_space, latents, title, model.latent.manifold),
+        "spreads": partial(plots.spreads, latents, title, is_own(model.latent)),
+    }
+    if is_own(model.latent) and hasattr(model.latent, "options"):
+        drawings["sampler"] = partial(plots.sampler, latents, model.latent.options["sampler"])
+    return drawings
