@@ -361,6 +361,15 @@ def test_the_folder_of_a_job_and_the_settings_of_wandb_lie_in_no_other(tmp_path,
     assert _run_id(folder) != "token"
 
 
+@pytest.mark.parametrize("file", ["/proc/self/environ", "/proc/self/../self/environ", "link"])
+def test_what_the_system_shows_of_memory_is_no_file_of_data(folder, file):
+    (folder.parent / "link").symlink_to("/proc/self/environ")
+    expected = f"dataset.file={file}: expected a readable file, found none"
+    assert _said(f"dataset=array dataset.file={file}") == expected
+    _write(folder, {"dataset": {"_target_": "svae.data.array.load", "file": file}})
+    assert _said(f"resume={folder}") == expected
+
+
 def test_a_secret_of_several_lines_is_not_shown(folder, monkeypatch):
     monkeypatch.setenv("SECRET", f"{MARK}\nsecond {MARK}")
     _write(folder, {"dataset": {"_target_": "svae.data.mnist.load", "root": "${oc.env:SECRET}"}})
