@@ -163,14 +163,11 @@ def find(name: str, root: str | None = None) -> Path:
     import pooch
 
     cache = Path(pooch.os_cache("svae")) / "planetoid"
-    folders = [cache]
-    if root is not None:
-        given = Path(root).expanduser()
-        folders = [given, given / FOLDERS[name] / "raw", cache]
-    for folder in folders:
+    given = cache if root is None else Path(root).expanduser()
+    for folder in (given, given / FOLDERS[name] / "raw"):
         if all((folder / file).is_file() for file in _files(name)):
             return folder
-    _download(name, cache, folders[0])
+    _download(name, cache, given)
     return cache
 
 
@@ -196,9 +193,8 @@ def _verify(path: Path, expected: str) -> bytes:
 
 def _download(name: str, cache: Path, wanted: Path) -> None:
     """Fetch what the cache lacks from the first mirror that has it."""
-    missing = [file for file in _files(name) if not (cache / file).is_file()]
     deadline = time.monotonic() + _LONGEST
-    for file in missing:
+    for file in _files(name):
         reasons = []
         for mirror in MIRRORS:
             try:
