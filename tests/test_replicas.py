@@ -10,16 +10,19 @@ import pytest
 import torch
 
 import svae
+from svae import experiment, replicas
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
 from svae.recording import progress, tracking
+from svae.recording.folder import RunFolder
 from svae.training import loop
 from svae.training.stack import Learner, train_together
 from svae.training.streams import seeded
 from tests.conftest import QUICK
 from tests.support.forked import Program
+from tests.support.swept import composed
 from tests.support.wandb_file import read_records
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
@@ -238,6 +241,32 @@ def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, e
         assert _metrics(ours) == _metrics(theirs)
         ours, theirs = (torch.load(f / "checkpoints/last.pt")["model"] for f in (ours, theirs))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypatch):
+    quiet = ("logger.mode=disabled", "plots=false", "trainer.max_epochs=1", "device=cpu")
+    line = [*quiet, "trainer.replicas=2", "latent_dim=1", "dataset=circle"]
+    config = composed(*line, "dataset.observations=140", "evaluation.importance_samples=2")
+    with RunFolder.claim(tmp_path, config, line) as folder:
+        replicas.run(replicas.prepare(config), folder, None, resumed=False)
+    for path in (tmp_path, tmp_path / "1"):
+        done = '{"state": "running", "epoch": 1, "error": null}'
+        (path / "status.json").write_text(done)
+    evaluated = []
+
+    def full(*_):
+        evaluated.append([_status(tmp_path / name)["state"] for name in "01"])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(experiment, "conclude", full)
+    with RunFolder.reopen(tmp_path) as folder, pytest.raises(OSError, match="No space left"):
+        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+    assert evaluated == [["finished", "running"]]
+    assert [_status(tmp_path / name)["state"] for name in "01"] == ["finished", "interrupted"]
+    monkeypatch.undo()
+    with RunFolder.reopen(tmp_path) as folder:
+        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+    assert [_status(tmp_path / name)["state"] for name in ("", *"01")] == ["finished"] * 3
 
 
 def _spoil_one(epoch):
