@@ -175,15 +175,21 @@ def _assert_rows(ours, theirs):
         assert row == pytest.approx(other, rel=1e-4)
 
 
+QUIET = ("plots=false", "logger.mode=disabled")
+
+
 def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     done = svae_train("trainer.replicas=2", "seed=4", "hydra.run.dir=r")
     assert done.returncode == 0, done.stderr
-    assert svae_train("seed=5", "hydra.run.dir=alone").returncode == 0
+    assert svae_train("seed=5", "hydra.run.dir=alone", *QUIET).returncode == 0
     assert _status(tmp_path / "r") == {"state": "finished", "epoch": 2, "error": None}
     own, alone = tmp_path / "r" / "1", tmp_path / "alone"
     _assert_rows(_metrics(own), _metrics(alone))
-    files = {file.relative_to(alone) for file in alone.rglob("*") if "wandb" not in file.parts}
-    assert {file.relative_to(own) for file in own.rglob("*") if "wandb" not in file.parts} == files
+    files = {file.relative_to(own) for file in own.rglob("*") if "wandb" not in file.parts}
+    drawn = {file for file in files if file.parts[0] == "plots"}
+    assert files - drawn == {file.relative_to(alone) for file in alone.rglob("*")}
+    pictures = {"curves", "latent", "reconstructions", "samples", "spreads", "interpolations"}
+    assert {file.stem for file in drawn} == {"plots", "sampler", *pictures}
     ours, theirs = (json.loads((f / "results.json").read_text()) for f in (own, alone))
     assert ours["test/elbo"] == pytest.approx(theirs["test/elbo"], rel=1e-4)
     records = [read_records(tmp_path / "r" / name) for name in "01"]
@@ -199,14 +205,21 @@ def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     with pytest.raises(ValueError, match="holds replicas, expected one of them"):
         svae.load(tmp_path / "r")
 
-    for word in ("evaluate=r", "evaluate=r/1"):
-        done = svae_train(word, "evaluation.importance_samples=30", quick=False)
+
+def test_replicas_are_evaluated_again_and_go_on_all_at_once_or_alone(svae_train, tmp_path):
+    own = tmp_path / "r" / "1"
+    line = ("trainer.replicas=2", "seed=4", "hydra.run.dir=r", *QUIET)
+    assert svae_train(*line).returncode == 0
+    for word, samples in (("evaluate=r", 30), ("evaluate=r/1", 40)):
+        done = svae_train(word, f"evaluation.importance_samples={samples}", quick=False)
         assert done.returncode == 0, done.stderr
+        assert json.loads((own / "results.json").read_text())["importance_samples"] == samples
     done = svae_train("resume=r/1", "trainer.max_epochs=3", quick=False)
     assert done.returncode == 0, done.stderr
     done = svae_train("resume=r", "trainer.max_epochs=4", quick=False)
     assert done.returncode == 0, done.stderr
-    assert svae_train("seed=5", "hydra.run.dir=long", "trainer.max_epochs=4").returncode == 0
+    long = ("seed=5", "hydra.run.dir=long", "trainer.max_epochs=4", *QUIET)
+    assert svae_train(*long).returncode == 0
     _assert_rows(_metrics(own), _metrics(tmp_path / "long"))
     assert [_status(tmp_path / "r" / name)["epoch"] for name in "01"] == [4, 4]
 
