@@ -13,12 +13,9 @@ A search numbers its trials anew each time it is started: they take the next fre
 same command again goes on with a sweep, and several machines may work on one at once.
 """
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.schema import difference, flatten, retyped
 from svae.metrics.catalogue import lower_is_better
-from svae.recording.files import read_own
 from svae.recording.folder import (
     FINISHED,
     INTERRUPTED,
@@ -37,7 +33,14 @@ from svae.recording.folder import (
     written_status,
 )
 from svae.recording.naming import run_name
-from svae.recording.saved import reopened, saved_overrides, saved_values
+from svae.recording.saved import (
+    read_history,
+    read_latents,
+    read_results,
+    reopened,
+    saved_overrides,
+    saved_values,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,17 +169,17 @@ class Run:
     @property
     def history(self) -> list[dict[str, float]]:
         """A row per epoch: the numbers of metrics.csv by their names."""
-        return self._read("metrics.csv", "a row of numbers per epoch", _rows) or []
+        return read_history(self.path)
 
     @property
     def results(self) -> dict[str, Any]:
         """The final numbers, by the names in results.json."""
-        return self._read("results.json", "results by name", _results) or {}
+        return read_results(self.path)
 
     @property
     def latents(self) -> dict[str, "np.ndarray"]:
         """The posteriors of the test set, (N, ...) each: loc, concentration or scale, labels."""
-        return self._read("latents.npz", "arrays by name", _arrays) or {}
+        return read_latents(self.path)
 
     @property
     def replicas(self) -> list["Run"]:
@@ -217,16 +220,6 @@ class Run:
 
         return build.load(self.path, device, trust)[0]
 
-    def _read(self, name: str, expected: str, parse: Callable[[bytes], Any]) -> Any:
-        """Return what a file holds, None before the run has come so far."""
-        try:
-            return parse(read_own(self.path, name))
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # a damaged file fails in every way: BadZipFile, EOFError, ...
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{self.path / name}: expected {expected} ({reason})") from None
-
     def __repr__(self) -> str:
         try:
             state, epoch, error = self.status
@@ -236,32 +229,6 @@ class Run:
         except ValueError as damage:
             words = [f"damaged: {damage}"]
         return f"<Run {self.path}: {', '.join(words)}>"
-
-
-def _rows(content: bytes) -> list[dict[str, float]]:
-    """Return the rows of a table; a column that came in after the first epoch begins with nan."""
-    found, seen = [], set()
-    for row in csv.DictReader(content.decode().splitlines()):
-        seen |= {name for name, value in row.items() if value}
-        found.append({name: float(row[name]) if name in seen else math.nan for name in row})
-    if found and (empty := set(found[0]) - seen):
-        raise ValueError(f"{min(empty)} is empty")
-    return found
-
-
-def _results(content: bytes) -> dict[str, Any]:
-    # an integer that is no float either, of hundreds of digits, could be neither shown nor compared
-    found = json.loads(content, parse_int=lambda text: (int if len(text) < 300 else float)(text))
-    if not isinstance(found, dict):
-        raise TypeError(f"got a {type(found).__name__}")
-    return found
-
-
-def _arrays(content: bytes) -> dict[str, "np.ndarray"]:
-    import numpy as np
-
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def runs(folder: str | Path, by: str | None = None) -> list[Run]:

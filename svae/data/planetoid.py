@@ -165,7 +165,7 @@ def find(name: str, root: str | None = None) -> Path:
     cache = Path(pooch.os_cache("svae")) / "planetoid"
     given = cache if root is None else Path(root).expanduser()
     for folder in (given, given / FOLDERS[name] / "raw"):
-        if all((folder / file).is_file() for file in _files(name)):
+        if folder != cache and all((folder / file).is_file() for file in _files(name)):
             return folder
     _download(name, cache, given)
     return cache
@@ -213,20 +213,17 @@ def _download(name: str, cache: Path, wanted: Path) -> None:
 
 
 def _fetch(url: str, file: str, cache: Path, seconds: float) -> None:
+    """Download a file, unless the cache has it; what is not the published one is not kept."""
     import pooch
 
-    expected = HASHES[file]
-    known = None if expected.startswith("git:") else expected
-    logger = pooch.get_logger()
-    logger.setLevel("WARNING")
-    source = pooch.create(cache, "", registry={file: known}, urls={file: url})
-    source.fetch(file, downloader=partial(download, seconds=seconds))
-    if known is None:
-        try:
-            _verify(cache / file, expected)
-        except ValueError:
-            (cache / file).unlink()
-            raise
+    pooch.get_logger().setLevel("WARNING")
+    # it does not verify the file: it knows no hash of git's
+    pooch.retrieve(url, None, file, cache, downloader=partial(download, seconds=seconds))
+    try:
+        _verify(cache / file, HASHES[file])
+    except ValueError:
+        (cache / file).unlink()
+        raise
 
 
 def _reason(error: Exception) -> str:

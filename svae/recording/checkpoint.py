@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from torch import Tensor
 
-from svae.recording.files import write_atomically
+from svae.recording.files import read_own, write_atomically
 from svae.training.averaging import MEAN
 from svae.training.loop import START, Epoch
 
@@ -66,11 +66,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
         Unusable: when there is no such file or it is no checkpoint.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        written = read_own(path.parent, path.name)
+        with zipfile.ZipFile(io.BytesIO(written)) as archive:
             # `save` does not compress: what does may fill any memory
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise Unusable(f"{path}: not a readable checkpoint (compressed)")
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
     except FileNotFoundError:
         raise Unusable(f"{path}: no such checkpoint") from None
     except Unusable:

@@ -1,9 +1,13 @@
-"""What a run was made with: read with care, since its folder may come from anybody."""
+"""What a run folder says of itself: read with care, since the folder may come from anybody."""
 
+import csv
+import io
+import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from svae.configuration import compose, schema, trusted
 from svae.recording.files import read_own
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # OmegaConf only asserts that a file holds a list or keys
 _UNREADABLE = (UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError, AssertionError)
@@ -199,3 +206,57 @@ def _refuse_costly(file: Path, text: str) -> None:
             raise ValueError(
                 f"{file}: YAML nested deeper than {_DEEPEST} is not allowed in a run folder"
             )
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return a row per epoch, from metrics.csv; a column that came in later begins with nan."""
+
+    def parse(content: bytes) -> list[dict[str, float]]:
+        found, seen = [], set()
+        for row in csv.DictReader(content.decode().splitlines()):
+            seen |= {name for name, value in row.items() if value}
+            found.append({name: float(row[name]) if name in seen else math.nan for name in row})
+        if found and (empty := set(found[0]) - seen):
+            raise ValueError(f"{min(empty)} is empty")
+        return found
+
+    return _read(path / "metrics.csv", "a row of numbers per epoch", parse) or []
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the final numbers, from results.json; an integer too large for a float is infinite."""
+
+    def parse(content: bytes) -> dict[str, Any]:
+        found = json.loads(content, parse_int=lambda n: int(n) if len(n) < 300 else float(n))
+        if not isinstance(found, dict):
+            raise TypeError(f"got a {type(found).__name__}")
+        return found
+
+    return _read(path / "results.json", "results by name", parse) or {}
+
+
+def read_latents(path: Path) -> dict[str, "np.ndarray"]:
+    """Return the arrays of latents.npz by name."""
+
+    def parse(content: bytes) -> dict[str, "np.ndarray"]:
+        import numpy as np
+
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    return _read(path / "latents.npz", "arrays by name", parse) or {}
+
+
+def _read(file: Path, expected: str, parse: Callable[[bytes], Any]) -> Any:
+    """Return what `parse` finds in a file of a run, None before the run has come so far.
+
+    Raises:
+        ValueError: when it cannot be read.
+    """
+    try:
+        return parse(read_own(file.parent, file.name))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a damaged file fails in every way: BadZipFile, EOFError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{file}: expected {expected} ({reason})") from None

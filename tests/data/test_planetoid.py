@@ -204,6 +204,18 @@ def test_without_a_network_a_missing_file_is_told_with_what_to_do(tmp_path):
 
 
 @pytest.mark.usefixtures("no_network")
+def test_the_cache_needs_no_network_and_keeps_nothing_altered(tmp_path, monkeypatch):
+    cache = tmp_path / "cache" / "svae" / "planetoid"
+    cache.mkdir(parents=True)
+    monkeypatch.setattr(planetoid, "HASHES", write_graph(cache))
+    assert planetoid.find("cora") == planetoid.find("cora", str(tmp_path)) == cache
+    (cache / "ind.cora.x").write_bytes(b"altered")
+    with pytest.raises(ValueError, match=r"hash .*not the published file; .*unreachable"):
+        planetoid.find("cora")
+    assert not (cache / "ind.cora.x").exists()
+
+
+@pytest.mark.usefixtures("no_network")
 def test_the_second_mirror_serves_when_the_first_does_not(tmp_path, monkeypatch):
     source, cache = tmp_path / "source", tmp_path / "svae"
     source.mkdir()

@@ -193,9 +193,14 @@ def _compressed(path):
         lambda path: path.write_bytes(b"garbage"),
         lambda path: path.write_bytes(b""),
         lambda path: path.mkdir(),
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
         _compressed,
     ],
-    ids=["pickle", "old format", "TorchScript", "garbage", "empty", "a folder", "compressed"],
+    ids=[
+        *("pickle", "old format", "TorchScript", "garbage", "empty", "a folder", "a pipe"),
+        *("a device", "compressed"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_hostile_file_is_not_a_readable_checkpoint(tmp_path, capsys, write):

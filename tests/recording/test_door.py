@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -339,8 +340,9 @@ def test_a_report_embeds_no_file_of_elsewhere_and_escapes_all_names(folder, tmp_
         {"a0": "x" * 1000} | {f"a{n}": f"${{logger.a{n - 1}}}" * 2 for n in range(1, 26)},
         {"a0": "x"} | {f"a{n}": [f"${{logger.a{n - 1}}}"] * 2 for n in range(1, 28)},
         {"tags": [{"b": "${logger.tags}"}]},
+        {"tags": reduce(lambda inner, _: [inner], range(40), "${logger.tags}")},
     ],
-    ids=["text", "lists", "circle"],
+    ids=["text", "lists", "circle", "deep circle"],
 )
 def test_references_fill_neither_memory_nor_time(folder, values):
     _write(folder, {f"logger/{key}": value for key, value in values.items()})
