@@ -5,10 +5,10 @@ import io
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
 from torch import Tensor
 
 from svae.recording.files import read_own, write_atomically
@@ -190,26 +190,28 @@ def _check_tensor(value: Any, like: Tensor, place: str) -> None:
 
 # what stands in a checkpoint besides tensors
 
+_Count = Annotated[int, Field(ge=1, lt=2**31)]
+
 
 class _Epoch(BaseModel, strict=True, allow_inf_nan=False, extra="forbid"):
-    number: PositiveInt
+    number: _Count
     metrics: dict[str, float]
-    best_epoch: PositiveInt
+    best_epoch: _Count
     best_value: float
 
 
 class _Row(BaseModel, strict=True, allow_inf_nan=False, extra="allow"):
     __pydantic_extra__: dict[str, float]
-    epoch: PositiveInt
+    epoch: _Count
     seconds: float
 
 
 class _Best(BaseModel, strict=True):
-    epoch: PositiveInt
-    features: PositiveInt
+    epoch: _Count
+    features: _Count
     likelihood: str
     # earlier versions kept none
-    image_shape: list[PositiveInt] | None = Field(None, min_length=2, max_length=2)
+    image_shape: list[_Count] | None = Field(None, min_length=2, max_length=2)
 
 
 class _Last(BaseModel, strict=True):
@@ -222,7 +224,7 @@ class _Last(BaseModel, strict=True):
     def _agrees(self) -> "_Last":
         last = self.epoch.number
         epochs = [row.epoch for row in self.history]
-        if len(epochs) != last or epochs != [*range(1, last + 1)]:
+        if len(epochs) != last or epochs != list(range(1, last + 1)):
             raise ValueError(f"expected a history of {last} epochs")
         if self.epoch.best_epoch > last:
             raise ValueError(f"expected a best epoch from 1 up to {last}")
