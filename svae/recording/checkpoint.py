@@ -15,8 +15,6 @@ from svae.recording.files import read_own, write_atomically
 from svae.training.averaging import MEAN
 from svae.training.loop import START, Epoch
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
-
 
 class Unusable(ValueError):
     """A checkpoint is missing, damaged, or of another run; says which and what was expected."""
@@ -139,14 +137,10 @@ def check_best(state: Any, path: Path) -> None:
 
 def check_model(state: dict, model, path: Path) -> None:
     """Check that the tensors of a checkpoint are those of `model`, and finite."""
-    ours, theirs = model.state_dict(), state.get("model")
+    theirs = state.get("model")
     if not isinstance(theirs, dict) or not theirs:
         raise Unusable(f"{path}: expected the tensors of a model")
-    if other := sorted(ours.keys() ^ theirs.keys(), key=str):
-        where = "only there" if other[0] in theirs else "not there"
-        raise Unusable(f"{path}: does not fit this model: {other[0]} is {where}")
-    for name, like in ours.items():
-        _check_tensor(theirs[name], like, f"{path}: does not fit this model: ")
+    _check_tensors(theirs, model.state_dict(), f"{path}: does not fit this model: ")
 
 
 def _moments(state: Any, model, path: Path) -> dict[int, dict[str, Tensor]]:
@@ -154,38 +148,41 @@ def _moments(state: Any, model, path: Path) -> dict[int, dict[str, Tensor]]:
 
     A wrong shape among them ends the process without a word, and so do numbers that share memory.
     """
-    moments = state.get("state") if isinstance(state, dict) else None
-    parameters = dict(enumerate(model.parameters()))
-    if not isinstance(moments, dict) or moments.keys() != parameters.keys():
+    found, parameters = {}, list(model.parameters())
+    theirs = state.get("state") if isinstance(state, dict) else None
+    if not isinstance(theirs, dict) or theirs.keys() != set(range(len(parameters))):
         raise Unusable(f"{path}: expected the optimiser's state of {len(parameters)} parameters")
-    return {n: _moments_of(parameter, moments[n], path) for n, parameter in parameters.items()}
-
-
-def _moments_of(parameter: Tensor, own: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(own, dict) or own.keys() - {MEAN} != set(_MOMENTS):
-        raise Unusable(f"{path}: expected the optimiser's {', '.join(_MOMENTS)}")
-    found = {}
-    for name, value in own.items():
-        place = f"{path}: the optimiser's {name}: "
-        like = parameter.new_zeros((), dtype=torch.float32) if name == "step" else parameter
-        _check_tensor(value, like, place)
-        if name in ("step", "exp_avg_sq") and (value < 0).any():
-            raise Unusable(f"{place}expected no negative number")
-        found[name] = torch.empty_like(like).copy_(value.detach())
+    for number, parameter in enumerate(parameters):
+        own, step = theirs[number], parameter.new_zeros((), dtype=torch.float32)
+        like = {"step": step, "exp_avg": parameter, "exp_avg_sq": parameter}
+        if not isinstance(own, dict) or own.keys() - {MEAN} != like.keys():
+            raise Unusable(f"{path}: expected the optimiser's {', '.join(like)}")
+        like = {name: like.get(name, parameter) for name in own}
+        _check_tensors(own, like, f"{path}: the optimiser's ")
+        for name in ("step", "exp_avg_sq"):
+            if (own[name] < 0).any():
+                raise Unusable(f"{path}: the optimiser's {name}: expected no negative number")
+        found[number] = {k: torch.empty_like(v).copy_(own[k].detach()) for k, v in like.items()}
     return found
 
 
-def _check_tensor(value: Any, like: Tensor, place: str) -> None:
-    if not isinstance(value, Tensor):
-        raise Unusable(f"{place}expected a tensor, got {type(value).__name__}")
-    expected = (like.shape, like.dtype, torch.strided, False)
-    if (value.shape, value.dtype, value.layout, value.is_meta) != expected:
-        raise Unusable(
-            f"{place}expected {like.dtype} of shape {tuple(like.shape)}, got {value.dtype} of "
-            f"shape {tuple(value.shape)}"
-        )
-    if not value.isfinite().all():
-        raise Unusable(f"{place}expected finite numbers")
+def _check_tensors(found: dict, like: dict[str, Tensor], place: str) -> None:
+    """Check that `found` has tensors as those of `like`, of finite numbers."""
+    if other := sorted(found.keys() ^ like.keys(), key=str):
+        where = "only there" if other[0] in found else "not there"
+        raise Unusable(f"{place}{other[0]} is {where}")
+    for name, ours in like.items():
+        value = found[name]
+        if not isinstance(value, Tensor):
+            raise Unusable(f"{place}{name}: expected a tensor, got {type(value).__name__}")
+        expected = (ours.shape, ours.dtype, torch.strided, False)
+        if (value.shape, value.dtype, value.layout, value.is_meta) != expected:
+            raise Unusable(
+                f"{place}{name}: expected {ours.dtype} of shape {tuple(ours.shape)}, got "
+                f"{value.dtype} of shape {tuple(value.shape)}"
+            )
+        if not value.isfinite().all():
+            raise Unusable(f"{place}{name}: expected finite numbers")
 
 
 # what stands in a checkpoint besides tensors

@@ -12,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae.recording.files import (
     is_temporary,
-    overwrite_json,
+    json_text,
     read_own,
     remove_temporaries,
-    write_json,
     write_text,
 )
 from svae.recording.saved import FORMAT
@@ -118,16 +117,18 @@ class RunFolder:
     def status(self, state: str, epoch: int | None = None, error: str | None = None) -> None:
         """Write status.json; without `epoch` it stays what it was."""
         self._epoch = self._epoch if epoch is None else epoch
-        content, file = Status(state, self._epoch, error)._asdict(), self.path / "status.json"
+        text = json_text(Status(state, self._epoch, error)._asdict())
         try:
-            write_json(file, content)
+            write_text(self.path / "status.json", text)
         except OSError:
-            # a full disk must not keep it from saying so
-            overwrite_json(file, content)
+            # a full disk must not keep it from saying so: to overwrite needs no free block
+            with (self.path / "status.json").open("r+") as stream:
+                stream.write(text)
+                stream.truncate()
 
     def results(self, results: dict) -> None:
         """Write results.json."""
-        write_json(self.path / "results.json", results)
+        write_text(self.path / "results.json", json_text(results))
 
     def close(self) -> None:
         logging.getLogger("svae").removeHandler(self._handler)
