@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from svae.plots.training import curves
 from svae.recording.folder import RunFolder, read_status
 from svae.recording.saved import saved_config, saved_overrides
-from svae.run import Run
+from svae.run import Run, runs
 
 CONFIG = OmegaConf.create(
     {"latent_dim": 3, "model": {"_target_": "svae.models.latent.NormalFamily"}}
@@ -118,11 +118,12 @@ def test_damaged_numbers_are_refused_with_their_file(folder, name, content):
     assert "\n" not in str(refusal.value)
 
 
-def test_an_integer_that_is_no_float_is_shown_as_infinite(folder):
+def test_an_integer_that_is_no_float_is_read_as_infinite(folder):
     (folder / "status.json").write_text('{"state": "finished", "epoch": 1}')
     (folder / "results.json").write_text('{"test/elbo": -1' + 400 * "0" + ', "epochs": 12}')
     assert Run(folder).results == {"test/elbo": -math.inf, "epochs": 12}
-    assert Run(folder).headline == ("test/elbo", -math.inf)
+    assert [run.path for run in runs(folder)] == [folder]
+    assert "\n" not in repr(Run(folder))
 
 
 def test_the_arrays_of_a_run_hold_no_objects(folder):
