@@ -28,6 +28,7 @@ from svae.recording.folder import (
     INTERRUPTED,
     RUNNING,
     RunFolder,
+    Status,
     read_status,
     written_status,
 )
@@ -96,7 +97,7 @@ def state_of(path: Path) -> str | None:
     """Return the state of the run in `path`, None where none was begun."""
     if not (path / "status.json").is_file():
         return None
-    return read_status(path)["state"]
+    return read_status(path).state
 
 
 def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None:
@@ -111,18 +112,6 @@ def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None
     if not found:
         return None
     return f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
-
-
-class Status(NamedTuple):
-    """How far a run has come: one of `recording.folder.STATES`, the last epoch, why it failed."""
-
-    state: str
-    epoch: int
-    error: str | None
-
-
-def _status(found: dict[str, Any]) -> Status:
-    return Status(*(found[name] for name in Status._fields))
 
 
 class Run:
@@ -151,7 +140,7 @@ class Run:
     @property
     def status(self) -> Status:
         """How far it has come; a run whose process has died is interrupted."""
-        return _status(read_status(self.path))
+        return read_status(self.path)
 
     @property
     def written(self) -> Status:
@@ -160,7 +149,7 @@ class Run:
         To tell the two apart takes the lock for a moment, which could get in the way of the process
         that continues the run: not for who looks again and again.
         """
-        return _status(written_status(self.path))
+        return written_status(self.path)
 
     @property
     def changed(self) -> int:

@@ -10,17 +10,20 @@ import pytest
 import torch
 
 import svae
+from svae import experiment, replicas
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
 from svae.recording import progress, tracking
+from svae.recording.folder import RunFolder
 from svae.training import loop
 from svae.training.learner import Learner, Settings
 from svae.training.loop import train_alone
 from svae.training.streams import seeded
 from tests.conftest import QUICK
 from tests.support.forked import Program
+from tests.support.swept import composed
 from tests.support.training import learner
 from tests.support.wandb_file import read_records
 
@@ -169,15 +172,21 @@ def _assert_rows(ours, theirs):
         assert row == pytest.approx(other, rel=1e-4)
 
 
+QUIET = ("plots=false", "logger.mode=disabled")
+
+
 def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     done = svae_train("trainer.replicas=2", "seed=4", "hydra.run.dir=r")
     assert done.returncode == 0, done.stderr
-    assert svae_train("seed=5", "hydra.run.dir=alone").returncode == 0
+    assert svae_train("seed=5", "hydra.run.dir=alone", *QUIET).returncode == 0
     assert _status(tmp_path / "r") == {"state": "finished", "epoch": 2, "error": None}
     own, alone = tmp_path / "r" / "1", tmp_path / "alone"
     _assert_rows(_metrics(own), _metrics(alone))
-    files = {file.relative_to(alone) for file in alone.rglob("*") if "wandb" not in file.parts}
-    assert {file.relative_to(own) for file in own.rglob("*") if "wandb" not in file.parts} == files
+    files = {file.relative_to(own) for file in own.rglob("*") if "wandb" not in file.parts}
+    drawn = {file for file in files if file.parts[0] == "plots"}
+    assert files - drawn == {file.relative_to(alone) for file in alone.rglob("*")}
+    pictures = {"curves", "latent", "reconstructions", "samples", "spreads", "interpolations"}
+    assert {file.stem for file in drawn} == {"plots", "sampler", *pictures}
     ours, theirs = (json.loads((f / "results.json").read_text()) for f in (own, alone))
     assert ours["test/elbo"] == pytest.approx(theirs["test/elbo"], rel=1e-4)
     records = [read_records(tmp_path / "r" / name) for name in "01"]
@@ -193,14 +202,21 @@ def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     with pytest.raises(ValueError, match="holds replicas, expected one of them"):
         svae.load(tmp_path / "r")
 
-    for word in ("evaluate=r", "evaluate=r/1"):
-        done = svae_train(word, "evaluation.importance_samples=30", quick=False)
+
+def test_replicas_are_evaluated_again_and_go_on_all_at_once_or_alone(svae_train, tmp_path):
+    own = tmp_path / "r" / "1"
+    line = ("trainer.replicas=2", "seed=4", "hydra.run.dir=r", *QUIET)
+    assert svae_train(*line).returncode == 0
+    for word, samples in (("evaluate=r", 30), ("evaluate=r/1", 40)):
+        done = svae_train(word, f"evaluation.importance_samples={samples}", quick=False)
         assert done.returncode == 0, done.stderr
+        assert json.loads((own / "results.json").read_text())["importance_samples"] == samples
     done = svae_train("resume=r/1", "trainer.max_epochs=3", quick=False)
     assert done.returncode == 0, done.stderr
     done = svae_train("resume=r", "trainer.max_epochs=4", quick=False)
     assert done.returncode == 0, done.stderr
-    assert svae_train("seed=5", "hydra.run.dir=long", "trainer.max_epochs=4").returncode == 0
+    long = ("seed=5", "hydra.run.dir=long", "trainer.max_epochs=4", *QUIET)
+    assert svae_train(*long).returncode == 0
     _assert_rows(_metrics(own), _metrics(tmp_path / "long"))
     assert [_status(tmp_path / "r" / name)["epoch"] for name in "01"] == [4, 4]
 
@@ -235,6 +251,32 @@ def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, e
         assert _metrics(ours) == _metrics(theirs)
         ours, theirs = (torch.load(f / "checkpoints/last.pt")["model"] for f in (ours, theirs))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypatch):
+    quiet = ("logger.mode=disabled", "plots=false", "trainer.max_epochs=1", "device=cpu")
+    line = [*quiet, "trainer.replicas=2", "latent_dim=1", "dataset=circle"]
+    config = composed(*line, "dataset.observations=140", "evaluation.importance_samples=2")
+    with RunFolder.claim(tmp_path, config, line) as folder:
+        replicas.run(replicas.prepare(config), folder, None, resumed=False)
+    for path in (tmp_path, tmp_path / "1"):
+        done = '{"state": "running", "epoch": 1, "error": null}'
+        (path / "status.json").write_text(done)
+    evaluated = []
+
+    def full(*_):
+        evaluated.append([_status(tmp_path / name)["state"] for name in "01"])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(experiment, "conclude", full)
+    with RunFolder.reopen(tmp_path) as folder, pytest.raises(OSError, match="No space left"):
+        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+    assert evaluated == [["finished", "running"]]
+    assert [_status(tmp_path / name)["state"] for name in "01"] == ["finished", "interrupted"]
+    monkeypatch.undo()
+    with RunFolder.reopen(tmp_path) as folder:
+        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+    assert [_status(tmp_path / name)["state"] for name in ("", *"01")] == ["finished"] * 3
 
 
 def _spoil_one(epoch):

@@ -23,7 +23,7 @@ def test_a_job_without_a_run_begins_one(tmp_path):
     folder, state, _ = claim(tmp_path / "0", CONFIG, OVERRIDES, searches=False)
     with folder:
         assert state is None
-        assert read_status(tmp_path / "0")["state"] == RUNNING
+        assert read_status(tmp_path / "0").state == RUNNING
 
 
 @pytest.mark.parametrize("searches", [False, True])
@@ -56,7 +56,7 @@ def test_a_failed_run_begins_again_and_keeps_its_log(tmp_path):
         left = {file.name for file in folder.path.iterdir()}
         wanted = {".hydra", ".lock", "config.yaml", "status.json", "svae-train.log", "mine.txt"}
         assert left == wanted
-        assert read_status(folder.path) == {"state": RUNNING, "epoch": 0, "error": None}
+        assert read_status(folder.path) == (RUNNING, 0, None)
         assert (folder.path / "svae-train.log").read_text() == "Traceback"
 
 

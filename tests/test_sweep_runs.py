@@ -30,7 +30,7 @@ def test_a_damaged_status_keeps_no_run_from_going_on(svae_train, tiny, tmp_path)
         assert numbers(tmp_path / "s") == whole
     (tmp_path / "s" / "1" / "status.json").write_text("")
     assert svae_train("resume=s/1", quick=False).returncode == 0
-    assert read_status(tmp_path / "s" / "1")["state"] == FINISHED
+    assert read_status(tmp_path / "s" / "1").state == FINISHED
 
 
 def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
@@ -41,7 +41,7 @@ def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
     (tmp_path / "none.npz").write_text("damaged")
     done = svae_train(*line)
     assert done.returncode == 1, done.stderr
-    states = [read_status(path)["state"] for path in run_folders(tmp_path / "s")]
+    states = [read_status(path).state for path in run_folders(tmp_path / "s")]
     assert states == [FAILED, FAILED, FINISHED, FAILED]
     for number, cause in ((0, "none.npz"), (3, "nan in epoch 1")):
         (told,) = (row for row in done.stderr.splitlines() if f"s/{number} failed:" in row)
@@ -55,7 +55,7 @@ def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
 
     (tmp_path / "none.npz").write_bytes(tiny.read_bytes())
     done = svae_train(*line)
-    states = [read_status(path)["state"] for path in run_folders(tmp_path / "s")]
+    states = [read_status(path).state for path in run_folders(tmp_path / "s")]
     assert states == [FINISHED, FAILED, FINISHED, FAILED]
     assert "1 run finished earlier" in done.stdout
     assert stamps(tmp_path / "s" / "2") == finished

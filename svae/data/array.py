@@ -10,6 +10,7 @@ import torch
 from svae.data.splits import DataSet, Split
 
 _SPLITS = ("train", "validation", "test")
+_KEYS = sorted([*_SPLITS, *(f"{name}_labels" for name in _SPLITS)])
 _LARGEST = np.finfo(np.float32).max
 _LIKELIHOODS = ("auto", "bernoulli", "gaussian")
 
@@ -34,19 +35,24 @@ def load(
     if file is None:
         raise ValueError("dataset.file=null: expected an .npz file")
     if likelihood not in _LIKELIHOODS:
-        raise ValueError(f"dataset.likelihood={likelihood}: expected one of {_words(_LIKELIHOODS)}")
+        expected = ", ".join(_LIKELIHOODS)
+        raise ValueError(f"dataset.likelihood={likelihood}: expected one of {expected}")
     arrays = _read(Path(file).expanduser())
-    arrays = _complete(arrays, {"validation": validation_fraction, "test": test_fraction})
+    family = _family([arrays[name] for name in _SPLITS if name in arrays], likelihood)
+    splits = {name: _split(arrays, name, family) for name in _SPLITS if name in arrays}
+    total = len(splits["train"])
+    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
+        if name not in splits:
+            count = int(total * fraction)
+            left = len(splits["train"]) - count
+            if min(count, left) < 1:
+                raise ValueError(
+                    f"dataset.{name}_fraction={fraction}: leaves {count} of {total} rows for "
+                    f"{name}, expected at least one and some left to train on"
+                )
+            splits["train"], splits[name] = splits["train"].cut(left, count)
     shape = arrays["train"].shape[1:]
-    family = _family(arrays, likelihood)
-    splits = {name: _split(arrays, name, shape, family) for name in _SPLITS}
-    return DataSet(
-        **splits, likelihood=family, image_shape=tuple(shape) if len(shape) == 2 else None
-    )
-
-
-def _words(names) -> str:
-    return ", ".join(names)
+    return DataSet(**splits, likelihood=family, image_shape=shape if len(shape) == 2 else None)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -58,18 +64,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged file fails in every way: struct.error, EOFError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"dataset.file={path}: expected a readable .npz file ({reason})") from None
-    known = {*_SPLITS, *(f"{name}_labels" for name in _SPLITS)}
-    if unknown := sorted(set(arrays) - known):
-        raise ValueError(f"{path}: unknown key {unknown[0]}, expected {_words(sorted(known))}")
+    if unknown := sorted(set(arrays) - set(_KEYS)):
+        raise ValueError(f"{path}: unknown key {unknown[0]}, expected {', '.join(_KEYS)}")
     if "train" not in arrays:
-        raise ValueError(f"{path}: expected the key train, found {_words(arrays) or 'none'}")
+        found = ", ".join(arrays) or "none"
+        raise ValueError(f"{path}: expected the key train, found {found}")
+    values = {key: array for key, array in arrays.items() if key in _SPLITS}
+    for key, array in values.items():
+        _check_values(f"{path}: {key}", array, values["train"])
     for key, array in arrays.items():
-        _check(f"{path}: {key}", array, is_labels=key.endswith("_labels"))
-        split = key.removesuffix("_labels")
-        if split not in arrays:
-            raise ValueError(f"{path}: {key} without {split}")
-        if len(array) != len(arrays[split]):
-            raise ValueError(f"{path}: {key}: {len(array)} labels for {len(arrays[split])} rows")
+        if key not in values:
+            _check_labels(f"{path}: {key}", array, values.get(key.removesuffix("_labels")))
     return arrays
 
 
@@ -80,13 +85,7 @@ def _check_size(size: int) -> None:
         raise ValueError(f"{size} bytes unpacked, and this machine has {memory} of memory")
 
 
-def _check(name: str, array: np.ndarray, *, is_labels: bool) -> None:
-    if is_labels:
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(
-                f"{name}: expected whole numbers (N,), got {array.dtype} {array.shape}"
-            )
-        return
+def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"{name}: expected shape (N, D) or (N, height, width), got {array.shape}")
     if array.dtype.kind not in "bf" and array.dtype != np.uint8:
@@ -94,49 +93,36 @@ def _check(name: str, array: np.ndarray, *, is_labels: bool) -> None:
     # in float32, which the program computes in: 1e300 is not finite there
     if array.dtype.kind == "f" and (bad := ~(np.abs(array) <= _LARGEST)).any():
         raise ValueError(f"{name}: expected finite values, got {array[bad][0]}")
+    if array.shape[1:] != train.shape[1:]:
+        shapes = f"{array.shape[1:]}, those of train have {train.shape[1:]}"
+        raise ValueError(f"{name}: rows of shape {shapes}")
 
 
-def _complete(arrays: dict[str, np.ndarray], fractions: dict[str, float]) -> dict[str, np.ndarray]:
-    """Cut the splits that the file lacks from the end of the training arrays."""
-    arrays = dict(arrays)
-    total = len(arrays["train"])
-    for name, fraction in fractions.items():
-        if name in arrays:
-            continue
-        count = int(total * fraction)
-        if not 0 < count < len(arrays["train"]):
-            raise ValueError(
-                f"dataset.{name}_fraction={fraction}: leaves {count} of {total} rows for {name}, "
-                f"expected at least one and some left to train on"
-            )
-        for suffix in ("", "_labels"):
-            if f"train{suffix}" in arrays:
-                whole = arrays[f"train{suffix}"]
-                arrays[f"train{suffix}"], arrays[name + suffix] = whole[:-count], whole[-count:]
-    return arrays
+def _check_labels(name: str, array: np.ndarray, values: np.ndarray | None) -> None:
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}: expected whole numbers (N,), got {array.dtype} {array.shape}")
+    if values is None:
+        raise ValueError(f"{name} without the split that they belong to")
+    if len(array) != len(values):
+        raise ValueError(f"{name}: {len(array)} labels for {len(values)} rows")
 
 
-def _family(arrays: dict[str, np.ndarray], likelihood: str) -> str:
-    ranges = [(arrays[name].dtype.kind, arrays[name].min(), arrays[name].max()) for name in _SPLITS]
-    probabilities = all(kind != "f" or (low >= 0 and high <= 1) for kind, low, high in ranges)
-    if likelihood == "bernoulli" and not probabilities:
-        low, high = min(r[1] for r in ranges), max(r[2] for r in ranges)
+def _family(arrays: list[np.ndarray], likelihood: str) -> str:
+    reals = [array for array in arrays if array.dtype.kind == "f"]
+    outside = [n for a in reals for n in (a.min(), a.max()) if not 0 <= n <= 1]
+    if likelihood == "bernoulli" and outside:
         raise ValueError(
-            f"dataset.likelihood=bernoulli: expected values in [0, 1], got [{low}, {high}]"
+            f"dataset.likelihood=bernoulli: expected values in [0, 1], got {outside[0]}"
         )
     if likelihood == "auto":
-        return "bernoulli" if probabilities else "gaussian"
+        return "gaussian" if outside else "bernoulli"
     return likelihood
 
 
-def _split(arrays: dict[str, np.ndarray], name: str, shape: tuple, family: str) -> Split:
+def _split(arrays: dict[str, np.ndarray], name: str, family: str) -> Split:
     values, labels = arrays[name], arrays.get(f"{name}_labels")
-    if values.shape[1:] != shape:
-        raise ValueError(f"{name}: rows of shape {values.shape[1:]}, those of train have {shape}")
-    rows = values.reshape(len(values), -1)
-    binary = family == "bernoulli"
-    tensor = torch.from_numpy(
-        rows if binary and rows.dtype == np.uint8 else rows.astype(np.float32)
-    )
+    rows, binary = values.reshape(len(values), -1), family == "bernoulli"
+    if not binary or rows.dtype != np.uint8:
+        rows = rows.astype(np.float32)
     labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
-    return Split(tensor, labels, binary=binary)
+    return Split(torch.from_numpy(rows), labels, binary=binary)

@@ -49,23 +49,12 @@ def load(
             f"dataset.validation_fraction={validation_fraction}, dataset.test_fraction="
             f"{test_fraction}: leave a split of {count} directions empty"
         )
-    arrays = {
-        "values": vectors.reshape(count, -1).astype(np.float32),
-        "labels": labels,
-        "positions": positions,
-    }
-    tensors = {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
-    cuts = {
-        "train": slice(0, count - held_out),
-        "validation": slice(count - held_out, count - test),
-        "test": slice(count - test, count),
-    }
-    splits = {
-        name: Split(**{key: t[cut] for key, t in tensors.items()}, directions=size)
-        for name, cut in cuts.items()
-    }
+    arrays = (vectors.reshape(count, -1).astype(np.float32), labels, positions)
+    values, labels, positions = (None if a is None else torch.from_numpy(a) for a in arrays)
+    whole = Split(values, labels, positions=positions, directions=size)
+    splits = whole.cut(count - held_out, held_out - test, test)
     circles = "von_mises" if size == 2 else "vmf"
-    return DataSet(**splits, likelihood=circles if likelihood == "vmf" else likelihood)
+    return DataSet(*splits, likelihood=circles if likelihood == "vmf" else likelihood)
 
 
 def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -35,14 +35,9 @@ def load(root: str | None = None) -> DataSet:
     recognition".
     """
     folder = _folder(root)
-    images, labels, test_images, test_labels = (_read(folder, name) for name in MD5)
-    return DataSet(
-        train=Split(images[:-VALIDATION], labels[:-VALIDATION], binary=True),
-        validation=Split(images[-VALIDATION:], labels[-VALIDATION:], binary=True),
-        test=Split(test_images, test_labels, binary=True),
-        likelihood="bernoulli",
-        image_shape=(28, 28),
-    )
+    images, labels, *test = (_read(folder, name) for name in MD5)
+    parts = Split(images, labels, binary=True).cut(len(images) - VALIDATION, VALIDATION)
+    return DataSet(*parts, Split(*test, binary=True), likelihood="bernoulli", image_shape=(28, 28))
 
 
 def _folder(root: str | None) -> Path:

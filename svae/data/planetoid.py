@@ -18,7 +18,8 @@ from svae.data.splits import DataSet
 
 # torch_geometric's names of the folders
 FOLDERS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
-PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+# not x and y: they are the beginning of allx and ally
+PARTS = ("tx", "allx", "ty", "ally", "graph", "test.index")
 MIRRORS = (
     "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data",
     "https://raw.githubusercontent.com/tkipf/gcn/master/gcn/data",
@@ -26,26 +27,20 @@ MIRRORS = (
 _LONGEST = 600.0  # seconds to download a graph
 # SHA-256 of the published files; of one only the SHA-1 that git knows it by
 HASHES = {
-    "ind.cora.x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
     "ind.cora.tx": "b9afbaa4a400df991f6f02ef677e1e44da55ffc04801fd02f9e673987829226a",
     "ind.cora.allx": "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",
-    "ind.cora.y": "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
     "ind.cora.ty": "41f5ac76596a1699cc33f53084a2419e92961c42bb75f36fc38e616d348532ad",
     "ind.cora.ally": "2b998f5cc7fedc86e7f97ca2498f47a1ffc1462c29e2d578b23bf3f62b6e7d71",
     "ind.cora.graph": "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d",
     "ind.cora.test.index": "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875",
-    "ind.citeseer.x": "d20de19150741e555de0ed037195630fc194114ebc7fd72ced62810148aa22f6",
     "ind.citeseer.tx": "539a8906a2da97628d212f2fdd668c109a8b3f0d36574b59e5d3fd5b5303da21",
     "ind.citeseer.allx": "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
-    "ind.citeseer.y": "8ba87e515d8e3ee3cf52f6d2c5b86aa73f11ecad825a808455209ec26cd54924",
     "ind.citeseer.ty": "55e5bd1ba1e733a04598753ad1a8d57957f4b8f89e74519f41f4f4938767e4ce",
     "ind.citeseer.ally": "f704b2d986dde6c2669934de1f3ae5696a6cf9455c0f6b2646a2d135ea0a1c95",
     "ind.citeseer.graph": "d79a4ef9d3e7169aee8946145f6b7306e35bc79bffad26346cfb94e10e9912a7",
     "ind.citeseer.test.index": "2af990671580b6b2df5d158d1038f8292e30c9cd821b5453f399659b25b723d4",
-    "ind.pubmed.x": "fbe9cb5c47200d1b7769a26e579be3b7130b556831f9d850e77c4c74f2599b33",
     "ind.pubmed.tx": "4eb5f5d0f30f26497eb0ac6ac9719d09c67e284f1ed0385c93f3ef27a671da3d",
     "ind.pubmed.allx": "git:3b86bccf08111c37c632a9dd8ab63db25ea76361",
-    "ind.pubmed.y": "e6c807633307a07ed659249006536a147c7999c797f11a2560752990181b41b3",
     "ind.pubmed.ty": "ee2e0d4819d9fbcc403689c3bf2e49face401b605932f093bc58ab6461130fdd",
     "ind.pubmed.ally": "0c37bbe3b5014ec365e9d393cf4791925e5ed94fb194305d74f064a8d7b50f0e",
     "ind.pubmed.graph": "5b89f0036ca22909471f1e6558eb42fa06e0c730a577bde5b058b40638f81dc9",
@@ -90,9 +85,8 @@ def read(folder: Path, name: str, hashes: Mapping[str, str] = HASHES) -> tuple:
         ValueError: when a file is missing or not the one that the hash belongs to, or a pickle
             names what those of the published files do not.
     """
-    contents = [_verify(folder / file, hashes[file]) for file in _files(name)]
-    *pickles, test = contents
-    _, tx, allx, _, ty, ally, graph = (_Unpickler.read(content) for content in pickles)
+    *pickles, test = [_verify(folder / file, hashes[file]) for file in _files(name)]
+    tx, allx, ty, ally, graph = map(_Unpickler.read, pickles)
     index = np.array([int(number) for number in test.split()])
     features = _rows(allx.toarray(), tx.toarray(), index)
     labels = _rows(ally, ty, index).argmax(1)
@@ -163,14 +157,11 @@ def find(name: str, root: str | None = None) -> Path:
     import pooch
 
     cache = Path(pooch.os_cache("svae")) / "planetoid"
-    folders = [cache]
-    if root is not None:
-        given = Path(root).expanduser()
-        folders = [given, given / FOLDERS[name] / "raw", cache]
-    for folder in folders:
-        if all((folder / file).is_file() for file in _files(name)):
+    given = cache if root is None else Path(root).expanduser()
+    for folder in (given, given / FOLDERS[name] / "raw"):
+        if folder != cache and all((folder / file).is_file() for file in _files(name)):
             return folder
-    _download(name, cache, folders[0])
+    _download(name, cache, given)
     return cache
 
 
@@ -196,9 +187,8 @@ def _verify(path: Path, expected: str) -> bytes:
 
 def _download(name: str, cache: Path, wanted: Path) -> None:
     """Fetch what the cache lacks from the first mirror that has it."""
-    missing = [file for file in _files(name) if not (cache / file).is_file()]
     deadline = time.monotonic() + _LONGEST
-    for file in missing:
+    for file in _files(name):
         reasons = []
         for mirror in MIRRORS:
             try:
@@ -217,20 +207,17 @@ def _download(name: str, cache: Path, wanted: Path) -> None:
 
 
 def _fetch(url: str, file: str, cache: Path, seconds: float) -> None:
+    """Download a file, unless the cache has it; what is not the published one is not kept."""
     import pooch
 
-    expected = HASHES[file]
-    known = None if expected.startswith("git:") else expected
-    logger = pooch.get_logger()
-    logger.setLevel("WARNING")
-    source = pooch.create(cache, "", registry={file: known}, urls={file: url})
-    source.fetch(file, downloader=partial(download, seconds=seconds))
-    if known is None:
-        try:
-            _verify(cache / file, expected)
-        except ValueError:
-            (cache / file).unlink()
-            raise
+    pooch.get_logger().setLevel("WARNING")
+    # it does not verify the file: it knows no hash of git's
+    pooch.retrieve(url, None, file, cache, downloader=partial(download, seconds=seconds))
+    try:
+        _verify(cache / file, HASHES[file])
+    except ValueError:
+        (cache / file).unlink()
+        raise
 
 
 def _reason(error: Exception) -> str:

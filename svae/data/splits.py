@@ -31,6 +31,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.values)
 
+    def cut(self, *sizes: int) -> list["Split"]:
+        """Return the observations in parts of these sizes, in order."""
+        tensors = {name: getattr(self, name) for name in ("values", "labels", "positions")}
+        parts = {name: t.split(sizes) for name, t in tensors.items() if t is not None}
+        rows = zip(*parts.values(), strict=True)
+        return [replace(self, **dict(zip(parts, row, strict=True))) for row in rows]
+
     def to(self, device: torch.device) -> "Split":
         tensors = {"values": self.values, **self.known}
         return replace(self, **{name: values.to(device) for name, values in tensors.items()})

@@ -49,22 +49,11 @@ def load(
     positions = draw(random, centres(components)[labels], concentration)
     values = np.tanh(positions @ into_map[0] + into_map[1]) @ out_of_map
     values += noise * random.normal(size=values.shape)
-    return _split(values, labels, positions)
-
-
-def _split(values: np.ndarray, labels: np.ndarray, positions: np.ndarray) -> DataSet:
-    held_out = len(values) // 7
-    cuts = {
-        "train": slice(0, -2 * held_out),
-        "validation": slice(-2 * held_out, -held_out),
-        "test": slice(-held_out, None),
-    }
     arrays = [torch.from_numpy(a) for a in (values.astype("f4"), labels, positions.astype("f4"))]
-    splits = {
-        name: Split(arrays[0][cut], arrays[1][cut], positions=arrays[2][cut])
-        for name, cut in cuts.items()
-    }
-    return DataSet(**splits, likelihood="gaussian")
+    whole = Split(arrays[0], arrays[1], positions=arrays[2])
+    held_out = observations // 7
+    splits = whole.cut(observations - 2 * held_out, held_out, held_out)
+    return DataSet(*splits, likelihood="gaussian")
 
 
 def _circle(count: int) -> np.ndarray:

@@ -2,21 +2,18 @@
 
 import copy
 import io
-import math
 import zipfile
 from dataclasses import asdict, dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
 from torch import Tensor
 
-from svae.recording.files import write_atomically
+from svae.recording.files import read_own, write_atomically
 from svae.training.averaging import MEAN
 from svae.training.learner import START, Epoch
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam, for each parameter
 
 
 class Unusable(ValueError):
@@ -67,11 +64,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
         Unusable: when there is no such file or it is no checkpoint.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        written = read_own(path.parent, path.name)
+        with zipfile.ZipFile(io.BytesIO(written)) as archive:
             # `save` does not compress: what does may fill any memory
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise Unusable(f"{path}: not a readable checkpoint (compressed)")
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
     except FileNotFoundError:
         raise Unusable(f"{path}: no such checkpoint") from None
     except Unusable:
@@ -105,22 +103,19 @@ def restore(path: Path, model, optimizer) -> State:
         Unusable: when it is damaged, or that of another model.
     """
     content = load(path, next(model.parameters()).device)
-    check_model(content, model, path)
-    _check_moments(content.get("optimizer"), model, path)
-    # earlier versions kept it in best.pt alone
-    best = content["best"] if "best" in content else load(path.with_name("best.pt"))
-    check_best(best, path)
-    check_model(best, model, path)
+    if "best" not in content:  # earlier versions kept it in best.pt alone
+        content["best"] = load(path.with_name("best.pt"))
+    _check(_Last, content, path)
+    for part in (content, content["best"]):
+        check_model(part, model, path)
+    moments = _moments(content.get("optimizer"), model, path)
+    # its groups are ours: they are settings, not state
+    adam = {**optimizer.state_dict(), "state": moments}
     state = State(
-        tensors={name: content[name] for name in ("model", "optimizer")},
-        epoch=_epoch(content.get("epoch"), path),
-        history=content.get("history"),
-        restarts=content.get("restarts"),
-        best=best,
+        tensors={"model": content["model"], "optimizer": adam},
+        epoch=Epoch(**content["epoch"]),
+        **{name: content[name] for name in ("history", "restarts", "best")},
     )
-    _check_history(state, path)
-    # ours: they are settings, not state
-    state.tensors["optimizer"]["param_groups"] = optimizer.state_dict()["param_groups"]
     put_back(state, model, optimizer)
     return state
 
@@ -137,100 +132,109 @@ def restore_model(state: dict, model, path: Path) -> None:
 
 def check_best(state: Any, path: Path) -> None:
     """Check what best.pt says besides its tensors: from which epoch, and of what data."""
-    if not (
-        isinstance(state, dict)
-        and _is_whole(state.get("epoch"), 1)
-        and _is_whole(state.get("features"), 1)
-        and isinstance(state.get("likelihood"), str)
-        and _is_image_shape(state.get("image_shape"))
-    ):
-        raise Unusable(f"{path}: expected the best epoch, its features and likelihood")
-
-
-def _is_image_shape(value: Any) -> bool:
-    """Tell whether a checkpoint may have this; earlier versions kept none."""
-    if value is None:
-        return True
-    return isinstance(value, list) and len(value) == 2 and all(_is_whole(n, 1) for n in value)
+    _check(_Best, state, path)
 
 
 def check_model(state: dict, model, path: Path) -> None:
     """Check that the tensors of a checkpoint are those of `model`, and finite."""
-    ours, theirs = model.state_dict(), state.get("model")
+    theirs = state.get("model")
     if not isinstance(theirs, dict) or not theirs:
         raise Unusable(f"{path}: expected the tensors of a model")
-    if other := sorted(ours.keys() ^ theirs.keys(), key=str):
-        where = "only there" if other[0] in theirs else "not there"
-        raise Unusable(f"{path}: does not fit this model: {other[0]} is {where}")
-    for name, like in ours.items():
-        _check_tensor(theirs[name], like.shape, like.dtype, f"{path}: does not fit this model: ")
+    _check_tensors(theirs, model.state_dict(), f"{path}: does not fit this model: ")
 
 
-def _check_moments(state: Any, model, path: Path) -> None:
-    """Check Adam's moments: a wrong shape among them ends the process without a word."""
-    moments = state.get("state") if isinstance(state, dict) else None
-    parameters = list(model.parameters())
-    if not isinstance(moments, dict) or moments.keys() != set(range(len(parameters))):
+def _moments(state: Any, model, path: Path) -> dict[int, dict[str, Tensor]]:
+    """Return Adam's moments by the number of their parameter, laid out in memory as that is.
+
+    A wrong shape among them ends the process without a word, and so do numbers that share memory.
+    """
+    found, parameters = {}, list(model.parameters())
+    theirs = state.get("state") if isinstance(state, dict) else None
+    if not isinstance(theirs, dict) or theirs.keys() != set(range(len(parameters))):
         raise Unusable(f"{path}: expected the optimiser's state of {len(parameters)} parameters")
     for number, parameter in enumerate(parameters):
-        own = moments[number]
-        if not isinstance(own, dict) or own.keys() - {MEAN} != set(_MOMENTS):
-            raise Unusable(f"{path}: expected the optimiser's {', '.join(_MOMENTS)}")
-        for name, value in own.items():
-            shape = torch.Size() if name == "step" else parameter.shape
-            dtype = torch.float32 if name == "step" else parameter.dtype
-            _check_tensor(value, shape, dtype, f"{path}: the optimiser's {name}: ")
-            if name in ("step", "exp_avg_sq") and (value < 0).any():
+        own, step = theirs[number], parameter.new_zeros((), dtype=torch.float32)
+        like = {"step": step, "exp_avg": parameter, "exp_avg_sq": parameter}
+        if not isinstance(own, dict) or own.keys() - {MEAN} != like.keys():
+            raise Unusable(f"{path}: expected the optimiser's {', '.join(like)}")
+        like = {name: like.get(name, parameter) for name in own}
+        _check_tensors(own, like, f"{path}: the optimiser's ")
+        for name in ("step", "exp_avg_sq"):
+            if (own[name] < 0).any():
                 raise Unusable(f"{path}: the optimiser's {name}: expected no negative number")
+        found[number] = {k: torch.empty_like(v).copy_(own[k].detach()) for k, v in like.items()}
+    return found
 
 
-def _check_tensor(value: Any, shape: torch.Size, dtype: torch.dtype, place: str) -> None:
-    if not isinstance(value, Tensor):
-        raise Unusable(f"{place}expected a tensor, got {type(value).__name__}")
-    if (value.shape, value.dtype, value.layout) != (shape, dtype, torch.strided):
-        raise Unusable(
-            f"{place}expected {dtype} of shape {tuple(shape)}, got {value.dtype} of shape "
-            f"{tuple(value.shape)}"
-        )
-    if not value.isfinite().all():
-        raise Unusable(f"{place}expected finite numbers")
+def _check_tensors(found: dict, like: dict[str, Tensor], place: str) -> None:
+    """Check that `found` has tensors as those of `like`, of finite numbers."""
+    if other := sorted(found.keys() ^ like.keys(), key=str):
+        where = "only there" if other[0] in found else "not there"
+        raise Unusable(f"{place}{other[0]} is {where}")
+    for name, ours in like.items():
+        value = found[name]
+        if not isinstance(value, Tensor):
+            raise Unusable(f"{place}{name}: expected a tensor, got {type(value).__name__}")
+        expected = (ours.shape, ours.dtype, torch.strided, False)
+        if (value.shape, value.dtype, value.layout, value.is_meta) != expected:
+            raise Unusable(
+                f"{place}{name}: expected {ours.dtype} of shape {tuple(ours.shape)}, got "
+                f"{value.dtype} of shape {tuple(value.shape)}"
+            )
+        if not value.isfinite().all():
+            raise Unusable(f"{place}{name}: expected finite numbers")
 
 
-def _epoch(content: Any, path: Path) -> Epoch:
-    if (
-        isinstance(content, dict)
-        and content.keys() == {"number", "metrics", "best_epoch", "best_value"}
-        and _is_whole(content["number"], 1)
-        and _is_whole(content["best_epoch"], 1)
-        and content["best_epoch"] <= content["number"]
-        and _is_finite(content["best_value"])
-        and isinstance(content["metrics"], dict)
-        and all(_is_finite(value) for value in content["metrics"].values())
-    ):
-        return Epoch(**content)
-    raise Unusable(f"{path}: expected the number of an epoch, its metrics and the best one")
+# what stands in a checkpoint besides tensors
+
+_Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-def _check_history(state: State, path: Path) -> None:
-    number, rows = state.epoch.number, state.history
-    if not isinstance(rows, list) or len(rows) != number or not all(map(_is_row, rows, count(1))):
-        raise Unusable(f"{path}: expected a history of {number} epochs")
-    if not _is_whole(state.restarts, 0):
-        raise Unusable(f"{path}: restarts={state.restarts!r}, expected a whole number from 0 up")
+class _Epoch(BaseModel, strict=True, allow_inf_nan=False, extra="forbid"):
+    number: _Count
+    metrics: dict[str, float]
+    best_epoch: _Count
+    best_value: float
 
 
-def _is_row(row: Any, number: int) -> bool:
-    return (
-        isinstance(row, dict)
-        and row.get("epoch") == number
-        and "seconds" in row
-        and all(isinstance(key, str) and _is_finite(value) for key, value in row.items())
-    )
+class _Row(BaseModel, strict=True, allow_inf_nan=False, extra="allow"):
+    __pydantic_extra__: dict[str, float]
+    epoch: _Count
+    seconds: float
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+class _Best(BaseModel, strict=True):
+    epoch: _Count
+    features: _Count
+    likelihood: str
+    # earlier versions kept none
+    image_shape: list[_Count] | None = Field(None, min_length=2, max_length=2)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+class _Last(BaseModel, strict=True):
+    epoch: _Epoch
+    history: list[_Row]
+    restarts: NonNegativeInt
+    best: _Best
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "_Last":
+        last = self.epoch.number
+        epochs = [row.epoch for row in self.history]
+        if len(epochs) != last or epochs != list(range(1, last + 1)):
+            raise ValueError(f"expected a history of {last} epochs")
+        if self.epoch.best_epoch > last:
+            raise ValueError(f"expected a best epoch from 1 up to {last}")
+        return self
+
+
+def _check(kind: type[BaseModel], content: Any, path: Path) -> None:
+    """Refuse a checkpoint that does not hold what `kind` says, by the part that differs."""
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        # of what stands there nothing is shown: it may be of any length
+        first = error.errors(include_input=False, include_context=False)[0]
+        reason = first["msg"].removeprefix("Value error, ").partition(" or instance of ")[0]
+        words = [str(path), *first["loc"][:1], reason.replace("Input should be", "expected")]
+        raise Unusable(": ".join(words)) from None

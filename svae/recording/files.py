@@ -53,24 +53,12 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write `content` to `path` atomically as JSON that a person can read.
+def json_text(content: dict) -> str:
+    """Return `content` as JSON that a person can read.
 
     Raises:
         ValueError: for a number that is not finite, which JSON does not have.
     """
-    write_text(path, json_text(content))
-
-
-def overwrite_json(path: Path, content: dict) -> None:
-    """Write `content` over what stands in `path`: needs no free block, but is not atomic."""
-    with path.open("r+") as stream:
-        stream.write(json_text(content))
-        stream.truncate()
-
-
-def json_text(content: dict) -> str:
-    """Return `content` as JSON that a person can read; raises ValueError like `write_json`."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

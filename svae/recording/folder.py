@@ -5,17 +5,16 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from svae.recording.files import (
     is_temporary,
-    overwrite_json,
+    json_text,
     read_own,
     remove_temporaries,
-    write_json,
     write_text,
 )
 from svae.recording.saved import FORMAT
@@ -30,8 +29,15 @@ _OF_A_TRY = (
     "plots",
     "wandb",
 )
-STATES = (RUNNING, FINISHED, FAILED, INTERRUPTED)
 _LOCK, _LOG = ".lock", "svae-train.log"
+
+
+class Status(NamedTuple):
+    """How far a run has come: its state, the last epoch, and why it failed."""
+
+    state: str
+    epoch: int
+    error: str | None
 
 
 class RunFolder:
@@ -42,10 +48,9 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, lock: FileLock):
-        self.path = path
-        self._lock = lock
-        self._epoch = 0
+        self.path, self._lock, self._epoch = path, lock, 0
         self._handler = _log_to(path / _LOG)
+        remove_temporaries(path)  # what a killed process has left
 
     @classmethod
     def claim(cls, wanted: Path, config: DictConfig, overrides: list[str]) -> "RunFolder":
@@ -58,9 +63,7 @@ class RunFolder:
             ValueError: when `wanted` has files that are not a run's.
             OSError: when it cannot be written.
         """
-        path, lock = _first_free(wanted)
-        remove_temporaries(path)
-        run = cls(path, lock)
+        run = cls(*_first_free(wanted))
         run._record(config, overrides)
         return run
 
@@ -76,7 +79,6 @@ class RunFolder:
         _refuse_links(path)
         holds_run(path)
         run = cls(path, _locked(path))
-        remove_temporaries(path)
         for name in _OF_A_TRY:
             if (path / name).is_dir():
                 shutil.rmtree(path / name)
@@ -94,17 +96,16 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
-        """Take the folder of an earlier run, and tidy up what a killed process left in it.
+        """Take the folder of an earlier run.
 
         Raises:
             ValueError: when it holds no run, or another process is working in it.
             OSError: when it cannot be written.
         """
         _refuse_links(path)
-        epoch = read_status(path)["epoch"]
+        epoch = written_status(path).epoch
         run = cls(path, _locked(path))
         run._epoch = epoch
-        remove_temporaries(path)
         return run
 
     @property
@@ -116,17 +117,18 @@ class RunFolder:
     def status(self, state: str, epoch: int | None = None, error: str | None = None) -> None:
         """Write status.json; without `epoch` it stays what it was."""
         self._epoch = self._epoch if epoch is None else epoch
-        content = {"state": state, "epoch": self._epoch, "error": error}
-        file = self.path / "status.json"
+        text = json_text(Status(state, self._epoch, error)._asdict())
         try:
-            write_json(file, content)
+            write_text(self.path / "status.json", text)
         except OSError:
-            # a full disk must not keep it from saying so
-            overwrite_json(file, content)
+            # a full disk must not keep it from saying so: to overwrite needs no free block
+            with (self.path / "status.json").open("r+") as stream:
+                stream.write(text)
+                stream.truncate()
 
     def results(self, results: dict) -> None:
         """Write results.json."""
-        write_json(self.path / "results.json", results)
+        write_text(self.path / "results.json", json_text(results))
 
     def close(self) -> None:
         logging.getLogger("svae").removeHandler(self._handler)
@@ -140,19 +142,18 @@ class RunFolder:
         self.close()
 
 
-def read_status(path: Path) -> dict:
+def read_status(path: Path) -> Status:
     """Return the status of a run; `running` without a process is read as interrupted.
 
     Raises:
         ValueError: when the folder holds no run.
     """
     status = written_status(path)
-    if status["state"] == RUNNING and not _is_held(path):
-        status["state"] = INTERRUPTED
-    return status
+    is_dead = status.state == RUNNING and not _is_held(path)
+    return status._replace(state=INTERRUPTED) if is_dead else status
 
 
-def written_status(path: Path) -> dict:
+def written_status(path: Path) -> Status:
     """Return status.json of a run folder; a damaged one counts as that of a run without an epoch.
 
     Such a run can be continued all the same: the truth is its checkpoint.
@@ -165,22 +166,17 @@ def written_status(path: Path) -> dict:
     except OSError:
         raise ValueError(f"{path}: expected a run folder, found no readable status.json") from None
     try:
-        status = json.loads(content)
-    except (ValueError, RecursionError):
+        found = json.loads(content)
+        status = Status(found["state"], found["epoch"], found.get("error"))
+    except (ValueError, RecursionError, TypeError, LookupError, AttributeError):
         status = None
-    if not _is_status(status):
-        return {"state": RUNNING, "epoch": 0, "error": None}
-    return {"error": None, **status}
+    return status if status and _is_sound(status) else Status(RUNNING, 0, None)
 
 
-def _is_status(status: Any) -> bool:
-    return (
-        isinstance(status, dict)
-        and status.get("state") in STATES
-        and isinstance(epoch := status.get("epoch"), int)
-        and epoch >= 0
-        and isinstance(status.get("error"), str | None)
-    )
+def _is_sound(status: Status) -> bool:
+    is_epoch = isinstance(status.epoch, int) and 0 <= status.epoch < 2**31
+    is_error = isinstance(status.error, str | None)
+    return status.state in (RUNNING, FINISHED, FAILED, INTERRUPTED) and is_epoch and is_error
 
 
 def _first_free(wanted: Path) -> tuple[Path, FileLock]:

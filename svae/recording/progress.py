@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State
-from svae.recording.folder import RUNNING, RunFolder, read_status
+from svae.recording.folder import RUNNING, RunFolder, written_status
 from svae.recording.tracking import write_metrics
 from svae.training.averaging import averaged_state
 from svae.training.learner import Epoch
@@ -57,7 +57,7 @@ class Progress:
         if path.exists():
             self.state = checkpoint.restore(path, self.model, self.optimizer)
             self._write_derived()
-        elif epoch := read_status(self._folder.path)["epoch"]:
+        elif epoch := written_status(self._folder.path).epoch:
             raise checkpoint.Unusable(f"{path}: is missing, expected that of epoch {epoch}")
 
     def keep(self, epoch: Epoch) -> None:

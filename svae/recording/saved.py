@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # OmegaConf only asserts that a file holds a list or keys
-_UNREADABLE = (
-    UnicodeError,
-    yaml.YAMLError,
-    OmegaConfBaseException,
-    RecursionError,
-    AssertionError,
-)
+_UNREADABLE = (UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError, AssertionError)
 _LARGEST = 2**18  # bytes; a record has a few thousand
 _DEEPEST = 64  # lists and keys in one another; a record has a few
 FORMAT = 1  # of config.yaml; files of before have no number and the same keys
@@ -104,7 +98,7 @@ ENVIRONMENT_KEYS = (
     *("dataset.root", "dataset.file"),
     *("logger.project", "logger.entity", "logger.name", "logger.tags"),
 )
-_MOST_REFERENCES = 1000  # of a file; a record has about five
+_MOST_REFERENCES = 100  # of a file, counted as often as they are followed; a record has about five
 _ENVIRONMENT = re.compile(r"\$\{oc\.env:\w+(,[^${}]*)?\}")
 _REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 
@@ -125,39 +119,38 @@ class _Settling:
     def __init__(self, values: dict[str, Any], file: Path):
         self._values, self._file, self._left = values, file, _MOST_REFERENCES
 
-    def node(self, key: str, value: Any, within: tuple[str, ...] = ()) -> Any:
-        """Return what stands at `key`, settled; `within` are the keys whose references led here."""
+    def node(self, key: str, value: Any) -> Any:
+        """Return what stands at `key`, settled."""
         if isinstance(value, dict):
-            names = {k: f"{key}.{k}" if key else str(k) for k in value}
-            return {k: self.node(names[k], v, within) for k, v in value.items()}
+            return {k: self.node(f"{key}.{k}" if key else str(k), v) for k, v in value.items()}
         if isinstance(value, list):
-            return [self.node(key, item, within) for item in value]
-        return self._text(key, value, within) if isinstance(value, str) else value
+            return [self.node(key, item) for item in value]
+        return self._text(key, value) if isinstance(value, str) and "${" in value else value
 
-    def _text(self, key: str, text: str, within: tuple[str, ...]) -> Any:
-        if "${" not in text:
-            return text
-        if text == "${seed}":  # each of several replicas has a seed of its own
-            self._referred(key, "seed", within)
-            return text
+    def _text(self, key: str, text: str) -> Any:
         if whole := _REFERENCE.fullmatch(text):
-            return self._referred(key, whole.group(1), within)
-        replaced = _REFERENCE.sub(lambda m: str(self._referred(key, m.group(1), within)), text)
+            found = self._referred(key, whole[1])
+            # each of several replicas has a seed of its own
+            return text if whole[1] == "seed" else found
+        replaced = _REFERENCE.sub(lambda match: str(self._referred(key, match[1])), text)
         allowed = _ENVIRONMENT.sub("", replaced) if self._may_read(key) else replaced
         # of the text, too, so that no reference is put together of pieces
-        if "${" in allowed or "\\" in replaced or len(_places(text)) != len(_places(replaced)):
+        is_pieced = text.count("${oc.env:") != replaced.count("${oc.env:")
+        if "${" in allowed or "\\" in replaced or is_pieced:
             self._refuse(key, text)
         return replaced
 
-    def _referred(self, key: str, name: str, within: tuple[str, ...]) -> Any:
+    def _referred(self, key: str, name: str) -> Any:
         self._left -= 1  # references to references double what they stand for
         value = self._values
         for part in name.split("."):
             value = value.get(part, self) if isinstance(value, dict) else self
-        is_circle = name == key or {name, key} & {*within} or self._left < 0
-        if value is self or isinstance(value, dict) or is_circle:
+        if value is self or isinstance(value, dict) or self._left < 0:
             self._refuse(key, f"${{{name}}}")
-        found = self.node(name, value, (*within, key))
+        try:
+            found = self.node(name, value)
+        except RecursionError:  # a circle of lists
+            self._refuse(key, f"${{{name}}}")
         if "${" in str(found):  # the environment belongs to the key that names it
             self._refuse(key, f"${{{name}}}")
         return found
@@ -178,10 +171,6 @@ class _Settling:
         )
 
 
-def _places(text: str) -> list[str]:
-    return re.findall(r"\$\{oc\.env:", text)
-
-
 def read_plain(file: Path, folder: Path) -> Any:
     """Return what stands in a YAML file: plain values, no tags that make objects, no aliases.
 
@@ -199,93 +188,75 @@ def read_plain(file: Path, folder: Path) -> Any:
         raise ValueError(f"{file}: expected at most {_LARGEST} bytes")
     try:
         text = content.decode()
-        unusual = _unusual(text)
-        parsed = {} if unusual else OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        _refuse_costly(file, text)
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except _UNREADABLE as error:
-        raise ValueError(f"{file}: expected YAML ({_one_line(error)})") from None
-    if unusual:
-        raise ValueError(f"{file}: {unusual} not allowed in a run folder")
-    return parsed
+        raise ValueError(f"{file}: expected YAML ({' '.join(str(error).split())})") from None
 
 
-def _unusual(text: str) -> str | None:
-    """Return what a text has that costs much to read, as this program never writes it."""
+def _refuse_costly(file: Path, text: str) -> None:
+    """Refuse what costs much to read, and this program never writes."""
     depth = 0
     for event in yaml.parse(text):
         if isinstance(event, yaml.AliasEvent):  # a few aliases of aliases fill any memory
-            return "YAML aliases are"
+            raise ValueError(f"{file}: YAML aliases are not allowed in a run folder")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:  # the parser takes seconds for some thousands
-            return f"YAML nested deeper than {_DEEPEST} is"
-    return None
+            raise ValueError(
+                f"{file}: YAML nested deeper than {_DEEPEST} is not allowed in a run folder"
+            )
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Return a row per epoch of the run in `path`, from metrics.csv; none where none has ended.
+    """Return a row per epoch, from metrics.csv; a column that came in later begins with nan."""
 
-    Raises:
-        ValueError: when it is no table of numbers.
-    """
-    file = path / "metrics.csv"
-    try:
-        lines = read_own(path, file.name).decode().splitlines()
-        return _numbers(list(csv.DictReader(lines)))
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        reason = _one_line(error)
-        raise ValueError(f"{file}: expected a row of numbers per epoch ({reason})") from None
+    def parse(content: bytes) -> list[dict[str, float]]:
+        found, seen = [], set()
+        for row in csv.DictReader(content.decode().splitlines()):
+            seen |= {name for name, value in row.items() if value}
+            found.append({name: float(row[name]) if name in seen else math.nan for name in row})
+        if found and (empty := set(found[0]) - seen):
+            raise ValueError(f"{min(empty)} is empty")
+        return found
 
-
-def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
-    """Return the rows as numbers; a column that came in after a run began has none at first."""
-    found, seen = [], set()
-    for row in rows:
-        seen |= {name for name, value in row.items() if value}
-        found.append({k: float(row[k]) if k in seen else math.nan for k in row})
-    if empty := set(rows[0] if rows else ()) - seen:
-        raise ValueError(f"{min(empty)} is empty")
-    return found
+    return _read(path / "metrics.csv", "a row of numbers per epoch", parse) or []
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Return the final numbers of the run in `path`, from results.json; none before its end.
+    """Return the final numbers, from results.json; an integer too large for a float is infinite."""
 
-    Raises:
-        ValueError: when they cannot be read.
-    """
-    file = path / "results.json"
-    try:
-        found = json.loads(read_own(path, file.name))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected JSON ({_one_line(error)})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: expected results by name, got a {type(found).__name__}")
-    return found
+    def parse(content: bytes) -> dict[str, Any]:
+        found = json.loads(content, parse_int=lambda n: int(n) if len(n) < 300 else float(n))
+        if not isinstance(found, dict):
+            raise TypeError(f"got a {type(found).__name__}")
+        return found
+
+    return _read(path / "results.json", "results by name", parse) or {}
 
 
 def read_latents(path: Path) -> dict[str, "np.ndarray"]:
-    """Return the arrays of latents.npz of the run in `path`, by name; none before its end.
+    """Return the arrays of latents.npz by name."""
+
+    def parse(content: bytes) -> dict[str, "np.ndarray"]:
+        import numpy as np
+
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    return _read(path / "latents.npz", "arrays by name", parse) or {}
+
+
+def _read(file: Path, expected: str, parse: Callable[[bytes], Any]) -> Any:
+    """Return what `parse` finds in a file of a run, None before the run has come so far.
 
     Raises:
-        ValueError: when they cannot be read.
+        ValueError: when it cannot be read.
     """
-    import numpy as np
-
-    file = path / "latents.npz"
     try:
-        content = io.BytesIO(read_own(path, file.name))
-        with np.load(content, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return parse(read_own(file.parent, file.name))
     except FileNotFoundError:
-        return {}
+        return None
     except Exception as error:  # a damaged file fails in every way: BadZipFile, EOFError, ...
-        reason = _one_line(error) or type(error).__name__
-        raise ValueError(f"{file}: expected arrays by name ({reason})") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{file}: expected {expected} ({reason})") from None

@@ -12,7 +12,7 @@ from svae.plots.studies import dimensions
 from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
 from svae.run import Run, folders
-from svae.studies.findings import Findings
+from svae.studies import Findings
 
 _MEASURED = (
     "test/log_likelihood",

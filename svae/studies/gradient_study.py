@@ -10,8 +10,8 @@ from torch import Tensor
 from svae import build
 from svae.data.splits import DataSet
 from svae.plots.studies import gradient_bias_and_noise, training_curves
+from svae.studies import Findings
 from svae.studies.estimators import ESTIMATORS, bias_findings
-from svae.studies.findings import Findings
 from svae.tasks import task_of
 from svae.training.gradient_noise import kappa_gradients
 from svae.training.learner import Learner

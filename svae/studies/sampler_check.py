@@ -12,8 +12,8 @@ from torch.nn.functional import one_hot
 from svae.distributions import VonMisesFisher
 from svae.distributions.height import distribution, kolmogorov_p_value
 from svae.plots.studies import estimator_gradients, sampler_statistics
+from svae.studies import Findings
 from svae.studies.estimators import ESTIMATORS, bias_findings, chance, p_value, verdict
-from svae.studies.findings import Findings
 from svae.training.streams import stream
 
 _SLOPE, _LEVEL = 20.0, -100.0  # f(x) = 20 mu.x - 100: a likelihood's size and slope

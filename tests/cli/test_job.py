@@ -41,7 +41,7 @@ def test_an_interrupted_job_leaves_it_to_the_sweep_to_say_how_to_go_on(tmp_path)
         with pytest.raises(job.Interrupted) as interrupted:
             job._guarded(folder, work, "svae-train resume=it")
         assert interrupted.value.text == "terminated"
-        assert read_status(folder.path)["state"] == INTERRUPTED
+        assert read_status(folder.path).state == INTERRUPTED
 
 
 def test_a_run_whose_time_on_slurm_is_up_is_interrupted_and_not_failed(tmp_path):
@@ -54,4 +54,4 @@ def test_a_run_whose_time_on_slurm_is_up_is_interrupted_and_not_failed(tmp_path)
     with RunFolder.claim(tmp_path, CONFIG, []) as folder:
         with pytest.raises(UncompletedJobError):
             job._guarded(folder, work, "")
-        assert read_status(folder.path)["state"] == INTERRUPTED
+        assert read_status(folder.path).state == INTERRUPTED

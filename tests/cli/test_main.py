@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ import torch
 
 import svae
 from tests.conftest import QUICK, ROOT, run_folders
+from tests.faults.runs import wait_for_epoch
+from tests.support import hooks
+from tests.support.forked import Program
 from tests.support.wandb_file import read_records
 
 FILES = (
@@ -35,6 +37,9 @@ FILES = (
     "plots/interpolations.png",
     "svae-train.log",
 )
+
+
+QUIET = ("logger.mode=disabled", "plots=false")
 
 
 def _only_run(path):
@@ -122,7 +127,7 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(svae_train, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        done = svae_train(f"seed={seed}", f"hydra.run.dir={name}", "logger.mode=disabled")
+        done = svae_train(f"seed={seed}", f"hydra.run.dir={name}", *QUIET)
         assert done.returncode == 0, done.stderr
     assert _metrics(tmp_path / "a") == _metrics(tmp_path / "b") != _metrics(tmp_path / "c")
 
@@ -168,38 +173,6 @@ def test_real_vectors_have_a_gaussian_likelihood(svae_train, tmp_path):
     assert model.likelihood(model.prior().draw((2,)).value).mean.shape == (2, 5)
 
 
-# a run that is still at work when the signal comes: it sleeps after each epoch
-_SLOW = """
-import sys, time
-from svae.cli import main
-from svae.recording import tracking
-show = tracking.Bar.epoch
-def slow(self, number, metrics):
-    show(self, number, metrics)
-    time.sleep(1.5 if number >= 2 else 0)
-tracking.Bar.epoch = slow
-main.main()
-"""
-
-
-def _start_and_signal(tiny, tmp_path, environment, number):
-    arguments = [f"dataset.file={tiny}", "dataset=array", *QUICK, "trainer.max_epochs=4"]
-    command = [sys.executable, "-c", _SLOW, *arguments, "hydra.run.dir=broken"]
-    options = {"cwd": tmp_path, "env": environment, "text": True, "stderr": subprocess.PIPE}
-    # tests that run in the background of a script would hand on that Ctrl-C is ignored
-    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, **options) as process:
-        status = tmp_path / "broken" / "status.json"
-        deadline = time.monotonic() + 120
-        while not (status.exists() and _status(status.parent)["epoch"] >= 2):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(number)
-        error = process.communicate()[1]
-        return process.returncode, error
-
-
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
@@ -208,19 +181,23 @@ def _start_and_signal(tiny, tmp_path, environment, number):
 def test_an_interrupted_run_continues_bit_for_bit(
     svae_train, tiny, tmp_path, environment, number, code
 ):
-    returned, error = _start_and_signal(tiny, tmp_path, environment, number)
-    assert returned == code
-    broken = tmp_path / "broken"
+    four = ("trainer.max_epochs=4", "plots=false")
+    arguments = [f"dataset.file={tiny}", "dataset=array", *QUICK, *four, "hydra.run.dir=broken"]
+    process, broken = Program(arguments, tmp_path, environment, hooks.slow), tmp_path / "broken"
+    wait_for_epoch(process, broken, 2)
+    process.send(number)
+    done = process.wait()
+    assert done.returncode == code
     assert 2 <= _status(broken)["epoch"] < 4
     if number != signal.SIGKILL:
         assert _status(broken)["state"] == "interrupted"
-        assert f"svae-train resume={broken}" in error
-        assert "Traceback" not in error
+        assert f"svae-train resume={broken}" in done.stderr
+        assert "Traceback" not in done.stderr
 
     before = (broken / "config.yaml").read_text(), (broken / ".hydra/overrides.yaml").read_text()
     done = svae_train("resume=broken", quick=False)
     assert done.returncode == 0, done.stderr
-    assert svae_train("trainer.max_epochs=4", "hydra.run.dir=whole").returncode == 0
+    assert svae_train(*four, "logger.mode=disabled", "hydra.run.dir=whole").returncode == 0
     whole = tmp_path / "whole"
 
     assert _metrics(broken) == _metrics(whole)
@@ -238,11 +215,8 @@ def test_an_interrupted_run_continues_bit_for_bit(
 
 
 def test_a_finished_run_goes_on_with_more_epochs(svae_train, tmp_path):
-    assert svae_train("hydra.run.dir=short", "logger.mode=disabled").returncode == 0
-    assert (
-        svae_train("hydra.run.dir=long", "logger.mode=disabled", "trainer.max_epochs=4").returncode
-        == 0
-    )
+    assert svae_train("hydra.run.dir=short", *QUIET).returncode == 0
+    assert svae_train("hydra.run.dir=long", *QUIET, "trainer.max_epochs=4").returncode == 0
     done = svae_train("resume=short", "trainer.max_epochs=4", quick=False)
     assert done.returncode == 0, done.stderr
     assert _metrics(tmp_path / "short") == _metrics(tmp_path / "long")
@@ -252,12 +226,10 @@ def test_a_finished_run_goes_on_with_more_epochs(svae_train, tmp_path):
 
 
 def test_a_run_in_use_is_refused(svae_train, tmp_path):
-    from pathlib import Path
-
     from svae.recording.folder import RunFolder
 
-    assert svae_train("hydra.run.dir=r", "logger.mode=disabled").returncode == 0
-    with RunFolder.reopen(Path(tmp_path / "r")):
+    assert svae_train("hydra.run.dir=r", *QUIET).returncode == 0
+    with RunFolder.reopen(tmp_path / "r"):
         done = svae_train("resume=r", quick=False)
     assert done.returncode == 2
     assert "another process" in done.stderr
@@ -293,7 +265,8 @@ def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
 
 
 def test_a_sweep_makes_a_folder_per_job_and_one_wandb_run_each(svae_train, tmp_path):
-    done = svae_train("-m", "model=normal,vmf", "latent_dim=2,5", "trainer.max_epochs=1")
+    line = ("-m", "model=normal,vmf", "latent_dim=2,5", "trainer.max_epochs=1", "plots=false")
+    done = svae_train(*line)
     assert done.returncode == 0, done.stderr
     folders = run_folders(tmp_path / "outputs" / "multirun")
     assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
@@ -306,7 +279,7 @@ def test_a_sweep_makes_a_folder_per_job_and_one_wandb_run_each(svae_train, tmp_p
 
 def test_a_failed_job_neither_hides_nor_stops_the_others(svae_train, tmp_path):
     np.savez(tmp_path / "bad.npz", train=np.zeros((2, 4)))
-    done = svae_train("-m", f"dataset.file={tmp_path}/bad.npz,{os.environ['TINY']}", "plots=false")
+    done = svae_train("-m", f"dataset.file={tmp_path}/bad.npz,{os.environ['TINY']}", *QUIET)
     assert done.returncode == 1
     first, second = run_folders(tmp_path / "outputs" / "multirun")
     assert _status(first)["state"] == "failed"
@@ -323,7 +296,7 @@ def _tiny_in_environment(tiny, monkeypatch):
 
 
 def test_a_failure_while_training_keeps_its_traceback(svae_train, tmp_path):
-    done = svae_train("trainer.learning_rate=1e30", "logger.mode=disabled")
+    done = svae_train("trainer.learning_rate=1e30", *QUIET)
     assert done.returncode == 1
     folder = _only_run(tmp_path)
     assert _status(folder)["state"] == "failed"
@@ -361,7 +334,8 @@ def test_refused_in_one_sentence(svae_train, tmp_path, arguments, words):
 def test_a_reader_that_goes_away_stops_nothing(svae_train, tmp_path, environment):
     assert svae_train("hydra.run.dir=r", "logger.mode=disabled", "--cfg", "job").returncode == 0
     arguments = " ".join([f"dataset.file={os.environ['TINY']}", "dataset=array", *QUICK])
-    line = f"{sys.executable} -m svae {arguments} hydra.run.dir=r logger.mode=disabled | head -n 1"
+    command = f"{sys.executable} -m svae {arguments} {' '.join(QUIET)} hydra.run.dir=r"
+    line = f"{command} | head -n 1"
     options = {"cwd": tmp_path, "env": environment, "text": True, "shell": True}
     done = subprocess.run(line, capture_output=True, check=False, **options)
     assert done.stdout == f"run folder: {tmp_path / 'r'}\n"
@@ -394,6 +368,14 @@ def test_a_foreign_record_runs_nothing_and_a_lost_checkpoint_is_told(svae_train,
     assert not (tmp_path / "evil").exists()
 
     (folder / "config.yaml").write_text(config)
+    last = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    last["history"][0]["val/elbo"] = 10**400  # no float is as large
+    torch.save(last, folder / "checkpoints" / "last.pt")
+    done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
+    assert done.returncode == 2
+    assert "last.pt: history: expected a valid number" in done.stderr
+    assert _status(folder)["state"] == "finished"
+
     (folder / "checkpoints" / "last.pt").unlink()
     done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
     assert done.returncode == 2

@@ -1,10 +1,13 @@
 """The sweeper of a grid: Hydra takes it by its public interface, and composes each job once."""
 
+import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from svae.cli import grid, main, sweeps
 
@@ -43,3 +46,16 @@ def test_each_job_is_composed_once_as_its_launcher_starts_it(tmp_path, monkeypat
     # Hydra's own composes all of them once more before it starts the first
     assert len(compositions) == composed
     assert (tmp_path / "s" / "multirun.yaml").is_file()
+
+
+def test_the_record_of_a_sweep_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "multirun.yaml").symlink_to(tmp_path / "precious")
+    sweeps.register_sweeper()
+    sweeper = importlib.import_module("hydra_plugins.svae_sweeper").GridSweeper()
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    sweeper._context = SimpleNamespace(config_loader=None)
+    sweeper._launcher = SimpleNamespace(launch=lambda jobs, initial_job_idx: [])
+    assert sweeper.sweep(["seed=0,1"]) == []
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "multirun.yaml").is_symlink()

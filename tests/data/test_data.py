@@ -139,6 +139,18 @@ def test_shuffled_batches_hold_every_observation_once():
     assert torch.equal(seen.sort().values, split.values[:, 0])
 
 
+def test_a_split_is_cut_in_order_with_all_that_belongs_to_it():
+    rows = torch.arange(10.0)
+    whole = Split(rows[:, None], rows.long(), positions=rows[:, None], directions=1)
+    parts = whole.cut(5, 0, 3, 2)
+    assert [len(part) for part in parts] == [5, 0, 3, 2]
+    for name in ("values", "labels", "positions"):
+        together = torch.cat([getattr(part, name) for part in parts])
+        assert torch.equal(together, getattr(whole, name))
+    assert {(part.binary, part.directions) for part in parts} == {(False, 1)}
+    assert [part.labels for part in Split(rows[:, None], binary=True).cut(9, 1)] == [None, None]
+
+
 def _write(path, **arrays):
     np.savez(path / "x.npz", **arrays)
     return str(path / "x.npz")

@@ -55,6 +55,12 @@ def test_refused(tmp_path, text, unit, words):
         directions.load(_write(tmp_path, text), unit=unit)
 
 
+def test_of_a_long_cell_the_beginning_is_shown(tmp_path):
+    with pytest.raises(ValueError, match="line 2, column phi") as refused:
+        directions.load(_write(tmp_path, f"phi\n{'secret ' * 1000}\n"), unit="degrees")
+    assert str(refused.value).endswith(f"got {repr('secret ' * 1000)[:40]}")
+
+
 def test_what_is_missing_or_unknown_is_named(tmp_path):
     with pytest.raises(ValueError, match="expected a readable CSV file"):
         directions.load(str(tmp_path / "none.csv"), unit="degrees")

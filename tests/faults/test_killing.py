@@ -19,7 +19,7 @@ from tests.support import hooks
 def test_a_kill_in_a_write(start, resume, whole, tmp_path, moment, name, count):
     assert start(before=partial(moment, name, count)).wait().returncode == -signal.SIGKILL
     assert list((tmp_path / "r").rglob(".*.tmp"))
-    assert read_status(tmp_path / "r")["state"] == "interrupted"
+    assert read_status(tmp_path / "r").state == "interrupted"
     check_whole(tmp_path / "r", resume(), whole)
 
 
@@ -35,7 +35,7 @@ def test_a_kill_in_a_write(start, resume, whole, tmp_path, moment, name, count):
 )
 def test_a_kill_at_the_worst_moment(start, resume, whole, tmp_path, hook):
     assert start(before=hook).wait().returncode == -signal.SIGKILL
-    assert read_status(tmp_path / "r")["state"] == "interrupted"
+    assert read_status(tmp_path / "r").state == "interrupted"
     check_whole(tmp_path / "r", resume(), whole)
 
 

@@ -70,6 +70,7 @@ def _drop(content, keys):
     del content[keys[-1]]
 
 
+HUGE = 10**400  # no float is as large
 NAN = torch.full((2, 3), float("nan"))
 DAMAGED = [
     (("model",), None, "expected the tensors of a model"),
@@ -78,6 +79,7 @@ DAMAGED = [
     (("model", "weight"), torch.zeros(2, 3).double(), "got torch.float64"),
     (("model", "weight"), torch.zeros(2, 3, dtype=torch.int64), "got torch.int64"),
     (("model", "weight"), torch.zeros(2, 3).to_sparse(), "expected torch.float32"),
+    (("model", "weight"), torch.zeros(2, 3, device="meta"), "expected torch.float32 of shape"),
     (("model", "weight"), 3.0, "expected a tensor, got float"),
     (("model", "weight"), NAN, "expected finite numbers"),
     (("model", "other"), torch.zeros(1), "does not fit this model: other is only there"),
@@ -90,26 +92,32 @@ DAMAGED = [
     (("optimizer", "state", 0, "exp_avg_sq"), torch.zeros(2, 3) - 1, "no negative number"),
     (("optimizer", "state", 0, "step"), torch.zeros(2), "step: expected"),
     (("optimizer", "state", 1, "step"), 5, "expected a tensor, got int"),
-    (("epoch",), None, "expected the number of an epoch"),
-    (("epoch", "number"), "2", "expected the number of an epoch"),
-    (("epoch", "number"), 3, "expected a history of 3 epochs"),
-    (("epoch", "number"), 0, "expected the number of an epoch"),
-    (("epoch", "best_epoch"), 3, "expected the number of an epoch"),
-    (("epoch", "best_value"), float("nan"), "expected the number of an epoch"),
-    (("epoch", "metrics"), {"val/elbo": "x"}, "expected the number of an epoch"),
-    (("epoch", "more"), 1, "expected the number of an epoch"),
-    (("history",), [], "expected a history of 2 epochs"),
-    (("history",), None, "expected a history of 2 epochs"),
-    (("history",), [1, 2], "expected a history of 2 epochs"),
-    (("history", 0, "epoch"), 2, "expected a history of 2 epochs"),
-    (("history", 1, "val/elbo"), float("inf"), "expected a history of 2 epochs"),
-    (("restarts",), -1, "restarts=-1"),
-    (("restarts",), "0", "restarts='0'"),
-    (("best",), {}, "expected the best epoch"),
-    (("best", "epoch"), True, "expected the best epoch"),
+    (("epoch",), None, "last.pt: epoch: expected a valid dictionary"),
+    (("epoch", "number"), "2", "last.pt: epoch: expected a valid integer"),
+    (("epoch", "number"), 3, "last.pt: expected a history of 3 epochs"),
+    (("epoch", "number"), 0, "last.pt: epoch: expected greater than or equal to 1"),
+    (("epoch", "number"), HUGE, "last.pt: epoch: expected less than 2147483648"),
+    (("epoch", "best_epoch"), 3, "last.pt: expected a best epoch from 1 up to 2"),
+    (("epoch", "best_value"), float("nan"), "last.pt: epoch: expected a finite number"),
+    (("epoch", "best_value"), HUGE, "last.pt: epoch: expected a valid number"),
+    (("epoch", "metrics"), {"val/elbo": "x"}, "last.pt: epoch: expected a valid number"),
+    (("epoch", "more"), 1, "last.pt: epoch: Extra inputs are not permitted"),
+    (("history",), [], "last.pt: expected a history of 2 epochs"),
+    (("history",), None, "last.pt: history: expected a valid list"),
+    (("history",), [1, 2], "last.pt: history: expected a valid dictionary"),
+    (("history", 0, "epoch"), 2, "last.pt: expected a history of 2 epochs"),
+    (("history", 1, "val/elbo"), float("inf"), "last.pt: history: expected a finite number"),
+    (("history", 1, "val/elbo"), HUGE, "last.pt: history: expected a valid number"),
+    (("history", 1, "seconds"), None, "last.pt: history: expected a valid number"),
+    (("restarts",), -1, "last.pt: restarts: expected greater than or equal to 0"),
+    (("restarts",), "0", "last.pt: restarts: expected a valid integer"),
+    (("best",), {}, "last.pt: best: Field required"),
+    (("best", "epoch"), True, "last.pt: best: expected a valid integer"),
     (("best", "model"), {}, "expected the tensors of a model"),
-    (("best", "features"), 0, "expected the best epoch, its features"),
-    (("best", "likelihood"), 1, "expected the best epoch, its features and likelihood"),
+    (("best", "features"), 0, "last.pt: best: expected greater than or equal to 1"),
+    (("best", "features"), HUGE, "last.pt: best: expected less than 2147483648"),
+    (("best", "likelihood"), 1, "last.pt: best: expected a valid string"),
+    (("best", "image_shape"), [8], "last.pt: best: List should have at least 2 items"),
 ]
 
 
@@ -134,6 +142,23 @@ def test_a_missing_part_is_refused(tmp_path, keys):
     _drop(content, keys)
     with pytest.raises(Unusable, match=r"last\.pt"):
         _restore(tmp_path / "last.pt", content)
+
+
+def test_moments_that_share_memory_are_those_of_their_numbers(tmp_path):
+    whole, results = _content(), []
+    for shared in (True, False):
+        content = copy.deepcopy(whole)
+        moments = content["optimizer"]["state"][0]
+        one = torch.full((1,), 0.5).expand(2, 3)  # of stride 0
+        moments["exp_avg"] = one if shared else one.clone()
+        moments["exp_avg_sq"] = one if shared else one.clone()
+        _, model, optimizer = _restore(tmp_path / "last.pt", content)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+        results.append(model.weight.detach())
+    assert torch.equal(*results)
 
 
 def test_the_settings_of_a_foreign_optimiser_are_not_taken_over(tmp_path):
@@ -169,9 +194,14 @@ def _compressed(path):
         lambda path: path.write_bytes(b"garbage"),
         lambda path: path.write_bytes(b""),
         lambda path: path.mkdir(),
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
         _compressed,
     ],
-    ids=["pickle", "old format", "TorchScript", "garbage", "empty", "a folder", "compressed"],
+    ids=[
+        *("pickle", "old format", "TorchScript", "garbage", "empty", "a folder", "a pipe"),
+        *("a device", "compressed"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_hostile_file_is_not_a_readable_checkpoint(tmp_path, capsys, write):

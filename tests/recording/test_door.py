@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -339,8 +340,9 @@ def test_a_report_embeds_no_file_of_elsewhere_and_escapes_all_names(folder, tmp_
         {"a0": "x" * 1000} | {f"a{n}": f"${{logger.a{n - 1}}}" * 2 for n in range(1, 26)},
         {"a0": "x"} | {f"a{n}": [f"${{logger.a{n - 1}}}"] * 2 for n in range(1, 28)},
         {"tags": [{"b": "${logger.tags}"}]},
+        {"tags": reduce(lambda inner, _: [inner], range(40), "${logger.tags}")},
     ],
-    ids=["text", "lists", "circle"],
+    ids=["text", "lists", "circle", "deep circle"],
 )
 def test_references_fill_neither_memory_nor_time(folder, values):
     _write(folder, {f"logger/{key}": value for key, value in values.items()})
@@ -359,6 +361,15 @@ def test_the_folder_of_a_job_and_the_settings_of_wandb_lie_in_no_other(tmp_path,
     (tmp_path / "token").write_text("token")
     (folder / "wandb" / "run-id").symlink_to(tmp_path / "token")
     assert _run_id(folder) != "token"
+
+
+@pytest.mark.parametrize("file", ["/proc/self/environ", "/proc/self/../self/environ", "link"])
+def test_what_the_system_shows_of_memory_is_no_file_of_data(folder, file):
+    (folder.parent / "link").symlink_to("/proc/self/environ")
+    expected = f"dataset.file={file}: expected a readable file, found none"
+    assert _said(f"dataset=array dataset.file={file}") == expected
+    _write(folder, {"dataset": {"_target_": "svae.data.array.load", "file": file}})
+    assert _said(f"resume={folder}") == expected
 
 
 def test_a_secret_of_several_lines_is_not_shown(folder, monkeypatch):

@@ -23,7 +23,7 @@ def test_a_claim_records_what_was_asked(tmp_path):
     with _claim(tmp_path / "run") as folder:
         assert saved_overrides(folder.path) == ["latent_dim=3"]
         assert saved_config(folder.path).latent_dim == 3
-        assert read_status(folder.path) == {"state": "running", "epoch": 0, "error": None}
+        assert read_status(folder.path) == ("running", 0, None)
 
 
 def test_a_taken_folder_gets_a_suffix(tmp_path):
@@ -53,7 +53,7 @@ def test_running_without_a_process_is_read_as_interrupted(tmp_path):
     folder = _claim(tmp_path / "run")
     folder.status("running", 7)
     folder.close()
-    assert read_status(folder.path) == {"state": "interrupted", "epoch": 7, "error": None}
+    assert read_status(folder.path) == ("interrupted", 7, None)
     assert json.loads((folder.path / "status.json").read_text())["state"] == "running"
 
 

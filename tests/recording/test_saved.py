@@ -9,13 +9,8 @@ from omegaconf import OmegaConf
 
 from svae.plots.training import curves
 from svae.recording.folder import RunFolder, read_status
-from svae.recording.saved import (
-    read_history,
-    read_latents,
-    read_results,
-    saved_config,
-    saved_overrides,
-)
+from svae.recording.saved import saved_config, saved_overrides
+from svae.run import Run, runs
 
 CONFIG = OmegaConf.create(
     {"latent_dim": 3, "model": {"_target_": "svae.models.latent.NormalFamily"}}
@@ -74,56 +69,64 @@ def test_a_folder_whose_parts_lie_elsewhere_is_refused(folder, tmp_path, name):
         *("", "[]", "{}", "null", "\x00", "[" * 100_000),
         *('{"state": "running"}', '{"state": 3, "epoch": 1}'),
         *('{"state": "finished", "epoch": "1"}', '{"state": "finished", "epoch": -1}'),
+        '{"state": "finished", "epoch": 1' + 400 * "0" + "}",
     ],
     ids=lambda text: text[:30],
 )
 def test_a_damaged_status_is_that_of_a_run_that_was_interrupted(folder, content):
     (folder / "status.json").write_text(content)
-    assert read_status(folder) == {"state": "interrupted", "epoch": 0, "error": None}
+    assert read_status(folder) == ("interrupted", 0, None)
 
 
-def test_only_a_column_that_came_in_later_has_no_number_at_first(tmp_path):
-    file = tmp_path / "metrics.csv"
+def test_only_a_column_that_came_in_later_has_no_number_at_first(folder):
+    file, run = folder / "metrics.csv", Run(folder)
     file.write_text("epoch,val/elbo,val/iwae,train/acceptance_rate\n1,-2,,1\n2,-1,-.5,1\n")
-    first, second = read_history(tmp_path)
+    first, second = run.history
     assert math.isnan(first.pop("val/iwae"))
     assert first == {"epoch": 1, "val/elbo": -2, "train/acceptance_rate": 1}
     assert second == {**first, "epoch": 2, "val/elbo": -1, "val/iwae": -0.5}
-    assert len(curves(read_history(tmp_path)).axes) == 2  # draws what there is
+    assert len(curves(run.history).axes) == 2  # draws what there is
     for damaged in ("epoch,val/elbo\n1,-2\n2,\n", "epoch,val/elbo\n1,\n2,\n"):
         file.write_text(damaged)
         with pytest.raises(ValueError, match=r"metrics\.csv: expected a row of numbers"):
-            read_history(tmp_path)
+            _ = run.history
 
 
 def test_what_a_run_has_not_written_yet_is_empty(folder):
-    assert (read_history(folder), read_results(folder), read_latents(folder)) == ([], {}, {})
+    run = Run(folder)
+    assert (run.history, run.results, run.latents) == ([], {}, {})
 
 
 @pytest.mark.parametrize(
-    ("read", "name", "content"),
+    ("name", "content"),
     [
-        *((read_history, "metrics.csv", text) for text in (b"\xff", b"a,b\n1,x\n", b"a\n1,2\n")),
-        *((read_results, "results.json", text) for text in (b"", b"\xff", b"[1]", b"[" * 100_000)),
-        *((read_latents, "latents.npz", text) for text in (b"", b"PK\x03\x04", b"\x80\x04.")),
-        (read_history, "metrics.csv", None),
-        (read_results, "results.json", None),
-        (read_latents, "latents.npz", None),
+        *(("metrics.csv", text) for text in (b"\xff", b"a,b\n1,x\n", b"a\n1,2\n", None)),
+        *(("results.json", text) for text in (b"", b"\xff", b"[1]", b"[" * 100_000, None)),
+        *(("latents.npz", text) for text in (b"", b"PK\x03\x04", b"\x80\x04.", None)),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_damaged_numbers_are_refused_with_their_file(folder, read, name, content):
+def test_damaged_numbers_are_refused_with_their_file(folder, name, content):
     if content is None:
         (folder / name).mkdir()
     else:
         (folder / name).write_bytes(content)
+    part = {"metrics.csv": "history", "results.json": "results", "latents.npz": "latents"}[name]
     with pytest.raises(ValueError, match="expected") as refusal:
-        read(folder)
+        getattr(Run(folder), part)
     assert str(refusal.value).startswith(f"{folder / name}: expected")
     assert "\n" not in str(refusal.value)
+
+
+def test_an_integer_that_is_no_float_is_read_as_infinite(folder):
+    (folder / "status.json").write_text('{"state": "finished", "epoch": 1}')
+    (folder / "results.json").write_text('{"test/elbo": -1' + 400 * "0" + ', "epochs": 12}')
+    assert Run(folder).results == {"test/elbo": -math.inf, "epochs": 12}
+    assert [run.path for run in runs(folder)] == [folder]
+    assert "\n" not in repr(Run(folder))
 
 
 def test_the_arrays_of_a_run_hold_no_objects(folder):
     np.savez(folder / "latents.npz", loc=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ValueError, match=r"latents\.npz: expected arrays by name \(Object arrays"):
-        read_latents(folder)
+        _ = Run(folder).latents
