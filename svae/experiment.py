@@ -20,11 +20,12 @@ from svae.data.splits import DataSet
 from svae.metrics import neighbours
 from svae.models import protocol
 from svae.recording import checkpoint, signals
+from svae.recording.console import Screen
 from svae.recording.files import write_atomically
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
 from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
-from svae.recording.tracking import Screen, WandbRun
+from svae.recording.wandb import WandbRun
 from svae.run import Run
 from svae.training.guard import Diverged
 from svae.training.loop import Settings, train

@@ -16,10 +16,10 @@ from svae.experiment import Experiment
 from svae.models import protocol
 from svae.models.stack import stack_models
 from svae.recording import signals
+from svae.recording.console import Screen
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.progress import Pace
 from svae.recording.saved import saved_overrides
-from svae.recording.tracking import Screen
 from svae.run import state_of
 from svae.training.guard import Diverged
 from svae.training.stack import Learner, train_together

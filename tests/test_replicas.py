@@ -14,7 +14,7 @@ from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
-from svae.recording import progress, tracking
+from svae.recording import console, progress
 from svae.training import loop
 from svae.training.stack import Learner, train_together
 from svae.training.streams import seeded
@@ -209,14 +209,14 @@ def test_every_replica_is_a_complete_run(svae_train, tmp_path):
 
 
 def _signal_itself(number, epoch, save_every=0.0):
-    show = tracking.Bar.epoch
+    show = console.Bar.epoch
 
     def shown(self, done, metrics):
         show(self, done, metrics)
         if done == epoch:
             os.kill(os.getpid(), number)
 
-    tracking.Bar.epoch = shown
+    console.Bar.epoch = shown
     progress._SAVE_EVERY = save_every
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -172,12 +172,12 @@ def test_real_vectors_have_a_gaussian_likelihood(svae_train, tmp_path):
 _SLOW = """
 import sys, time
 from svae.cli import main
-from svae.recording import tracking
-show = tracking.Bar.epoch
+from svae.recording import console
+show = console.Bar.epoch
 def slow(self, number, metrics):
     show(self, number, metrics)
     time.sleep(1.5 if number >= 2 else 0)
-tracking.Bar.epoch = slow
+console.Bar.epoch = slow
 main.main()
 """
 
