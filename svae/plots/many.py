@@ -51,7 +51,7 @@ def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> st
                 axes.plot(epochs, values, color=_SERIES[number], lw=1.2, marker=marker, ms=4)
                 ends.append(values[len(values) // 10 :])
         # the first steps are far below all the others and would flatten them
-        low, high = min(map(np.min, ends)), max(map(np.max, ends))
+        low, high = np.nanmin(np.concatenate(ends)), np.nanmax(np.concatenate(ends))
         margin = 0.05 * (high - low) or 1.0
         axes.set(xlabel="epoch", ylabel=ylabel, title=title, ylim=(low - margin, high + margin))
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -93,6 +93,7 @@ def _svg(draw: Callable[["Axes"], None], description: str) -> str:
         "xtick.labelsize": 8,
         "ytick.labelsize": 8,
         "svg.fonttype": "path",
+        "text.parse_math": False,  # names in it may come from anybody
         "svg.hashsalt": description,  # the names inside differ from those of the other figures
     }
     with matplotlib.rc_context(settings):

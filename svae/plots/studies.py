@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from svae.distributions import VonMisesFisher
+from svae.metrics.catalogue import of
 from svae.plots.style import COLOURS, figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKS = "osD^vP*X"
+# what is drawn against the latent dimension, beside what is known of it
+_MEASURED = ("test/log_likelihood", "test/kl", "test/concentration_mean", "test/acceptance_rate")
 _VAGUE = 0.3  # a bias that is not known so well says nothing, and would cover the others
 
 
@@ -192,23 +195,17 @@ def dimensions(rows: list[dict]) -> "Figure":
     cells[0, 1].set(
         ylabel="length of a Gaussian vector\n(mean, band: 2 deviations)", ylim=(0, None)
     )
-    measured = {
-        (0, 2): ("test/log_likelihood", "test log-likelihood (nats)"),
-        (1, 0): ("test/kl", "test KL (nats)"),
-        (1, 1): ("test/concentration_mean", "mean concentration kappa"),
-        (1, 2): ("test/acceptance_rate", "acceptance rate of the sampler"),
-    }
     models = list(dict.fromkeys(row["model"] for row in rows))
-    for place, (name, words) in measured.items():
+    for axes, name in zip(cells.flat[2:], _MEASURED, strict=True):
         for i, model in enumerate(models):
-            mine = [row for row in rows if row["model"] == model and row[name] != ""]
-            if name == "test/acceptance_rate" and all(row[name] == 1 for row in mine):
-                continue  # its sampler rejects nothing
+            mine = [row for row in rows if row["model"] == model and row.get(name, "") != ""]
+            if {row[name] for row in mine} <= {of(name).trivial}:
+                continue
             style = {"color": COLOURS[(0, 5, 2)[i % 3]], "marker": _MARKS[i % 8], "ms": 5, "lw": 1}
             error = [row[f"{name}_std"] or 0 for row in mine]
             x, y = [row["latent_dim"] for row in mine], [row[name] for row in mine]
-            cells[place].errorbar(x, y, error, label=model, capsize=2, **style)
-        cells[place].set(ylabel=words)
+            axes.errorbar(x, y, error, label=model, capsize=2, **style)
+        axes.set(ylabel=f"test {of(name).title}")
     for axes in cells.flat:
         axes.set(xlabel="latent dimension d", xscale="log")
         axes.set_xticks(d, [str(k) for k in d])

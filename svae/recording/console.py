@@ -9,24 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, of
+
 log = logging.getLogger("svae")
-
-# what the live line shows of an epoch, where the model has it
-_SHOWN = (
-    ("train", "train/elbo", ".2f"),
-    ("val", "val/elbo", ".2f"),
-    ("IWAE", "val/iwae", ".2f"),
-    ("KL", "val/kl", ".2f"),
-    ("AUC", "val/auc", ".4f"),
-    ("acceptance", "train/acceptance_rate", ".3f"),
-    ("kappa", "train/concentration_mean", ".1f"),
-)
-
-
-# of the table of results: what comes first, what only results.json has, values not worth a line
-_FIRST = ("test/log_likelihood", "test/elbo", "test/reconstruction", "test/kl")
-_ASIDE = ("device", "commit", "split")
-_UNTOLD = {"test/acceptance_rate": 1.0, "collapse": "none", "restarts": 0}
 
 
 class _Output:
@@ -52,17 +37,13 @@ class Screen:
 
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
-        output = _Output(sys.stdout)
-        self.console = Console(file=output, highlight=False, soft_wrap=True, **silent)
+        plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+        self.console = Console(file=_Output(sys.stdout), **plain, **silent)
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
         log.info(text)
-        self.show(text)
-
-    def show(self, what) -> None:
-        """Print a line or a table."""
-        self.console.print(what, markup=False)
+        self.console.print(text)
 
     @contextmanager
     def training(self, done: int, total: int) -> Iterator["Bar"]:
@@ -74,9 +55,7 @@ class Screen:
     def work(self, name: str, pieces: list) -> Iterable:
         """Yield `pieces` and show how many are done."""
         if not self.console.is_terminal:
-            self.show(f"{name} ...")
-            yield from pieces
-            return
+            self.console.print(f"{name} ...")
         with self._progress() as progress:
             task = progress.add_task(name, total=len(pieces), line="")
             for piece in pieces:
@@ -86,12 +65,12 @@ class Screen:
     def results(self, results: dict, title: str) -> None:
         """Show the final numbers as a table; results.json has all of them."""
         log.info(title)
-        table = Table("metric", "value", title=title, title_justify="left")
+        table = Table("metric", "value", "unit", "better", title=title, title_justify="left")
         table.columns[1].justify = "right"
-        for name, value in _rows(results):
+        for name, value, unit, better in _rows(results):
             log.info("%s %s", name, value)
-            table.add_row(name, value)
-        self.show(table)
+            table.add_row(name, value, unit, better)
+        self.console.print(table)
 
     def _progress(self) -> Progress:
         return Progress(
@@ -106,16 +85,20 @@ class Screen:
         )
 
 
-def _rows(results: dict) -> Iterator[tuple[str, str]]:
-    """Yield what a person looks at first: the numbers of the model, the main ones on top."""
-    names = sorted(results, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
-    for name in names:
-        value, deviation = results[name], results.get(f"{name}_std")
+def _rows(results: dict) -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, value, unit and which way is better: the test set's first, as the rows stand."""
+    for name in sorted(results, key=_place):
+        value, row, deviation = results[name], of(name), results.get(f"{name}_std")
         is_beside = name.endswith("_std") and name.removesuffix("_std") in results
-        if is_beside or isinstance(value, dict) or name in _ASIDE or _UNTOLD.get(name) == value:
+        if is_beside or name in CIRCUMSTANCES or value == row.trivial:
             continue
         text = f"{value:.4f}" if isinstance(value, float) else str(value)
-        yield name, text if deviation is None else f"{text} ± {deviation:.4f}"
+        yield name, text if deviation is None else f"{text} ± {deviation:.4f}", row.unit, row.better
+
+
+def _place(name: str) -> tuple[bool, int]:
+    row = of(name)
+    return not name.startswith("test/"), METRICS.index(row) if row in METRICS else len(METRICS)
 
 
 class Bar:
@@ -125,12 +108,17 @@ class Bar:
         self._screen, self._progress, self._task, self._total = screen, progress, task, total
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
-        shown = [(w, metrics[key], form) for w, key, form in _SHOWN if key in metrics]
-        # a model without a sampler, or one that never rejects, has nothing to say about it
-        words = [f"{w} {v:{form}}" for w, v, form in shown if (w, v) != ("acceptance", 1.0)]
-        line = "  ".join(words)
-        seconds = f"{metrics['seconds']:.1f} s"
+        line, seconds = "  ".join(_words(metrics)), f"{metrics['seconds']:.1f} s"
         log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
         self._progress.update(self._task, completed=number, line=line)
         if not self._screen.console.is_terminal:
-            self._screen.show(f"epoch {number}/{self._total}  {line}  {seconds}")
+            self._screen.console.print(f"epoch {number}/{self._total}  {line}  {seconds}")
+
+
+def _words(metrics: dict[str, float]) -> Iterator[str]:
+    """Yield what the line says of an epoch, as far as the model has it."""
+    for row in METRICS:
+        for split, word in row.live.items():
+            value = metrics.get(f"{split}/{row.name}")
+            if value is not None and value != row.trivial:
+                yield f"{word} {row.text(value)}"

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from svae.distributions import VonMisesFisher
+from svae.metrics.catalogue import CHARTS
 from svae.plots import many
 from svae.recording.files import read_own
 from svae.recording.folder import FAILED, FINISHED
 from svae.recording.naming import chosen
 from svae.report.comparison import Comparison, Entry, Group, published
 
-_AGAINST = ("log-likelihood", "ELBO", "KL", "AUC", "average precision", "5-NN, 1000 labels")
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -94,7 +94,7 @@ def _about(compared: Comparison) -> str:
 def _results(compared: Comparison) -> str:
     keys = list(compared.groups[0].settings)
     best = {metric.name: compared.best(metric) for metric in compared.metrics}
-    head = [_short(key) for key in keys] + ["n"] + [metric.label for metric in compared.metrics]
+    head = [_short(key) for key in keys] + ["n"] + [metric.column for metric in compared.metrics]
     head += ["collapse"] * compared.has_collapsed
     rows = []
     for group in compared.groups:
@@ -104,8 +104,8 @@ def _results(compared: Comparison) -> str:
             text = escape(group.text(metric))
             if group in best[metric.name]:
                 text = f"<strong>{text}</strong>"
-            if metric.name in paper:
-                text += f"<small>published {escape(paper[metric.name])}</small>"
+            if metric.final in paper:
+                text += f"<small>published {escape(paper[metric.final])}</small>"
             cells.append(text)
         if compared.has_collapsed:
             cells.append(f"<em>{escape(group.collapse)}</em>" if group.collapse else "")
@@ -153,11 +153,11 @@ def _against(compared: Comparison) -> str:
         return ""
     charts, drawn = [], set()
     for metric in compared.metrics:
-        if metric.label not in _AGAINST:
+        if CHARTS not in metric.places:
             continue
         series = {}
         for number, groups in enumerate(lines.values()):
-            points = [_point(group, metric.name) for group in groups]
+            points = [_point(group, metric.final) for group in groups]
             if kept := [point for point in points if not math.isnan(point[1])]:
                 series[number] = kept
         drawn |= series.keys()
@@ -229,7 +229,7 @@ def _samples(compared: Comparison) -> str:
     shown = []
     for group in compared.groups:
         for run in group.finished:
-            if picture := _picture(run.path, "plots/samples.png"):
+            if picture := _picture(run.run.path, "plots/samples.png"):
                 data = base64.b64encode(picture).decode()
                 words = escape(f"{run.name} ({compared.shown(run)})")
                 shown.append(

@@ -35,6 +35,19 @@ def test_the_table_of_results_begins_with_the_main_numbers_and_leaves_out_the_re
     assert "posterior" in shown
 
 
+def test_names_and_values_do_not_style_the_table(capsys):
+    Screen().results({"test/[/bold]": 1.0, "collapse": "[bold]x[/bold]"}, "run/[/red] :warning:")
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("[/bold]", "[bold]x[/bold]", "run/[/red] :warning:"))
+
+
+def test_the_table_says_units_and_which_way_is_better(capsys):
+    Screen().results({"test/kl": 2.0, "test/mine": 0.5, "seconds": 3.0}, "run/0")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert rows[0][2:8] == ["│", "2.0000", "│", "nats", "│", "lower"][:6]
+    assert [row[1] for row in rows] == ["test/kl", "test/mine", "seconds"]
+
+
 @pytest.mark.parametrize(("rate", "told"), [(1.0, False), (0.875, True)])
 def test_a_model_without_a_sampler_has_no_acceptance_rate(capsys, rate, told):
     metrics = {"train/elbo": -2.0, "train/acceptance_rate": rate, "seconds": 1.0}

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from svae.cli import watch
 from svae.cli.plan import Plan
 from svae.configuration import CONF
-from svae.metrics.catalogue import METRICS
+from svae.metrics.catalogue import METRICS, of
 from svae.plots import many
 from svae.plots.style import figure
 from svae.recording.folder import FAILED, FINISHED
@@ -94,10 +94,9 @@ def test_a_group_is_all_but_the_seed(sweep):
 
 def test_the_best_of_each_dimension_is_found(sweep):
     read = comparison.read([sweep])
-    by_name = {metric.name: metric for metric in read.metrics}
-    best = read.best(by_name["test/log_likelihood"])
+    best = read.best(of("test/log_likelihood"))
     assert [g.settings["model"] for g in best] == ["vmf", "vmf"]
-    assert read.best(by_name["test/kl"]) == []
+    assert read.best(of("test/kl")) == []
 
 
 def test_a_collapse_is_told(tmp_path, capsys):
