@@ -39,6 +39,7 @@ class Entry:
     seconds: float
     value: float | None  # which stands for it in one line
     config: dict
+    history: list[dict[str, float]]
     results: dict
     typed: dict[str, str]
     settings: dict[str, str] = field(default_factory=dict)
@@ -59,24 +60,24 @@ class Group:
     def latent_dim(self) -> float | None:
         return number(_number_or_text(self.settings["latent_dim"])[0])
 
-    def values(self, name: str) -> list[float]:
+    def values(self, metric: Metric) -> list[float]:
         """Return the number of each finished run, none where they are all trivial."""
-        values = [number(run.results.get(name)) for run in self.finished]
+        values = [number(run.results.get(metric.final)) for run in self.finished]
         values = [value for value in values if value is not None]
-        return [] if set(values) == {of(name).trivial} else values
+        return [] if set(values) == {metric.trivial} else values
 
-    def mean(self, name: str) -> float:
+    def mean(self, metric: Metric) -> float:
         """Return the mean over the seeds, nan where there is none."""
-        values = self.values(name)
+        values = self.values(metric)
         return statistics.mean(values) if values else math.nan
 
-    def deviation(self, name: str) -> float:
+    def deviation(self, metric: Metric) -> float:
         """Return the standard deviation over the seeds (n - 1), nan for fewer than two."""
-        values = self.values(name)
+        values = self.values(metric)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
     def text(self, metric: Metric) -> str:
-        return spread(metric, self.mean(metric.final), self.deviation(metric.final))
+        return spread(metric, self.mean(metric), self.deviation(metric))
 
     @property
     def collapse(self) -> str:
@@ -106,7 +107,7 @@ class Comparison:
     @property
     def metrics(self) -> list[Metric]:
         """Those of the report that any run has."""
-        return [m for m in shown(REPORT) if any(group.values(m.final) for group in self.groups)]
+        return [m for m in shown(REPORT) if any(group.values(m) for group in self.groups)]
 
     @property
     def lines(self) -> list[str]:
@@ -124,12 +125,12 @@ class Comparison:
         """
         rivals = {}
         for group in self.groups if metric.better == "higher" else ():
-            if group.values(metric.final):
+            if group.values(metric):
                 keys = (group.settings.get("dataset"), group.settings["latent_dim"])
                 rivals.setdefault(keys, []).append(group)
         best = []
         for groups in rivals.values():
-            means = [round(group.mean(metric.final), metric.digits) for group in groups]
+            means = [round(group.mean(metric), metric.digits) for group in groups]
             if len(set(means)) > 1:
                 best += [g for g, mean in zip(groups, means, strict=True) if mean == max(means)]
         return best
@@ -164,10 +165,7 @@ def read(sweeps: Iterable[Path]) -> Comparison:
             left_out.append(str(error))
     if not runs:
         raise ValueError(left_out[0])
-    typed = [key for run in runs for key in run.typed]
-    keys = ["dataset", "model", "latent_dim", "seed", *typed, *_altered(runs)]
-    keys = list(dict.fromkeys(keys))
-    runs = [replace(run, settings=_settings(run, keys)) for run in runs]
+    runs = _with_settings(runs)
     return Comparison(sweeps, runs, _groups(runs), left_out)
 
 
@@ -192,40 +190,43 @@ def _read(run: Run) -> Entry:
         seconds=run.seconds,
         value=headline[1] if headline else None,
         config=config,
+        history=run.history,
         results=run.results,
         typed={key: value for key, _, value in lines},
     )
     words = (config, entry.results, entry.typed, entry.status.error)
     try:
-        json.dumps(words, ensure_ascii=False, default=str).encode()
+        json.dumps(words, ensure_ascii=False, skipkeys=True, default=str).encode()
     except UnicodeError:
         raise ValueError(f"{run.path}: holds text that is no Unicode") from None
     return entry
 
 
-def _altered(runs: list[Entry]) -> list[str]:
-    """Return the keys whose default is not what runs did that were made before they came in."""
+def _with_settings(runs: list[Entry]) -> list[Entry]:
+    """Return the runs with their values of all keys that were typed for any.
+
+    And of those whose default is not what runs did that were made before the keys came in.
+    """
     leaves = [flatten(run.config) for run in runs]
     known = dict.fromkeys(k for own in leaves for k in own if not k.startswith("model."))
     earlier = [come_since(own, known) for own in leaves]
     values = [own | since for own, since in zip(leaves, earlier, strict=True)]
-    came = dict.fromkeys(key for since in earlier for key in since)
-    return [key for key in came if len({own[key] for own in values if key in own}) > 1]
+    came = [key for since in earlier for key in since]
+    altered = [key for key in came if len({str(own[key]) for own in values if key in own}) > 1]
+    typed = [key for run in runs for key in run.typed]
+    keys = dict.fromkeys(["dataset", "model", "latent_dim", "seed", *typed, *altered])
+    return [
+        replace(run, settings={key: _setting(run, own, key) for key in keys})
+        for run, own in zip(runs, values, strict=True)
+    ]
 
 
-def _settings(run: Entry, keys: list[str]) -> dict[str, str]:
-    """Return the values of `keys`: of a choice what was typed, else what the configuration has."""
-    leaves, settings = flatten(run.config), {}
-    earlier = come_since(run.config, dict.fromkeys(keys))
-    leaves |= {key: value for key, value in earlier.items() if not key.startswith("model.")}
-    for key in keys:
-        default = leaves.get(key)
-        if key in ("dataset", "model"):
-            default = naming.chosen(run.config, key)
-        is_choice = key in GROUPS or key not in leaves
-        value = run.typed.get(key, default) if is_choice else default
-        settings[key] = "" if value is None else str(value)
-    return settings
+def _setting(run: Entry, values: dict, key: str) -> str:
+    """Return the value of a key: of a choice what was typed, else what the configuration has."""
+    value = naming.chosen(run.config, key) if key in ("dataset", "model") else values.get(key)
+    if key in GROUPS or key not in values:
+        value = run.typed.get(key, value)
+    return "" if value is None else str(value)
 
 
 def _groups(runs: list[Entry]) -> list[Group]:

@@ -6,7 +6,7 @@
 import base64
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from svae.plots import many
 from svae.recording.files import read_own
 from svae.recording.folder import FAILED
 from svae.recording.naming import chosen
-from svae.report.comparison import Comparison, Entry, published
+from svae.report.comparison import Comparison, Entry, Group, published
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def html(compared: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["words"] = _words
     return environment.get_template("page.html.j2").render(
         compared=compared,
         title=", ".join(folder.name for folder in compared.folders),
@@ -57,59 +58,58 @@ def html(compared: Comparison) -> str:
     )
 
 
-def _charts(compared: Comparison, drawn: list[tuple[str, dict[int, Any]]]) -> Charts:
-    """Return pictures, each given with its lines by number; one line alone needs no name."""
-    names, numbers = compared.lines, sorted({n for _, series in drawn for n in series})
+def _words(key: str) -> str:
+    return key.rsplit(".", 1)[-1].replace("_", " ")
+
+
+def _lines(compared: Comparison, pairs: Iterable[tuple[Group, Any]]) -> dict[int, list]:
+    """Return the values of groups by the number of the line that a group belongs to."""
+    names, lines = compared.lines, {}
+    for group, value in pairs:
+        lines.setdefault(names.index(group.label), []).append(value)
+    return lines
+
+
+def _charts(compared: Comparison, drawn: list[tuple[str, dict[int, list]]]) -> Charts:
+    """Return pictures, each given with its lines; one line alone needs no name."""
+    names, numbers = compared.lines, sorted({n for _, lines in drawn for n in lines})
     legend = {n: names[n] for n in numbers if names[n]}
     return Charts([picture for picture, _ in drawn], legend if len(legend) > 1 else {})
 
 
 def _against(compared: Comparison) -> Charts:
     """Draw the main metrics against the latent dimension, a line per model."""
-    groups = [group for group in compared.groups if group.latent_dim is not None]
-    if len({group.latent_dim for group in groups}) < 2:
-        return Charts([], {})
-    lines, drawn = compared.lines, []
-    for metric in compared.metrics:
-        series = {}
-        for group in groups if CHARTS in metric.places else ():
-            if group.values(metric.final):
-                mean, deviation = group.mean(metric.final), group.deviation(metric.final)
-                line = series.setdefault(lines.index(group.label), [])
-                line.append((group.latent_dim, mean, deviation))
-        if series:
-            drawn.append((many.against(series, "latent dimension", metric.label), series))
+    groups, drawn = [group for group in compared.groups if group.latent_dim is not None], []
+    is_drawn = len({group.latent_dim for group in groups}) > 1
+    for metric in compared.metrics if is_drawn else ():
+        known = [group for group in groups if group.values(metric)]
+        if CHARTS in metric.places and known:
+            points = ((g, (g.latent_dim, g.mean(metric), g.deviation(metric))) for g in known)
+            lines = _lines(compared, points)
+            drawn.append((many.against(lines, "latent dimension", metric.label), lines))
     return _charts(compared, drawn)
 
 
 def _learning(compared: Comparison) -> Charts:
     """Draw the objective per epoch, a chart per latent dimension."""
-    lines, charts = compared.lines, {}
+    charts = {}
     for group in compared.groups:
-        for entry in group.runs:
-            objective = entry.config["objective"]
-            values = [number(row.get(objective)) for row in entry.run.history]
+        for run in group.runs:
+            objective = run.config["objective"]
+            values = [number(row.get(objective)) for row in run.history]
             values = np.array(values, float)  # nan where there is none
             if np.isfinite(values[len(values) // 10 :]).any():
-                series = charts.setdefault((group.settings["latent_dim"], objective), {})
-                series.setdefault(lines.index(group.label), []).append(values)
-    drawn = [
-        (many.learning(series, f"latent dimension {dimension}", objective), series)
-        for (dimension, objective), series in charts.items()
-    ]
-    return _charts(compared, drawn)
+                key = f"latent dimension {group.settings['latent_dim']}", objective
+                charts.setdefault(key, []).append((group, values))
+    charts = {words: _lines(compared, pairs) for words, pairs in charts.items()}
+    return _charts(compared, [(many.learning(c, *words), c) for words, c in charts.items()])
 
 
 def _acceptance(compared: Comparison) -> Charts:
-    lines, series = compared.lines, {}
-    for group in compared.groups:
-        for run in group.finished:
-            if pair := _acceptance_rates(run):
-                series.setdefault(lines.index(group.label), []).append(pair)
-    if not series:
-        return Charts([], {})
-    picture = many.agreement(series, "expected acceptance rate", "observed acceptance rate")
-    return _charts(compared, [(picture, series)])
+    found = [(group, _acceptance_rates(run)) for group in compared.groups for run in group.finished]
+    lines = _lines(compared, [(group, rates) for group, rates in found if rates])
+    words = ("expected acceptance rate", "observed acceptance rate")
+    return _charts(compared, [(many.agreement(lines, *words), lines)] if lines else [])
 
 
 def _acceptance_rates(entry: Entry) -> tuple[float, float] | None:
