@@ -49,8 +49,7 @@ class WandbRun:
             "dir": str(folder),
             "resume": "allow",
         }
-        self._guard(self._open, arguments, folder)
-        self._guard(self._replay, history)
+        self._guard(self._open, arguments, folder, history)
 
     def log(self, row: dict[str, float]) -> None:
         """Send the metrics of one epoch; `row` has `epoch`, which is the step."""
@@ -62,7 +61,7 @@ class WandbRun:
         self._guard(lambda: self._run.finish(exit_code=exit_code))
         self._run = None
 
-    def _open(self, arguments: dict, folder: Path) -> None:
+    def _open(self, arguments: dict, folder: Path, history: list[dict]) -> None:
         import wandb
 
         arguments["id"] = _run_id(folder)
@@ -75,7 +74,7 @@ class WandbRun:
             finish_timeout=_PATIENCE,
             finish_timeout_raises=True,
         )
-        self._earlier = list((folder / "wandb").glob(f"offline-run-*-{arguments['id']}"))
+        earlier = list((folder / "wandb").glob(f"offline-run-*-{arguments['id']}"))
         try:
             self._run = wandb.init(**arguments)
         except wandb.errors.Error as error:
@@ -88,14 +87,15 @@ class WandbRun:
         # not "*": the row of pictures would repeat the last epoch
         for names in ("train/*", "val/*", "seconds"):
             self._run.define_metric(names, step_metric="epoch")
+        self._replay(history, earlier)
 
-    def _replay(self, history: list[dict]) -> None:
+    def _replay(self, history: list[dict], earlier: list[Path]) -> None:
+        """Send the epochs that W&B does not know, and remove the files that hold no others."""
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
         for row in history:
             if row["epoch"] > known:
                 self._run.log(row, step=row["epoch"])
-        # what stands in them stands in the new file now
-        for path in self._earlier if self._run.offline else ():
+        for path in earlier if self._run.offline else ():
             if path != Path(self._run.dir).parent:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -115,16 +115,11 @@ class WandbRun:
         except Exception as error:
             self._report(f"logging to W&B stopped ({type(error).__name__}: {_short(error)})")
             self._run = None
-            if isinstance(error, ConnectionError):
-                _end_service()
+            if isinstance(error, ConnectionError):  # its service would complain at exit
+                import wandb
 
-
-def _end_service() -> None:
-    """End W&B's service, which would complain at exit that it has died."""
-    import wandb
-
-    with suppress(Exception):
-        wandb.teardown()
+                with suppress(Exception):
+                    wandb.teardown()
 
 
 def _mode(asked: str, report: Callable[[str], None]) -> str:

@@ -1,5 +1,6 @@
 """Many runs side by side: read from their folders, grouped by all but the seed."""
 
+import contextlib
 import csv
 import json
 import math
@@ -13,6 +14,7 @@ from svae.configuration import CONF
 from svae.configuration.schema import GROUPS, come_since, flatten
 from svae.metrics.catalogue import REPORT, Metric, number, of, shown
 from svae.recording import naming
+from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
 from svae.run import FREE, Run, Status, folders
 
@@ -38,11 +40,20 @@ class Entry:
     status: Status
     seconds: float
     value: float | None  # which stands for it in one line
+    objective: str
+    chosen: dict[str, str]  # data set and model by name
     config: dict
     history: list[dict[str, float]]
     results: dict
     typed: dict[str, str]
     settings: dict[str, str] = field(default_factory=dict)
+
+    def picture(self, name: str) -> bytes:
+        """Return a picture of the run, nothing where it has none or it is anything else."""
+        with contextlib.suppress(OSError):
+            content = read_own(self.run.path, f"plots/{name}.png")
+            return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
+        return b""
 
 
 @dataclass(frozen=True)
@@ -177,11 +188,11 @@ def _read(run: Run) -> Entry:
     """
     config, headline = run.config, run.headline
     try:
-        is_run = isinstance(config["objective"], str) and naming.chosen(config, "dataset")
+        chosen = {group: naming.chosen(config, group) for group in ("dataset", "model")}
+        objective = str(config["objective"])
     except (LookupError, TypeError, AttributeError):
-        is_run = False
-    if not is_run:
-        raise ValueError(f"{run.path / 'config.yaml'}: expected the configuration of a run")
+        file = run.path / "config.yaml"
+        raise ValueError(f"{file}: expected the configuration of a run") from None
     lines = (line.lstrip("+~").partition("=") for line in run.overrides)
     entry = Entry(
         run=run,
@@ -189,6 +200,8 @@ def _read(run: Run) -> Entry:
         status=run.status,
         seconds=run.seconds,
         value=headline[1] if headline else None,
+        objective=objective,
+        chosen=chosen,
         config=config,
         history=run.history,
         results=run.results,
@@ -223,7 +236,7 @@ def _with_settings(runs: list[Entry]) -> list[Entry]:
 
 def _setting(run: Entry, values: dict, key: str) -> str:
     """Return the value of a key: of a choice what was typed, else what the configuration has."""
-    value = naming.chosen(run.config, key) if key in ("dataset", "model") else values.get(key)
+    value = run.chosen.get(key, values.get(key))
     if key in GROUPS or key not in values:
         value = run.typed.get(key, value)
     return "" if value is None else str(value)

@@ -4,7 +4,6 @@
 """
 
 import base64
-import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from svae.distributions import VonMisesFisher
 from svae.metrics.catalogue import CHARTS, number
 from svae.plots import many
-from svae.recording.files import read_own
-from svae.recording.folder import FAILED
-from svae.recording.naming import chosen
 from svae.report.comparison import Comparison, Entry, Group, published
 
 
@@ -50,7 +46,6 @@ def html(compared: Comparison) -> str:
         fixed=" ".join(f"{key}={value}" for key, value in compared.fixed().items() if value),
         best={metric.name: compared.best(metric) for metric in compared.metrics},
         published=published,
-        failed=[run for run in compared.runs if run.status.state == FAILED],
         against=_against(compared),
         learning=_learning(compared),
         acceptance=_acceptance(compared),
@@ -95,11 +90,10 @@ def _learning(compared: Comparison) -> Charts:
     charts = {}
     for group in compared.groups:
         for run in group.runs:
-            objective = run.config["objective"]
-            values = [number(row.get(objective)) for row in run.history]
+            values = [number(row.get(run.objective)) for row in run.history]
             values = np.array(values, float)  # nan where there is none
             if np.isfinite(values[len(values) // 10 :]).any():
-                key = f"latent dimension {group.settings['latent_dim']}", objective
+                key = f"latent dimension {group.settings['latent_dim']}", run.objective
                 charts.setdefault(key, []).append((group, values))
     charts = {words: _lines(compared, pairs) for words, pairs in charts.items()}
     return _charts(compared, [(many.learning(c, *words), c) for words, c in charts.items()])
@@ -119,7 +113,7 @@ def _acceptance_rates(entry: Entry) -> tuple[float, float] | None:
     package's own family.
     """
     observed = number(entry.results.get("test/acceptance_rate"))
-    if observed in (None, 1.0) or chosen(entry.config, "model") != "vmf":
+    if observed in (None, 1.0) or entry.chosen["model"] != "vmf":
         return None
     try:
         loc, kappa = (torch.from_numpy(entry.run.latents[n]) for n in ("loc", "concentration"))
@@ -133,16 +127,7 @@ def _acceptance_rates(entry: Entry) -> tuple[float, float] | None:
 def _samples(compared: Comparison) -> Iterator[tuple[str, str]]:
     """Yield name and picture, in base64, of what a run of each group decodes from its prior."""
     for group in compared.groups:
-        found = ((run, _picture(run.run.path, "plots/samples.png")) for run in group.finished)
-        for run, picture in found:
-            if picture:
+        for run in group.finished:
+            if picture := run.picture("samples"):
                 yield f"{run.name} ({compared.shown(run)})", base64.b64encode(picture).decode()
                 break
-
-
-def _picture(folder: Path, name: str) -> bytes:
-    """Return a picture of a run folder, nothing where it has none or it is anything else."""
-    with contextlib.suppress(OSError):
-        content = read_own(folder, name)
-        return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
-    return b""

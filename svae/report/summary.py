@@ -35,7 +35,8 @@ def make(folders: Iterable[Path]) -> None:
 def summary(compared: Comparison) -> str:
     """Return summary.csv: a row per run, with everything that was typed and every final number."""
     names = list(dict.fromkeys(n for run in compared.runs for n in run.results))
-    names = [n for n in names if all(_is_cell(run.results.get(n)) for run in compared.runs)]
+    cell = int | float | str | None
+    names = [n for n in names if all(isinstance(r.results.get(n), cell) for r in compared.runs)]
     text = io.StringIO()
     head = ["run", "name", "state", "error", "epoch", *compared.runs[0].settings, *names]
     writer = csv.writer(text, lineterminator="\n")
@@ -45,10 +46,6 @@ def summary(compared: Comparison) -> str:
         about = [compared.shown(run), run.name, state, error or "", epoch]
         writer.writerow([*about, *run.settings.values(), *(run.results.get(n, "") for n in names)])
     return text.getvalue()
-
-
-def _is_cell(value) -> bool:
-    return value is None or isinstance(value, int | float | str)
 
 
 def table(compared: Comparison) -> Table:
