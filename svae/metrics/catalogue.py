@@ -106,7 +106,7 @@ METRICS = (
     Metric("epochs", "epochs", has_split=False),
     Metric("best_epoch", "best epoch", has_split=False),
     Metric("restarts", "restarts", trivial=0, has_split=False),
-    Metric("samples", "posterior samples of an observation", has_split=False),
+    Metric("samples", "posterior samples of the graph", has_split=False),
     Metric("importance_samples", "importance samples of an observation", has_split=False),
     Metric("collapse", "collapse", trivial="none", has_split=False),
 )

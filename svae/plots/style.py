@@ -1,5 +1,6 @@
 """What all figures have in common: size, colours, legends."""
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +52,14 @@ def shades(count: int) -> list:
     import matplotlib
 
     return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count)))
+
+
+def show_ends(axes, lines: Iterable[Sequence[float]]) -> None:
+    """Leave out of an axis what lies far away in the first tenth of each line only."""
+    ends = np.concatenate([line[len(line) // 10 :] for line in lines])
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
 
 
 def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = slice(None)) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from svae.metrics.catalogue import CURVES, Metric, shown
 from svae.metrics.ranking import auc, average_precision
-from svae.plots.style import COLOURS, figure
+from svae.plots.style import COLOURS, figure, show_ends
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,6 @@ def _is_drawn(metric: Metric, rows: list[dict]) -> bool:
 
 def _curve(axes, rows: list[dict], metric: Metric) -> None:
     """Draw a metric of both splits."""
-    ends = []
     for split, words, colour in (("train", "training", 0), ("val", "validation", 5)):
         column = f"{split}/{metric.name}"
         known = [row for row in rows if not math.isnan(row.get(column, math.nan))]
@@ -47,10 +46,8 @@ def _curve(axes, rows: list[dict], metric: Metric) -> None:
         if points:
             style = {"marker": "o"} if len(points) < 10 else {}
             axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
-            ends += [value for _, value in points[len(points) // 10 :]]
-    if metric.better == "higher":  # the first epochs are far below the others
-        margin = 0.05 * (max(ends) - min(ends)) or 1.0
-        axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    if metric.better == "higher":
+        show_ends(axes, [line.get_ydata() for line in axes.lines])
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
     axes.set_title(metric.title, fontsize="medium")
