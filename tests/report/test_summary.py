@@ -298,7 +298,9 @@ def test_what_is_no_number_is_not_shown_and_ends_no_report(tmp_path, capsys):
         own = tmp_path / str(number)
         _run(own, "model=vmf", f"latent_dim={2 + number % 2}", f"seed={number}")
         (own / "results.json").write_text(json.dumps(dict.fromkeys(names, bad)))
-        (own / "metrics.csv").write_text("epoch,val/elbo,seconds\n1,-inf,1\n2,nan,nan\n3,1e308,1\n")
+        (own / "metrics.csv").write_text(
+            "epoch,val/elbo,seconds\n1,-inf,1\n2,nan,nan\n3,1e308,1\n4,-9,1\n"
+        )
     _run(tmp_path / "good", "model=vmf", "latent_dim=2", "seed=100", value=-77.0)
     _run(tmp_path / "other", "model=vmf", "latent_dim=3", "seed=100", collapse=["x"])
     np.savez(tmp_path / "good" / "latents.npz", loc=np.array(["a"]), concentration=np.ones(3))
