@@ -24,12 +24,13 @@ from svae.models import protocol
 from svae.models.stack import stack_models
 from svae.recording import checkpoint, signals
 from svae.recording.circumstances import circumstances
+from svae.recording.console import Bar, Screen
 from svae.recording.files import write_atomically
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
-from svae.recording.tracking import Bar, Screen, WandbRun
+from svae.recording.wandb import WandbRun
 from svae.run import Run, state_of
 from svae.tasks import Graph, Vectors, task_of
 from svae.training.guard import Diverged

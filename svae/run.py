@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.schema import difference, flatten, retyped
-from svae.metrics.catalogue import lower_is_better
+from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
 from svae.recording.folder import (
     FINISHED,
     INTERRUPTED,
@@ -51,7 +51,7 @@ FREE = ("device", "threads", "logger.")
 # on_nan has been of no consequence to what has not diverged, and what has begins again
 _FREE_IN_A_JOB = (*FREE, "trainer.on_nan")
 # the first that a run has stands for it in one line
-_MAIN = ("test/log_likelihood", "test/auc", "test/elbo")
+_MAIN = [metric.final for metric in shown(HEADLINE)]
 
 
 class Claim(NamedTuple):
@@ -199,7 +199,7 @@ class Run:
         if self.written.state != FINISHED:
             return None
         found = self.results
-        known = [name for name in _MAIN if isinstance(found.get(name), int | float)]
+        known = [name for name in _MAIN if number(found.get(name)) is not None]
         return (known[0], found[known[0]]) if known else None
 
     def best(self, metric: str | None = None) -> float:
@@ -268,8 +268,8 @@ def _headline(run: Run) -> tuple[str | None, float]:
 def _number(run: Run, name: str) -> float:
     """Return a final number, or the best of an epoch; nan where the run has neither."""
     try:
-        found = run.results.get(name)
-        return found if isinstance(found, int | float) else run.best(name)
+        found = number(run.results.get(name))
+        return run.best(name) if found is None else found
     except ValueError:
         return math.nan
 

@@ -12,7 +12,7 @@ import yaml
 from hydra._internal.utils import get_args_parser
 
 from svae.cli import plan
-from svae.recording.tracking import WandbRun, _run_id
+from svae.recording.wandb import WandbRun, _run_id
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 

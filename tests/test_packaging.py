@@ -60,6 +60,8 @@ def test_the_wheel_holds_code_configuration_and_data(wheel):
         "svae/conf/experiment/table1.yaml",
         "svae/data/mnist_files/train-images-idx3-ubyte.gz",
         "svae/data/mnist_files/README.md",
+        "svae/report/page.css",
+        "svae/report/page.html.j2",
     ):
         assert name in names
     packed = {name.removeprefix("svae/conf/") for name in names if name.startswith("svae/conf/")}

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import svae
-from svae import experiment, replicas
+from svae import experiment
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
-from svae.recording import progress, tracking
+from svae.recording import console, progress
 from svae.recording.folder import RunFolder
 from svae.training import loop
 from svae.training.learner import Learner, Settings
@@ -222,14 +222,14 @@ def test_replicas_are_evaluated_again_and_go_on_all_at_once_or_alone(svae_train,
 
 
 def _signal_itself(number, epoch, save_every=0.0):
-    show = tracking.Bar.epoch
+    show = console.Bar.epoch
 
     def shown(self, done, metrics):
         show(self, done, metrics)
         if done == epoch:
             os.kill(os.getpid(), number)
 
-    tracking.Bar.epoch = shown
+    console.Bar.epoch = shown
     progress._SAVE_EVERY = save_every
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -258,7 +258,7 @@ def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypat
     line = [*quiet, "trainer.replicas=2", "latent_dim=1", "dataset=circle"]
     config = composed(*line, "dataset.observations=140", "evaluation.importance_samples=2")
     with RunFolder.claim(tmp_path, config, line) as folder:
-        replicas.run(replicas.prepare(config), folder, None, resumed=False)
+        experiment.run(experiment.prepare(config), folder, None, resumed=False)
     for path in (tmp_path, tmp_path / "1"):
         done = '{"state": "running", "epoch": 1, "error": null}'
         (path / "status.json").write_text(done)
@@ -268,14 +268,14 @@ def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypat
         evaluated.append([_status(tmp_path / name)["state"] for name in "01"])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(experiment, "conclude", full)
+    monkeypatch.setattr(experiment, "_evaluate_best", full)
     with RunFolder.reopen(tmp_path) as folder, pytest.raises(OSError, match="No space left"):
-        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+        experiment.run(experiment.prepare(config), folder, None, resumed=True)
     assert evaluated == [["finished", "running"]]
     assert [_status(tmp_path / name)["state"] for name in "01"] == ["finished", "interrupted"]
     monkeypatch.undo()
     with RunFolder.reopen(tmp_path) as folder:
-        replicas.run(replicas.prepare(config), folder, None, resumed=True)
+        experiment.run(experiment.prepare(config), folder, None, resumed=True)
     assert [_status(tmp_path / name)["state"] for name in ("", *"01")] == ["finished"] * 3
 
 

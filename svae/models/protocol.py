@@ -16,16 +16,12 @@ from torch.distributions import Distribution, kl_divergence
 
 from svae.data.splits import DataSet, Split
 from svae.distributions import Draw
+from svae.metrics.catalogue import reserved
 from svae.models.foreign import Part, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
 from svae.noise import Rows
 
 _SAMPLES = 3
-# metrics that `summary` would overwrite
-_TAKEN = {
-    *("elbo", "reconstruction", "kl", "proposals", "acceptance_rate", "iwae", "loss"),
-    *("log_likelihood", "auc", "average_precision", "kl_weight", "learning_rate"),
-}
 
 
 def _is_count(value: Any) -> bool:
@@ -263,7 +259,7 @@ def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: i
     if (loc := part.call(getattr, posterior, "loc", None)) is not None:
         part.shaped("the posterior's `loc`", loc, (batch, m))
     summary = part.call(model.latent.summary, posterior)
-    if not isinstance(summary, dict) or _TAKEN & summary.keys():
+    if not isinstance(summary, dict) or reserved() & summary.keys():
         part.refuse(f"gives the summary {summary!r:.60}", "tensors by names that are not taken")
     for name, values in summary.items():
         part.shaped(f"{name} of the summary", values, (batch,))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from svae.plots.style import figure
+from svae.plots.style import figure, show_ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,17 +43,13 @@ def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> st
     """Draw a value per epoch, one thin line per run."""
 
     def draw(axes: "Axes") -> None:
-        ends = []
         for number, runs in series.items():
             for values in runs:
                 epochs = np.arange(1, len(values) + 1)
                 marker = "o" if len(values) == 1 else None
                 axes.plot(epochs, values, color=_SERIES[number], lw=1.2, marker=marker, ms=4)
-                ends.append(values[len(values) // 10 :])
-        # the first steps are far below all the others and would flatten them
-        low, high = min(map(np.min, ends)), max(map(np.max, ends))
-        margin = 0.05 * (high - low) or 1.0
-        axes.set(xlabel="epoch", ylabel=ylabel, title=title, ylim=(low - margin, high + margin))
+        show_ends(axes, [values for runs in series.values() for values in runs])
+        axes.set(xlabel="epoch", ylabel=ylabel, title=title)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
     return _svg(draw, f"{ylabel} per epoch, {title}")
@@ -93,6 +89,7 @@ def _svg(draw: Callable[["Axes"], None], description: str) -> str:
         "xtick.labelsize": 8,
         "ytick.labelsize": 8,
         "svg.fonttype": "path",
+        "text.parse_math": False,  # names in it may come from anybody
         "svg.hashsalt": description,  # the names inside differ from those of the other figures
     }
     with matplotlib.rc_context(settings):

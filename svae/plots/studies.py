@@ -1,19 +1,26 @@
 """Figures of studies, from the rows of their tables."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from svae.distributions import VonMisesFisher
+from svae.metrics.catalogue import of
 from svae.plots.style import COLOURS, figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKS = "osD^vP*X"
+# what is drawn against the latent dimension, beside what is known of it
+_MEASURED = ("test/log_likelihood", "test/kl", "test/concentration_mean", "test/acceptance_rate")
+_BIAS_AND_NOISE = {
+    "mean": {"ylabel": "mean / exact\n(bars: 2 standard errors)", "ylim": (0.4, 1.4)},
+    "noise": {"ylabel": "std of one sample / exact", "yscale": "log"},
+}
 _VAGUE = 0.3  # a bias that is not known so well says nothing, and would cover the others
 
 
@@ -35,7 +42,8 @@ def sampler_statistics(rows: list[dict]) -> "Figure":
     share = (np.arange(len(rows)) + 0.5) / len(rows)
     _quantiles(middle, share, p_values, "Kolmogorov-Smirnov p-value")
     scores = np.sort([row["mean_score"] for row in rows])
-    _quantiles(right, normal_quantiles(share), scores, "standard score of the mean of w")
+    expected = np.array([NormalDist().inv_cdf(quantile) for quantile in share])
+    _quantiles(right, expected, scores, "standard score of the mean of w")
     return chart
 
 
@@ -57,27 +65,6 @@ def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None
     axes.grid(alpha=0.3)
 
 
-def normal_quantiles(shares: np.ndarray) -> np.ndarray:
-    """Return the standard normal quantiles."""
-    from statistics import NormalDist
-
-    return np.array([NormalDist().inv_cdf(share) for share in shares])
-
-
-@dataclass(frozen=True)
-class _Panels:
-    """A line of panels: the number of a row that they show, and two of its standard errors."""
-
-    name: str
-    value: Callable[[dict], float]
-    error: Callable[[dict], float] = lambda row: 0.0
-    settings: dict = field(default_factory=dict)
-
-    def draw(self, axes, x: np.ndarray, rows: list[dict], style: dict) -> None:
-        y, error = (np.array([read(row) for row in rows]) for read in (self.value, self.error))
-        axes.errorbar(x, np.where(error < _VAGUE, y, np.nan), error, **style)
-
-
 def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     """Draw mean over exact gradient, and the standard deviation of one sample, against kappa.
 
@@ -85,72 +72,74 @@ def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     """
     dimensions = sorted({row["m"] for row in rows})
     shown = {dimensions[i] for i in np.linspace(0, len(dimensions) - 1, most).astype(int)}
-    bias, noise = _bias_and_noise(
-        lambda row: row["mean"] / row["exact"],
-        lambda row: 2 * row["standard_error"] / row["exact"],
-        lambda row: row["standard_deviation"] / row["exact"],
-    )
+    drawn = [
+        {
+            **row,
+            "mean": row["mean"] / row["exact"],
+            "mean_error": 2 * row["standard_error"] / row["exact"],
+            "noise": row["standard_deviation"] / row["exact"],
+        }
+        for row in rows
+        if row["m"] in shown
+    ]
     x = {"xscale": "log", "xlabel": "concentration kappa"}
-    chart = _by_estimator(
-        [r for r in rows if r["m"] in shown], ("m", "concentration"), (bias, noise), x
-    )
+    chart = _by_estimator(drawn, ("m", "concentration"), _BIAS_AND_NOISE, x)
     chart.suptitle("gradient of E[20 w - 100] in kappa, by the ambient dimension m")
     return chart
 
 
 def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
     """Draw the same of a model's own loss, at the measured epochs, by latent dimension."""
-    bias, noise = _bias_and_noise(
-        lambda row: 1 + row["relative_bias"],
-        lambda row: 2 * row["standard_error"],
-        lambda row: row["relative_noise"],
-    )
-    chart = _by_estimator(rows, ("latent_dim", "epoch"), (bias, noise), {"xlabel": "epoch"})
+    drawn = [
+        {
+            **row,
+            "mean": 1 + row["relative_bias"],
+            "mean_error": 2 * row["standard_error"],
+            "noise": row["relative_noise"],
+        }
+        for row in rows
+    ]
+    chart = _by_estimator(drawn, ("latent_dim", "epoch"), _BIAS_AND_NOISE, {"xlabel": "epoch"})
     chart.suptitle("gradient of E[log p(x|z)] in kappa, on the model's own loss")
     return chart
 
 
 def training_curves(rows: list[dict]) -> "Figure":
     """Draw the validation ELBO and kappa while training under each estimator."""
-    elbo = _Panels("validation ELBO (nats)", lambda row: row["val/elbo"])
-    kappa = _Panels("mean concentration kappa", lambda row: row["val/concentration_mean"])
-    chart = _by_estimator(rows, ("latent_dim", "epoch"), (elbo, kappa), {"xlabel": "epoch"}, False)
+    names = ("val/elbo", "val/concentration_mean")
+    panels = {name: {"ylabel": f"validation {of(name).title}"} for name in names}
+    chart = _by_estimator(rows, ("latent_dim", "epoch"), panels, {"xlabel": "epoch"}, False)
     chart.suptitle("training under each estimator")
     return chart
 
 
-def _bias_and_noise(mean: Callable, error: Callable, deviation: Callable) -> tuple:
-    above, below = "mean / exact\n(bars: 2 standard errors)", "std of one sample / exact"
-    return (
-        _Panels(above, mean, error, {"ylim": (0.4, 1.4)}),
-        _Panels(below, deviation, settings={"yscale": "log"}),
-    )
-
-
 def _by_estimator(
-    rows: list[dict], keys: tuple[str, str], panels: Sequence[_Panels], x: dict, sharey="row"
+    rows: list[dict], keys: tuple[str, str], panels: dict[str, dict], x: dict, sharey="row"
 ) -> "Figure":
     """Draw a column of panels for each value of the first key, against the second one.
 
-    With a line for each estimator, each of them a little beside the others.
+    A panel shows what the rows have under its name, with bars of NAME_error where they have that,
+    and a line for each estimator, each of them a little beside the others.
     """
     name, along = keys
     columns = list(dict.fromkeys(row[name] for row in rows))
     chart = figure(2.6 * len(columns) + 0.8, 5.4)
     cells = chart.subplots(len(panels), len(columns), sharex=True, sharey=sharey, squeeze=False)
     for column, value in zip(cells.T, columns, strict=True):
-        for i, (style, mine) in enumerate(_estimators([r for r in rows if r[name] == value])):
-            places = np.array([row[along] for row in mine])
-            places = places * 1.04 ** (i - 2) if "xscale" in x else places + 0.04 * (i - 2)
-            for axes, panel in zip(column, panels, strict=True):
-                panel.draw(axes, places, mine, style)
-        for axes, panel in zip(column, panels, strict=True):
-            axes.set(**panel.settings)
+        estimators = list(_estimators([row for row in rows if row[name] == value]))
+        for axes, (shown, settings) in zip(column, panels.items(), strict=True):
+            for i, (style, mine) in enumerate(estimators):
+                places = np.array([row[along] for row in mine])
+                places = places * 1.04 ** (i - 2) if "xscale" in x else places + 0.04 * (i - 2)
+                y = np.array([row[shown] for row in mine])
+                error = np.array([row.get(f"{shown}_error", 0.0) for row in mine])
+                axes.errorbar(places, np.where(error < _VAGUE, y, np.nan), error, **style)
+            axes.set(**settings)
             axes.grid(alpha=0.3)
         column[0].set_title(f"{'m' if name == 'm' else 'd'} = {value}", fontsize="medium")
         column[-1].set(**x)
-    for axes, panel in zip(cells[:, 0], panels, strict=True):
-        axes.set_ylabel(panel.name)
+    for axes in cells[:, 1:].flat:
+        axes.set_ylabel(None)
     _legend(chart, cells[0, 0], 3)
     return chart
 
@@ -158,16 +147,12 @@ def _by_estimator(
 def _estimators(rows: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
     """Yield the style and the rows of each estimator."""
     estimators = list(dict.fromkeys((row["gradient"], row["baseline"]) for row in rows))
-    for i, estimator in enumerate(estimators):
+    for i, (gradient, baseline) in enumerate(estimators):
         colour = COLOURS[(0, 5, 1, 2, 4, 7)[i % 6]]
         style = {"color": colour, "marker": _MARKS[i % 8], "ms": 4, "lw": 1}
-        mine = [row for row in rows if (row["gradient"], row["baseline"]) == estimator]
-        yield style | {"label": label(*estimator)}, mine
-
-
-def label(gradient: str, baseline: str) -> str:
-    """Return how an estimator is called in a legend."""
-    return gradient if baseline == "none" else f"{gradient}, {baseline} baseline"
+        label = gradient if baseline == "none" else f"{gradient}, {baseline} baseline"
+        mine = [r for r in rows if (r["gradient"], r["baseline"]) == (gradient, baseline)]
+        yield style | {"label": label}, mine
 
 
 def _legend(chart: "Figure", axes, columns: int) -> None:
@@ -192,23 +177,17 @@ def dimensions(rows: list[dict]) -> "Figure":
     cells[0, 1].set(
         ylabel="length of a Gaussian vector\n(mean, band: 2 deviations)", ylim=(0, None)
     )
-    measured = {
-        (0, 2): ("test/log_likelihood", "test log-likelihood (nats)"),
-        (1, 0): ("test/kl", "test KL (nats)"),
-        (1, 1): ("test/concentration_mean", "mean concentration kappa"),
-        (1, 2): ("test/acceptance_rate", "acceptance rate of the sampler"),
-    }
     models = list(dict.fromkeys(row["model"] for row in rows))
-    for place, (name, words) in measured.items():
+    for axes, name in zip(cells.flat[2:], _MEASURED, strict=True):
         for i, model in enumerate(models):
-            mine = [row for row in rows if row["model"] == model and row[name] != ""]
-            if name == "test/acceptance_rate" and all(row[name] == 1 for row in mine):
-                continue  # its sampler rejects nothing
+            mine = [row for row in rows if row["model"] == model and row.get(name, "") != ""]
+            if {row[name] for row in mine} <= {of(name).trivial}:
+                continue
             style = {"color": COLOURS[(0, 5, 2)[i % 3]], "marker": _MARKS[i % 8], "ms": 5, "lw": 1}
             error = [row[f"{name}_std"] or 0 for row in mine]
             x, y = [row["latent_dim"] for row in mine], [row[name] for row in mine]
-            cells[place].errorbar(x, y, error, label=model, capsize=2, **style)
-        cells[place].set(ylabel=words)
+            axes.errorbar(x, y, error, label=model, capsize=2, **style)
+        axes.set(ylabel=f"test {of(name).title}")
     for axes in cells.flat:
         axes.set(xlabel="latent dimension d", xscale="log")
         axes.set_xticks(d, [str(k) for k in d])

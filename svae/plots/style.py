@@ -1,6 +1,6 @@
 """What all figures have in common: size, colours, legends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,13 +54,12 @@ def shades(count: int) -> list:
     return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count)))
 
 
-def classes(labels: np.ndarray | None, count: int) -> Iterator[tuple[str | None, np.ndarray]]:
-    """Yield the name of each class and the indices of its members; all of them without labels."""
-    if labels is None:
-        yield None, np.arange(count)
-        return
-    for label in np.unique(labels):
-        yield str(label), np.flatnonzero(labels == label)
+def show_ends(axes, lines: Iterable[Sequence[float]]) -> None:
+    """Leave out of an axis what lies far away in the first tenth of each line only."""
+    ends = np.concatenate([line[len(line) // 10 :] for line in lines])
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
 
 
 def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = slice(None)) -> None:
@@ -88,10 +87,10 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
     if labels is None:
         return
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
-    for name, members in classes(labels, len(labels)):
-        mine = points[members]
+    for name in np.unique(labels):
+        mine = points[labels == name]
         where = place(mine[np.linalg.norm(mine - mine.mean(0), axis=1).argmin()])
-        axes.annotate(name, where, ha="center", va="center", fontsize="x-large", **style)
+        axes.annotate(str(name), where, ha="center", va="center", fontsize="x-large", **style)
 
 
 def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
@@ -100,9 +99,8 @@ def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
 
     if labels is None:
         return
-    names = [name for name, _ in classes(labels, len(labels))]
     handles = [
         Line2D([], [], ls="", marker="o", color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=name)
-        for i, name in enumerate(names)
+        for i, name in enumerate(map(str, np.unique(labels)))
     ]
     chart.legend(handles=handles, loc="outside right center", frameon=False, title="class")

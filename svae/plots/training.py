@@ -6,39 +6,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from svae.metrics.catalogue import CURVES, Metric, shown
 from svae.metrics.ranking import auc, average_precision
-from svae.plots.style import COLOURS, figure
+from svae.plots.style import COLOURS, figure, show_ends
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CURVES = (
-    ("auc", "area under the ROC curve"),
-    ("elbo", "ELBO (nats)"),
-    ("iwae", "importance-weighted bound (nats)"),
-    ("kl", "KL (nats)"),
-    ("acceptance_rate", "acceptance rate"),
-    ("concentration_mean", "mean concentration kappa"),
-    ("kappa_gradient_snr", "signal to noise of the kappa-gradient"),
-    ("scale_mean", "mean deviation"),
-)
 _ACROSS = 3
-_BOUNDS = ("elbo", "iwae")
 
 
 def curves(rows: list[dict[str, float]]) -> "Figure":
     """Draw every metric against the epoch, training and validation together, of a row per epoch."""
-    shown = [(n, label) for n, label in _CURVES if {f"val/{n}", f"train/{n}"} & rows[0].keys()]
-    if all(row["train/acceptance_rate"] == 1 for row in rows):
-        shown = [curve for curve in shown if curve[0] != "acceptance_rate"]
-    down = -(-len(shown) // _ACROSS)
-    chart = figure(3.3 * min(len(shown), _ACROSS), 2.7 * down + 0.3)
-    cells = chart.subplots(down, min(len(shown), _ACROSS), squeeze=False).ravel()
-    for axes, (name, label) in zip(cells, shown, strict=False):
-        _curve(axes, rows, name)
-        axes.set_xlabel("epoch")
-        axes.set_title(label, fontsize="medium")
-    for axes in cells[len(shown) :]:
+    drawn = [metric for metric in shown(CURVES) if _is_drawn(metric, rows)]
+    across, down = min(len(drawn), _ACROSS), -(-len(drawn) // _ACROSS)
+    chart = figure(3.3 * across, 2.7 * down + 0.3)
+    cells = chart.subplots(down, across, squeeze=False).ravel()
+    for axes, metric in zip(cells, drawn, strict=False):
+        _curve(axes, rows, metric)
+    for axes in cells[len(drawn) :]:
         axes.axis("off")
     fullest = max(cells, key=lambda axes: len(axes.lines))
     handles = fullest.get_legend_handles_labels()
@@ -46,21 +32,25 @@ def curves(rows: list[dict[str, float]]) -> "Figure":
     return chart
 
 
-def _curve(axes, rows: list[dict], name: str) -> None:
+def _is_drawn(metric: Metric, rows: list[dict]) -> bool:
+    values = [row.get(f"{split}/{metric.name}") for row in rows for split in ("train", "val")]
+    return bool({*values} - {None, metric.trivial})
+
+
+def _curve(axes, rows: list[dict], metric: Metric) -> None:
     """Draw a metric of both splits."""
-    ends = []
     for split, words, colour in (("train", "training", 0), ("val", "validation", 5)):
-        column = f"{split}/{name}"
+        column = f"{split}/{metric.name}"
         known = [row for row in rows if not math.isnan(row.get(column, math.nan))]
         points = [(int(row["epoch"]), row[column]) for row in known]
         if points:
             style = {"marker": "o"} if len(points) < 10 else {}
             axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=words, **style)
-            ends += [value for _, value in points[len(points) // 10 :]]
-    if name in _BOUNDS:  # the first epochs are far below all the others and would flatten them
-        margin = 0.05 * (max(ends) - min(ends)) or 1.0
-        axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    if metric.better == "higher":
+        show_ends(axes, [line.get_ydata() for line in axes.lines])
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch")
+    axes.set_title(metric.title, fontsize="medium")
     axes.grid(alpha=0.3)
 
 

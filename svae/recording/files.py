@@ -1,7 +1,9 @@
 """Files of a run folder: written so that they are the old or the new ones, read with care."""
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 import stat
@@ -51,6 +53,17 @@ def read_own(folder: Path, name: str) -> bytes:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
     write_atomically(path, text.encode())
+
+
+def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+    """Write metrics.csv: one row per epoch, always the whole history, atomically."""
+    columns = list(dict.fromkeys(["epoch", *(name for row in history for name in row)]))
+    columns.append(columns.pop(columns.index("seconds")))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
 
 
 def json_text(content: dict) -> str:

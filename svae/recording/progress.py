@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State
+from svae.recording.files import write_metrics
 from svae.recording.folder import RUNNING, RunFolder, written_status
-from svae.recording.tracking import write_metrics
 from svae.training.averaging import averaged_state
 from svae.training.learner import Epoch
 

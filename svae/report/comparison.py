@@ -1,17 +1,20 @@
 """Many runs side by side: read from their folders, grouped by all but the seed."""
 
+import contextlib
 import csv
+import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from svae.configuration import CONF
 from svae.configuration.schema import GROUPS, come_since, flatten
-from svae.metrics.catalogue import METRICS, Metric
+from svae.metrics.catalogue import REPORT, Metric, number, of, shown
 from svae.recording import naming
+from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
 from svae.run import FREE, Run, Status, folders
 
@@ -28,7 +31,8 @@ PUBLISHED = CONF / "experiment" / "published.csv"
 class Entry:
     """A run as it was when the report read it.
 
-    `settings` are those that were typed, with the keys of all runs.
+    `typed` is what was typed for it; `settings` are the values of all keys by which runs are told
+    apart.
     """
 
     run: Run
@@ -36,14 +40,20 @@ class Entry:
     status: Status
     seconds: float
     value: float | None  # which stands for it in one line
+    objective: str
+    chosen: dict[str, str]  # data set and model by name
     config: dict
-    settings: dict[str, str]
+    history: list[dict[str, float]]
     results: dict
-    typed: frozenset[str]  # the keys that were typed for this run
+    typed: dict[str, str]
+    settings: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def path(self) -> Path:
-        return self.run.path
+    def picture(self, name: str) -> bytes:
+        """Return a picture of the run, nothing where it has none or it is anything else."""
+        with contextlib.suppress(OSError):
+            content = read_own(self.run.path, f"plots/{name}.png")
+            return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
+        return b""
 
 
 @dataclass(frozen=True)
@@ -57,31 +67,35 @@ class Group:
     def finished(self) -> list[Entry]:
         return [run for run in self.runs if run.status.state == FINISHED]
 
-    def values(self, metric: str) -> list[float]:
-        """Return the number of each finished run; a sampler that never rejects has no rate."""
-        values = [run.results.get(metric) for run in self.finished]
-        values = [value for value in values if isinstance(value, int | float)]
-        return [] if metric == "test/acceptance_rate" and set(values) == {1.0} else values
+    @property
+    def latent_dim(self) -> float | None:
+        return number(_number_or_text(self.settings["latent_dim"])[0])
 
-    def mean(self, metric: str) -> float:
+    def values(self, metric: Metric) -> list[float]:
+        """Return the number of each finished run, none where they are all trivial."""
+        values = [number(run.results.get(metric.final)) for run in self.finished]
+        values = [value for value in values if value is not None]
+        return [] if set(values) == {metric.trivial} else values
+
+    def mean(self, metric: Metric) -> float:
         """Return the mean over the seeds, nan where there is none."""
         values = self.values(metric)
         return statistics.mean(values) if values else math.nan
 
-    def deviation(self, metric: str) -> float:
+    def deviation(self, metric: Metric) -> float:
         """Return the standard deviation over the seeds (n - 1), nan for fewer than two."""
         values = self.values(metric)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
     def text(self, metric: Metric) -> str:
-        return spread(self.mean(metric.name), self.deviation(metric.name), metric.digits)
+        return spread(metric, self.mean(metric), self.deviation(metric))
 
     @property
     def collapse(self) -> str:
         """How many of the finished runs have collapsed, and in what, as `evaluate` names it."""
-        kinds = Counter(run.results.get("collapse", "none") for run in self.finished)
-        of = len(self.finished)
-        return ", ".join(f"{kind} ({n} of {of})" for kind, n in kinds.items() if kind != "none")
+        kinds = Counter(str(run.results.get("collapse", "none")) for run in self.finished)
+        count = len(self.finished)
+        return ", ".join(f"{kind} ({n} of {count})" for kind, n in kinds.items() if kind != "none")
 
     @property
     def label(self) -> str:
@@ -103,8 +117,13 @@ class Comparison:
 
     @property
     def metrics(self) -> list[Metric]:
-        """Those that any run has."""
-        return [m for m in METRICS if any(group.values(m.name) for group in self.groups)]
+        """Those of the report that any run has."""
+        return [m for m in shown(REPORT) if any(group.values(m) for group in self.groups)]
+
+    @property
+    def lines(self) -> list[str]:
+        """The labels of the groups; of those of one label a chart makes a line."""
+        return list(dict.fromkeys(group.label for group in self.groups))
 
     @property
     def has_collapsed(self) -> bool:
@@ -115,31 +134,28 @@ class Comparison:
 
         Of what had better be low there is none: a low KL may be that of a model that does nothing.
         """
-        if metric.better != "higher":
-            return []
         rivals = {}
-        for group in self.groups:
-            if group.values(metric.name):
+        for group in self.groups if metric.better == "higher" else ():
+            if group.values(metric):
                 keys = (group.settings.get("dataset"), group.settings["latent_dim"])
                 rivals.setdefault(keys, []).append(group)
         best = []
         for groups in rivals.values():
-            means = [round(group.mean(metric.name), metric.digits) for group in groups]
+            means = [round(group.mean(metric), metric.digits) for group in groups]
             if len(set(means)) > 1:
                 best += [g for g, mean in zip(groups, means, strict=True) if mean == max(means)]
         return best
 
     def fixed(self) -> dict[str, str]:
         """Return what was typed and is the same in all runs."""
-        shown = self.groups[0].settings if self.groups else {}
-        first = self.runs[0].settings
-        return {k: v for k, v in first.items() if k not in shown and k != "seed"}
+        differs = (*self.groups[0].settings, "seed")
+        return {k: v for k, v in self.runs[0].settings.items() if k not in differs}
 
     def shown(self, run: Entry) -> str:
         """Return the run's folder as short as it is clear."""
-        folder = next(f for f in self.folders if run.path.is_relative_to(f))
-        short = run.path.relative_to(folder)
-        return str(short if len(self.folders) == 1 else Path(folder.name) / short)
+        path = run.run.path
+        folder = next(folder for folder in self.folders if path.is_relative_to(folder))
+        return str(path.relative_to(folder if len(self.folders) == 1 else folder.parent))
 
 
 def read(sweeps: Iterable[Path]) -> Comparison:
@@ -160,63 +176,70 @@ def read(sweeps: Iterable[Path]) -> Comparison:
             left_out.append(str(error))
     if not runs:
         raise ValueError(left_out[0])
-    typed = [key for run in runs for key in run.settings]
-    keys = ["dataset", "model", "latent_dim", "seed", *typed, *_altered(runs)]
-    keys = list(dict.fromkeys(keys))
-    runs = [replace(run, settings=_settings(run, keys)) for run in runs]
+    runs = _with_settings(runs)
     return Comparison(sweeps, runs, _groups(runs), left_out)
 
 
 def _read(run: Run) -> Entry:
-    """Read a run; its settings are those that were typed.
+    """Read a run.
 
     Raises:
         ValueError: when a file of it is damaged.
     """
     config, headline = run.config, run.headline
     try:
-        config["objective"], naming.chosen(config, "dataset")
+        chosen = {group: naming.chosen(config, group) for group in ("dataset", "model")}
+        objective = str(config["objective"])
     except (LookupError, TypeError, AttributeError):
         file = run.path / "config.yaml"
         raise ValueError(f"{file}: expected the configuration of a run") from None
     lines = (line.lstrip("+~").partition("=") for line in run.overrides)
-    typed = {key: value for key, _, value in lines}
-    return Entry(
+    entry = Entry(
         run=run,
         name=run.name,
         status=run.status,
         seconds=run.seconds,
         value=headline[1] if headline else None,
+        objective=objective,
+        chosen=chosen,
         config=config,
-        settings=typed,
+        history=run.history,
         results=run.results,
-        typed=frozenset(typed),
+        typed={key: value for key, _, value in lines},
     )
+    words = (config, entry.results, entry.typed, entry.status.error)
+    try:
+        json.dumps(words, ensure_ascii=False, skipkeys=True, default=str).encode()
+    except UnicodeError:
+        raise ValueError(f"{run.path}: holds text that is no Unicode") from None
+    return entry
 
 
-def _altered(runs: list[Entry]) -> list[str]:
-    """Return the keys whose default is not what runs did that were made before they came in."""
+def _with_settings(runs: list[Entry]) -> list[Entry]:
+    """Return the runs with their values of all keys that were typed for any.
+
+    And of those whose default is not what runs did that were made before the keys came in.
+    """
     leaves = [flatten(run.config) for run in runs]
     known = dict.fromkeys(k for own in leaves for k in own if not k.startswith("model."))
     earlier = [come_since(own, known) for own in leaves]
     values = [own | since for own, since in zip(leaves, earlier, strict=True)]
-    came = dict.fromkeys(key for since in earlier for key in since)
-    return [key for key in came if len({own[key] for own in values if key in own}) > 1]
+    came = [key for since in earlier for key in since]
+    altered = [key for key in came if len({str(own[key]) for own in values if key in own}) > 1]
+    typed = [key for run in runs for key in run.typed]
+    keys = dict.fromkeys(["dataset", "model", "latent_dim", "seed", *typed, *altered])
+    return [
+        replace(run, settings={key: _setting(run, own, key) for key in keys})
+        for run, own in zip(runs, values, strict=True)
+    ]
 
 
-def _settings(run: Entry, keys: list[str]) -> dict[str, str]:
-    """Return the values of `keys`: of a choice what was typed, else what the configuration has."""
-    leaves, settings = flatten(run.config), {}
-    earlier = come_since(run.config, dict.fromkeys(keys))
-    leaves |= {key: value for key, value in earlier.items() if not key.startswith("model.")}
-    for key in keys:
-        default = leaves.get(key)
-        if key in ("dataset", "model"):
-            default = naming.chosen(run.config, key)
-        is_choice = key in GROUPS or key not in leaves
-        value = run.settings.get(key, default) if is_choice else default
-        settings[key] = "" if value is None else str(value)
-    return settings
+def _setting(run: Entry, values: dict, key: str) -> str:
+    """Return the value of a key: of a choice what was typed, else what the configuration has."""
+    value = run.chosen.get(key, values.get(key))
+    if key in GROUPS or key not in values:
+        value = run.typed.get(key, value)
+    return "" if value is None else str(value)
 
 
 def _groups(runs: list[Entry]) -> list[Group]:
@@ -256,21 +279,18 @@ def published(group: Group) -> dict[str, str]:
         return {}
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    digits = {metric.name: metric.digits for metric in METRICS}
     return {
-        row["metric"]: spread(float(row["mean"]), float(row["std"] or "nan"), digits[row["metric"]])
+        row["metric"]: spread(of(row["metric"]), float(row["mean"]), float(row["std"] or "nan"))
         for row in rows
         if row["experiment"] == experiment
         and all(row[key] in ("", settings[key]) for key in ("dataset", "model", "latent_dim"))
     }
 
 
-def spread(mean: float, deviation: float, digits: int) -> str:
+def spread(metric: Metric, mean: float, deviation: float) -> str:
     """Return mean ± standard deviation, as far as they are known."""
-    if math.isnan(mean):
-        return ""
-    text = f"{mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
+    known = [metric.text(value) for value in (mean, deviation) if not math.isnan(value)]
+    return " ± ".join(known).replace("-", "\N{MINUS SIGN}")
 
 
 def _label(key: str, value: str) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from svae.metrics.catalogue import BRIEF
 from svae.recording.files import write_text
 from svae.report import comparison, page
 from svae.report.comparison import Comparison
@@ -21,18 +23,20 @@ def make(folders: Iterable[Path]) -> None:
     target = runs.folders[0]
     write_text(target / "summary.csv", summary(runs))
     write_text(target / "report.html", page.html(runs))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    plain = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(width=None if sys.stdout.isatty() else 160, **plain)
     with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
         console.print(table(runs))
         for reason in runs.left_out:
-            console.print(f"left out: {reason}", markup=False, soft_wrap=True)
-        console.print(f"report: {target / 'report.html'}", markup=False, soft_wrap=True)
+            console.print(f"left out: {reason}", soft_wrap=True)
+        console.print(f"report: {target / 'report.html'}", soft_wrap=True)
 
 
 def summary(compared: Comparison) -> str:
     """Return summary.csv: a row per run, with everything that was typed and every final number."""
     names = list(dict.fromkeys(n for run in compared.runs for n in run.results))
-    names = [n for n in names if all(_is_cell(run.results.get(n)) for run in compared.runs)]
+    cell = int | float | str | None
+    names = [n for n in names if all(isinstance(r.results.get(n), cell) for r in compared.runs)]
     text = io.StringIO()
     head = ["run", "name", "state", "error", "epoch", *compared.runs[0].settings, *names]
     writer = csv.writer(text, lineterminator="\n")
@@ -44,25 +48,19 @@ def summary(compared: Comparison) -> str:
     return text.getvalue()
 
 
-def _is_cell(value) -> bool:
-    return value is None or isinstance(value, int | float | str)
-
-
 def table(compared: Comparison) -> Table:
     """Return the groups as a table for the terminal; the best of a latent dimension is bold."""
-    metrics = [metric for metric in compared.metrics if metric.is_brief]
-    keys = list(compared.groups[0].settings)
-    collapse = ["collapse"] * compared.has_collapsed
-    shown = Table(*keys, "n", *(m.label for m in metrics), *collapse)
-    for column in shown.columns[len(keys) :]:
-        column.justify = "right"
-    best = {m.name: compared.best(m) for m in metrics}
+    metrics = [metric for metric in compared.metrics if BRIEF in metric.places]
+    best = {metric.name: compared.best(metric) for metric in metrics}
+    shown = Table(*compared.groups[0].settings)
+    for name in ("n", *(metric.column for metric in metrics)):
+        shown.add_column(name, justify="right")
+    if compared.has_collapsed:
+        shown.add_column("collapse", justify="right")
     for group in compared.groups:
-        cells = [
-            f"[bold]{group.text(m)}[/bold]" if group in best[m.name] else group.text(m)
-            for m in metrics
-        ]
-        if compared.has_collapsed:
-            cells.append(group.collapse)
-        shown.add_row(*group.settings.values(), str(len(group.finished)), *cells)
+        cells = [*group.settings.values(), str(len(group.finished))]
+        for metric in metrics:
+            is_best = group in best[metric.name]
+            cells.append(Text(group.text(metric), style="bold" if is_best else ""))
+        shown.add_row(*cells, *[group.collapse] * compared.has_collapsed)
     return shown

@@ -8,19 +8,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from svae.distributions.sphere import log_sphere_area
+from svae.metrics.catalogue import REPORT, number, shown
 from svae.plots.studies import dimensions
 from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
 from svae.run import Run, folders
 from svae.studies import Findings
-
-_MEASURED = (
-    "test/log_likelihood",
-    "test/elbo",
-    "test/kl",
-    "test/concentration_mean",
-    "test/acceptance_rate",
-)
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,7 @@ class DimensionStudy:
     """Gathers finished runs below the folder `sweep` by model and latent dimension.
 
     `dimensions.csv` has a row per model and dimension d: how many runs, the mean and the standard
-    deviation over them of what they measured, and what is known of d: the log area of S^d, and
+    deviation over them of what the report shows, and what is known of d: the log area of S^d, and
     mean and standard deviation of the length of a standard Gaussian vector in R^d.
     """
 
@@ -45,13 +38,17 @@ class DimensionStudy:
         found = defaultdict(list)
         for run in map(Run, folders(Path(self.sweep).expanduser())):
             results = run.results
-            if run.status.state == FINISHED and "test/log_likelihood" in results:
+            score = number(results.get("test/log_likelihood"))
+            if run.status.state == FINISHED and score is not None:
                 config = run.config
                 found[chosen(config, "model"), config["latent_dim"]].append(results)
         return dict(sorted(found.items()))
 
     def __call__(self, config, device, progress) -> Findings:
-        rows = [_row(model, d, runs) for (model, d), runs in self.runs().items()]
+        found = self.runs()
+        measured = {name for runs in found.values() for run in runs for name in run}
+        names = [m.final for m in shown(REPORT) if m.final in measured]
+        rows = [_row(model, d, runs, names) for (model, d), runs in found.items()]
         best = max(rows, key=lambda row: row["test/log_likelihood"])
         results = {"runs": sum(row["runs"] for row in rows), "best_latent_dim": best["latent_dim"]}
         figures = {"dimensions": partial(dimensions, rows)}
@@ -70,10 +67,10 @@ def verdict(rows: list[dict]) -> str:
     return f"{'; '.join(shares)} {has} the best log-likelihood"
 
 
-def _row(model: str, d: int, runs: list[dict]) -> dict:
+def _row(model: str, d: int, runs: list[dict], names: list[str]) -> dict:
     row = {"model": model, "latent_dim": d, "runs": len(runs)}
-    for name in _MEASURED:
-        values = [run[name] for run in runs if name in run]
+    for name in names:
+        values = [value for run in runs if (value := number(run.get(name))) is not None]
         row[name] = mean(values) if values else ""
         row[f"{name}_std"] = stdev(values) if len(values) > 1 else ""
     length = gaussian_length(d)

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from svae import build, experiment, plots
 from svae.recording import signals
+from svae.recording.console import Screen
 from svae.recording.files import write_text
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
-from svae.recording.tracking import Screen
 
 
 @dataclass

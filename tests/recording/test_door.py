@@ -23,7 +23,7 @@ from svae.configuration import trusted
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
 from svae.recording.folder import INTERRUPTED, RunFolder
 from svae.recording.saved import reopened, saved_config, saved_overrides, settled
-from svae.recording.tracking import _run_id
+from svae.recording.wandb import _run_id
 from svae.report import summary
 from svae.run import claim
 from tests.support.swept import CONFIG, OVERRIDES, begin, composed

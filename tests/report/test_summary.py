@@ -16,12 +16,13 @@ from omegaconf import OmegaConf
 from svae.cli import watch
 from svae.cli.plan import Plan
 from svae.configuration import CONF
-from svae.metrics.catalogue import METRICS
+from svae.metrics.catalogue import of
 from svae.plots import many
 from svae.plots.style import figure
 from svae.recording.folder import FAILED, FINISHED
 from svae.recording.naming import chosen, run_name
 from svae.report import comparison, summary
+from svae.run import Run
 
 
 def _run(folder, *overrides, value=-90.0, state=FINISHED, error=None, collapse="none"):
@@ -85,19 +86,18 @@ def test_a_group_is_all_but_the_seed(sweep):
     ]
     assert [len(g.finished) for g in groups] == [2, 2, 2, 1]
     # the standard deviation of a sample of two: |a - b| / sqrt(2)
-    assert groups[0].mean("test/log_likelihood") == -91.5
-    assert groups[0].deviation("test/log_likelihood") == pytest.approx(3 / math.sqrt(2))
-    metric = METRICS[0]
+    metric = of("test/log_likelihood")
+    assert groups[0].mean(metric) == -91.5
+    assert groups[0].deviation(metric) == pytest.approx(3 / math.sqrt(2))
     assert groups[0].text(metric) == "−91.50 ± 2.12"
     assert groups[3].text(metric) == "−88.00"  # of one run there is no spread
 
 
 def test_the_best_of_each_dimension_is_found(sweep):
     read = comparison.read([sweep])
-    by_name = {metric.name: metric for metric in read.metrics}
-    best = read.best(by_name["test/log_likelihood"])
+    best = read.best(of("test/log_likelihood"))
     assert [g.settings["model"] for g in best] == ["vmf", "vmf"]
-    assert read.best(by_name["test/kl"]) == []
+    assert read.best(of("test/kl")) == []
 
 
 def test_a_collapse_is_told(tmp_path, capsys):
@@ -287,6 +287,66 @@ def test_the_recovery_of_a_known_truth_is_compared(tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in ("recovery correlation", "prior mismatch"))
     assert "log density" not in page
+
+
+BAD = ("text", "[/bold]", [1.0], {"a": 1}, math.nan, -math.inf, 10**400, True, None)
+
+
+def test_what_is_no_number_is_not_shown_and_ends_no_report(tmp_path, capsys):
+    names = ("test/log_likelihood", "test/elbo", "test/kl", "test/acceptance_rate", "seconds")
+    for number, bad in enumerate(BAD):
+        own = tmp_path / str(number)
+        _run(own, "model=vmf", f"latent_dim={2 + number % 2}", f"seed={number}")
+        (own / "results.json").write_text(json.dumps(dict.fromkeys(names, bad)))
+        (own / "metrics.csv").write_text(
+            "epoch,val/elbo,seconds\n1,-inf,1\n2,nan,nan\n3,1e308,1\n4,-9,1\n"
+        )
+    _run(tmp_path / "good", "model=vmf", "latent_dim=2", "seed=100", value=-77.0)
+    _run(tmp_path / "other", "model=vmf", "latent_dim=3", "seed=100", collapse=["x"])
+    np.savez(tmp_path / "good" / "latents.npz", loc=np.array(["a"]), concentration=np.ones(3))
+    summary.make([tmp_path])
+    assert "−77.00" in capsys.readouterr().out
+    cells = re.findall(r'data-label="log-likelihood">(.*?)</td>', _text(tmp_path))
+    assert cells == ["<span>−77.00</span>", "<span>−90.00</span>"]
+    assert "left out" not in _text(tmp_path)
+    for number in range(len(BAD)):
+        assert Run(tmp_path / str(number)).headline is None
+
+
+def _text(folder):
+    return (folder / "report.html").read_text()
+
+
+def test_values_do_not_style_the_terminal(tmp_path, capsys):
+    words = ("[/bold]", "[bold]wide[/bold]", "[link=http://x]y", ":warning:")
+    for number, word in enumerate(words):
+        _run(tmp_path / str(number), "model=vmf", "logger.mode=offline")
+        lines = OmegaConf.to_yaml(["model=vmf", f"+[/key]={word}"])
+        (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text(lines)
+    summary.make([tmp_path])
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in (*words, "[/key]"))
+
+
+def test_names_in_a_chart_are_text_whatever_they_hold(tmp_path):
+    for number, word in enumerate((r"$\frac{$", "nan", "1e999", "-1", "$", "x")):
+        _run(tmp_path / str(number), "model=vmf")
+        file = tmp_path / str(number) / "config.yaml"
+        config = OmegaConf.load(file)
+        config.latent_dim, config.objective = word, f"val/{word}"
+        file.write_text(OmegaConf.to_yaml(config))
+        rows = f"epoch,val/{word},seconds\n1,-200,1.5\n"
+        (tmp_path / str(number) / "metrics.csv").write_text(rows)
+    summary.make([tmp_path])
+    assert r'aria-label="val/$\frac{$ per epoch, latent dimension $\frac{$"' in _text(tmp_path)
+
+
+def test_text_that_is_no_unicode_is_damage(tmp_path, capsys):
+    for number in range(2):
+        _run(tmp_path / str(number), "model=vmf", f"seed={number}")
+    (tmp_path / "1" / "results.json").write_text('{"note": "\\ud800"}')
+    summary.make([tmp_path])
+    assert f"left out: {tmp_path}/1: holds text that is no Unicode" in capsys.readouterr().out
 
 
 def test_the_expected_acceptance_rate_is_that_of_the_concentrations(sweep):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from svae import evaluate, experiment, objectives
-from svae.recording import checkpoint, files, folder, progress, tracking
+from svae.recording import checkpoint, console, files, folder, progress
 from svae.training import loop
 
 
@@ -238,7 +238,7 @@ def _die() -> None:
 
 def _after_epoch(first: int, act) -> None:
     """Call `act` after every epoch from `first` on."""
-    show = tracking.Bar.epoch
+    show = console.Bar.epoch
     every_epoch_saved()
 
     def shown(self, number, metrics):
@@ -246,7 +246,7 @@ def _after_epoch(first: int, act) -> None:
         if number >= first:
             act()
 
-    tracking.Bar.epoch = shown
+    console.Bar.epoch = shown
 
 
 def _once_after_epoch(epoch: int, act) -> None:

@@ -1,0 +1,124 @@
+"""What the terminal shows of a run: a line per epoch, how far its work is, the final numbers."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, of
+
+log = logging.getLogger("svae")
+
+
+class _Output:
+    """A stream whose reader may go away, `head` or a closed terminal: no reason to stop."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+class Screen:
+    """The terminal: a live bar where there is one, plain lines where the output is a file."""
+
+    def __init__(self, quiet: bool = False):
+        silent = {"quiet": True, "force_terminal": False} if quiet else {}
+        plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+        self.console = Console(file=_Output(sys.stdout), **plain, **silent)
+
+    def note(self, text: str) -> None:
+        """Say one line, and keep it in the log."""
+        log.info(text)
+        self.console.print(text)
+
+    @contextmanager
+    def training(self, done: int, total: int) -> Iterator["Bar"]:
+        """Show the progress of `total` epochs, of which `done` were made earlier."""
+        with self._progress() as progress:
+            task = progress.add_task("training", total=total, completed=done, line="")
+            yield Bar(self, progress, task, total)
+
+    def work(self, name: str, pieces: list) -> Iterable:
+        """Yield `pieces` and show how many are done."""
+        if not self.console.is_terminal:
+            self.console.print(f"{name} ...")
+        with self._progress() as progress:
+            task = progress.add_task(name, total=len(pieces), line="")
+            for piece in pieces:
+                yield piece
+                progress.advance(task)
+
+    def results(self, results: dict, title: str) -> None:
+        """Show the final numbers as a table; results.json has all of them."""
+        log.info(title)
+        table = Table("metric", "value", "unit", "better", title=title, title_justify="left")
+        table.columns[1].justify = "right"
+        for name, value, unit, better in _rows(results):
+            log.info("%s %s", name, value)
+            table.add_row(name, value, unit, better)
+        self.console.print(table)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[line]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+
+def _rows(results: dict) -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, value, unit and which way is better: the test set's first, as the rows stand."""
+    for name in sorted(results, key=_place):
+        value, row, deviation = results[name], of(name), results.get(f"{name}_std")
+        is_beside = name.endswith("_std") and name.removesuffix("_std") in results
+        if is_beside or name in CIRCUMSTANCES or value == row.trivial:
+            continue
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        yield name, text if deviation is None else f"{text} ± {deviation:.4f}", row.unit, row.better
+
+
+def _place(name: str) -> tuple[bool, int]:
+    row = of(name)
+    return not name.startswith("test/"), METRICS.index(row) if row in METRICS else len(METRICS)
+
+
+class Bar:
+    """The line about the epoch that has just ended."""
+
+    def __init__(self, screen: Screen, progress: Progress, task, total: int):
+        self._screen, self._progress, self._task, self._total = screen, progress, task, total
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        line, seconds = "  ".join(_words(metrics)), f"{metrics['seconds']:.1f} s"
+        log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
+        self._progress.update(self._task, completed=number, line=line)
+        if not self._screen.console.is_terminal:
+            self._screen.console.print(f"epoch {number}/{self._total}  {line}  {seconds}")
+
+
+def _words(metrics: dict[str, float]) -> Iterator[str]:
+    """Yield what the line says of an epoch, as far as the model has it."""
+    for row in METRICS:
+        for split, word in row.live.items():
+            value = metrics.get(f"{split}/{row.name}")
+            if value is not None and value != row.trivial:
+                yield f"{word} {row.text(value)}"
