@@ -8,9 +8,9 @@ import copy
 import io
 import logging
 import math
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -360,7 +360,7 @@ def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) ->
     best_epoch = _load_best(experiment, folder)
     generator = stream(experiment.device, seed, "evaluation")
     settings = build.evaluation(experiment.config)
-    results = task.evaluate(model, data, settings, generator, lambda p: _pieces(screen, p))
+    results = task.evaluate(model, data, settings, generator, partial(screen.work, "evaluating"))
     _check_finite(results, best_epoch)
     of_latents, latents = task.inspect(model, data, results["test/kl"], generator, seed)
     results |= of_latents
@@ -376,12 +376,6 @@ def _load_best(experiment: Experiment, folder: RunFolder) -> int:
     checkpoint.check_best(state, path)
     checkpoint.restore_model(state, experiment.model, path)
     return state["epoch"]
-
-
-def _pieces(screen: Screen, pieces: list) -> Iterable:
-    for piece in screen.work("evaluating", pieces):
-        signals.check()
-        yield piece
 
 
 def _check_finite(results: dict, best_epoch: int) -> None:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, of
+from svae.recording import signals
 
 log = logging.getLogger("svae")
 
@@ -53,12 +54,13 @@ class Screen:
             yield Bar(self, progress, task, total)
 
     def work(self, name: str, pieces: list) -> Iterable:
-        """Yield `pieces` and show how many are done."""
+        """Yield `pieces` and show how many are done; a request to stop ends the work."""
         if not self.console.is_terminal:
             self.console.print(f"{name} ...")
         with self._progress() as progress:
             task = progress.add_task(name, total=len(pieces), line="")
             for piece in pieces:
+                signals.check()
                 yield piece
                 progress.advance(task)
 

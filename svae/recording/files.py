@@ -55,14 +55,14 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
 
 
-def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
-    """Write metrics.csv: one row per epoch, always the whole history, atomically."""
-    columns = list(dict.fromkeys(["epoch", *(name for row in history for name in row)]))
-    columns.append(columns.pop(columns.index("seconds")))
+def write_table(path: Path, rows: list[dict], last: str | None = None) -> None:
+    """Write `path` atomically as CSV: a column for each key of the rows, `last` behind the others."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    ordered = sorted(columns, key=lambda name: name == last)
+    writer = csv.DictWriter(text, ordered, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(rows)
     write_text(path, text.getvalue())
 
 

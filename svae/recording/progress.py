@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State
-from svae.recording.files import write_metrics
+from svae.recording.files import write_table
 from svae.recording.folder import RUNNING, RunFolder, written_status
 from svae.training.averaging import averaged_state
 from svae.training.learner import Epoch
@@ -89,6 +89,6 @@ class Progress:
         state, folder = self.state, self._folder
         if state.best["epoch"] != self._saved_best:
             checkpoint.save(folder.checkpoints / "best.pt", state.best)
-        write_metrics(folder.path / "metrics.csv", state.history)
+        write_table(folder.path / "metrics.csv", state.history, last="seconds")
         folder.status(RUNNING, state.epoch.number)
         self._saved, self._saved_best = state.epoch.number, state.best["epoch"]

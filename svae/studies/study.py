@@ -1,19 +1,17 @@
 """A study from its configuration to tables and figures: what `experiment` is for a training."""
 
-import csv
-import io
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from omegaconf import DictConfig
 
 from svae import build, experiment, plots
-from svae.recording import signals
+from svae.recording.circumstances import circumstances
 from svae.recording.console import Screen
-from svae.recording.files import write_text
+from svae.recording.files import write_table
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
 
 
@@ -49,12 +47,14 @@ def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool)
     try:
         screen.note(f"run folder: {folder.path}")
         started = time.perf_counter()
-        findings = prepared.study(prepared.config, prepared.device, _progress(screen))
+        findings = prepared.study(
+            prepared.config, prepared.device, partial(screen.work, "studying")
+        )
         for name, rows in findings.tables.items():
             write_table(folder.path / f"{name}.csv", rows)
         seconds = time.perf_counter() - started
-        circumstances = experiment.circumstances(prepared.device)
-        results = {**findings.results, "seconds": seconds, **circumstances}
+        about = circumstances(prepared.device)
+        results = {**findings.results, "seconds": seconds, **about}
         folder.results(results | {"verdict": findings.verdict})
         if prepared.config.plots:
             images = plots.write(findings.figures, folder.path / "plots")
@@ -65,21 +65,3 @@ def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool)
         return math.nan
     finally:
         wandb_run.finish(results, images, exit_code)
-
-
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows of equal keys as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def _progress(screen: Screen):
-    def pieces(items: list):
-        for item in screen.work("studying", items):
-            signals.check()
-            yield item
-
-    return pieces

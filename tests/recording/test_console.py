@@ -5,13 +5,13 @@ import csv
 import pytest
 
 from svae.recording.console import Screen
-from svae.recording.files import write_metrics
+from svae.recording.files import write_table
 
 HISTORY = [{"epoch": e, "val/elbo": -10.0 / e, "seconds": 1.0} for e in (1, 2)]
 
 
 def test_metrics_have_a_row_per_epoch_and_the_time_last(tmp_path):
-    write_metrics(tmp_path / "metrics.csv", [HISTORY[0], {**HISTORY[1], "train/new": 5.0}])
+    write_table(tmp_path / "metrics.csv", [HISTORY[0], {**HISTORY[1], "train/new": 5.0}], "seconds")
     rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert list(rows[0]) == ["epoch", "val/elbo", "train/new", "seconds"]
     assert [row["epoch"] for row in rows] == ["1", "2"]
