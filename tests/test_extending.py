@@ -35,8 +35,8 @@ FILE = re.compile(r"^`([\w./]+)`\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = {
     "product": (
         ("model=product", "dataset=bars"),
-        {"reconstructions", "samples", "curves", "spreads"},
-        ("latent (no `loc`)", "interpolations (neither a sphere nor R^d)"),
+        {"reconstructions", "samples", "curves", "spreads", "latent", "interpolations"},
+        (),
     ),
     "conv": (("network=conv", "dataset=bars"), {"latent", "interpolations", "samples"}, ()),
     "bars": (("dataset=bars",), {"latent", "interpolations", "samples"}, ()),

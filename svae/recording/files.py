@@ -56,7 +56,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, rows: list[dict], last: str | None = None) -> None:
-    """Write `path` atomically as CSV: a column for each key of the rows, `last` behind the others."""
+    """Write `path` atomically as CSV: a column for each key of the rows, `last` at the end."""
     columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     ordered = sorted(columns, key=lambda name: name == last)
