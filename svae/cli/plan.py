@@ -13,24 +13,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from svae.cli.sweeps import Multirun
-from svae.configuration import compose, schema
+from svae.configuration import compose
+from svae.configuration.compare import flatten, since
 from svae.configuration.messages import HYDRA_ERRORS, Refused, no_such_key, one_line
+from svae.configuration.schema import may_change
 from svae.recording.folder import FINISHED
 from svae.recording.saved import reopened, saved_values
 from svae.run import Run, folders
-
-# what may differ from the saved run, by prefix
-_CHANGEABLE = {
-    "resume": (
-        "trainer.max_epochs",
-        "trainer.patience",
-        "trainer.on_nan",
-        "device",
-        "evaluation.",
-        "logger.",
-    ),
-    "evaluate": ("device", "threads", "evaluation.", "plots"),
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +85,7 @@ def plan(args: Namespace) -> Plan:
         raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
     if not isinstance(typed[name], str) or not typed[name]:
         raise Refused(f"{name}={typed[name]}: expected a run folder")
-    return _reopen(args, name, Path(typed[name]).expanduser(), _CHANGEABLE[name])
+    return _reopen(args, name, Path(typed[name]).expanduser(), may_change(name))
 
 
 def _start(args: Namespace) -> Plan:
@@ -154,12 +143,12 @@ def _folder(config: DictConfig, mode: str) -> Path:
     return Path(os.path.abspath(Path(text).expanduser()))
 
 
-def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
+def _reopen(args: Namespace, name: str, folder: Path, allowed: list[str]) -> Plan:
     """Plan to continue or to evaluate the run in `folder`, with a few keys changed."""
     lines = [line for line in args.overrides if compose.key_of(line) != name]
     for line in lines:
-        if not compose.key_of(line).startswith(allowed):
-            words = ", ".join(f"{key}*" if key.endswith(".") else key for key in allowed)
+        if compose.key_of(line) not in allowed:
+            words = ", ".join(allowed)
             raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
     try:
         before = saved_values(folder)
@@ -186,7 +175,7 @@ def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) 
 
 def _changes(lines: list[str], before: dict) -> dict[str, Any]:
     """Return {key: value} of what is typed to alter the configuration `before`."""
-    known = schema.flatten(before) | schema.since(before)
+    known = flatten(before) | since(before)
     changes = {}
     for override in OverridesParser.create().parse_overrides(lines):
         line, key = override.input_line, override.key_or_group
@@ -203,7 +192,7 @@ def _changes(lines: list[str], before: dict) -> dict[str, Any]:
 def _refuse_other_length(before: dict, changes: dict[str, Any], place: str) -> None:
     """Refuse to move the end of a run whose learning rate falls towards it."""
     key = "trainer.max_epochs"
-    flat = schema.flatten(before)
+    flat = flatten(before)
     if flat.get("trainer.schedule") == "cosine" and changes.get(key, flat[key]) != flat[key]:
         raise Refused(
             f"{place}: {key} was {flat[key]} when the run began and is {changes[key]} now, as "

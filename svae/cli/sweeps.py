@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from svae.cli import grid
-from svae.configuration import compose, schema
+from svae.configuration import compose
 from svae.configuration.messages import Refused, one_line
+from svae.configuration.schema import GROUPS
 from svae.recording.folder import holds_run
 from svae.run import mismatch
 
@@ -182,7 +183,7 @@ def _is_plain(override: Override) -> bool:
     key = override.key_or_group
     return (
         re.fullmatch(r"[\w.]+=.*", override.input_line, re.DOTALL) is not None
-        and key not in schema.GROUPS
+        and key not in GROUPS
         and not key.startswith("hydra.")
         and not isinstance(override.value(), dict)
     )

@@ -20,8 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from omegaconf.resolvers import oc
 
-from svae.configuration import CONF, schema
+from svae.configuration import CONF, checks
+from svae.configuration.compare import is_unread
 from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, yaml_sentence
+from svae.configuration.schema import GROUPS
 
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
@@ -36,7 +38,7 @@ def check(config: DictConfig) -> None:
     """Check the values of a composed configuration, and that a file of data is there."""
     try:
         plain = _resolved(config)
-        schema.check(plain)
+        checks.check(plain)
         check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
@@ -142,7 +144,7 @@ def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
     """Return a sentence for an error of Hydra's that has no type of its own."""
     for line in overrides:
         key, _, value = line.partition("=")
-        if key in schema.GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
+        if key in GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
             return f"{line}: expected the name of a choice, as --help lists them"
     where = f"--config-dir {args.config_dir}: " if args.config_dir else ""
     return f"{where}{' '.join(overrides)}: {one_line(error)}"
@@ -151,7 +153,7 @@ def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
 def refuse_unread(values: dict, overrides: list[str]) -> None:
     """Refuse overrides that have no effect on the study that `values` configure."""
     for line in overrides:
-        if schema.is_unread(values, key_of(line)):
+        if is_unread(values, key_of(line)):
             words = ", ".join(values["study"]["reads"])
             raise Refused(f"{line}: has no effect on this study, expected one of {words}")
 

@@ -6,7 +6,8 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import schema
+from svae.configuration import suggestions
+from svae.configuration.schema import GROUPS
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 # what brings a launcher or a sweeper
@@ -73,14 +74,14 @@ def _missing(error: MissingConfigException) -> str:
     if extra := _EXTRAS.get(name):
         return f"{group}={name}: is not installed, it comes with pip install -e '.[{extra}]'"
     expected = ", ".join(error.options)
-    return f"{group}={name}: expected one of {expected}{schema.hint(name, error.options)}"
+    return f"{group}={name}: expected one of {expected}{suggestions.of_option(name, error.options)}"
 
 
 def no_such_key(key: str) -> str:
     """Return a sentence about a key that the configuration does not have."""
-    if key in schema.GROUPS:
+    if key in GROUPS:
         return f"{key}: is a group, expected {key}=NAME or {key}.KEY=VALUE"
-    return f"{key}: no such key{schema.hint_of_key(key)}"
+    return f"{key}: no such key{suggestions.of_key(key)}"
 
 
 def _reason(error: Exception) -> str:

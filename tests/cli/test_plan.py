@@ -11,6 +11,7 @@ from hydra._internal.utils import get_args_parser
 from svae.cli import plan
 from svae.cli.sweeps import Multirun
 from svae.configuration import compose, messages, schema
+from svae.configuration.compare import flatten
 from svae.recording.folder import RunFolder
 
 REFUSED = [
@@ -22,6 +23,9 @@ REFUSED = [
     ("latentdim=3", "did you mean latent_dim?"),
     ("trainer.max_epoch=3", "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
     ("max_epochs=3", "did you mean trainer.max_epochs?"),
+    ("lr=1e-3", "lr: no such key; did you mean trainer.learning_rate?"),
+    ("trainer.lr=1e-3", "trainer.lr: no such key; did you mean trainer.learning_rate?"),
+    ("precision=bfloat16", "expected one of float32, bf16; did you mean bf16?"),
     ("+foo=3", "foo: no such key"),
     ("+trainer.foo=3", "trainer.foo: no such key"),
     ("~latent_dim", "latent_dim: is missing"),
@@ -42,7 +46,7 @@ REFUSED = [
     ("latent_dim=${foo}", "foo"),
     ("dataset.root=${oc.env:SVAE_NOT_SET}", "SVAE_NOT_SET"),
     ("seed=-1", "seed=-1: expected a whole number from 0 up"),
-    ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:N"),
+    ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:N; did you mean cuda?"),
     ("device=cuda:x", "device=cuda:x"),
     ("precision=fp16", "precision=fp16: expected one of float32, bf16"),
     ("threads=0", "threads=0"),
@@ -350,6 +354,6 @@ def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):
 
 def test_every_key_of_the_configuration_is_described():
     config = compose.checked(_parse(""), [])
-    leaves = schema.flatten(compose.unresolved(config))
+    leaves = flatten(compose.unresolved(config))
     built = {"model.sampler", "model.gradient"}
     assert {k for k in leaves if not k.endswith("_target_")} - built <= schema.KEYS.keys()
