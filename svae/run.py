@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from svae.configuration.compare import difference, flatten, retyped
-from svae.configuration.schema import may_change
+from svae.configuration.compare import difference, retyped
+from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import lower_is_better
 from svae.recording.folder import (
     FINISHED,

@@ -1,14 +1,16 @@
 """Whether a configuration can work: every value, and the values beside each other."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from svae.configuration import suggestions
-from svae.configuration.compare import flatten, needed, of_kind
-from svae.configuration.schema import BUILT, KEYS, expected, takes
+from svae.configuration.schema import BUILT, KEYS, expected, flatten, takes
 from svae.configuration.suggestions import shown
 
 _NEEDED_GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
+# what every study reads
+_READ = ("experiment", "hydra", "resume", "evaluate", "report")
 # the network for vectors, that for graphs
 _NETWORKS = (
     ("svae.models.dense.AutoEncoder", "mlp"),
@@ -47,7 +49,7 @@ def _check_value(name: str, value: Any) -> None:
 
 def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
     """Yield what speaks against a configuration of vectors or of a graph; a key may be missing."""
-    of_vectors, of_graphs = (sorted(of_kind(k) & flat.keys()) for k in ("vectors", "graphs"))
+    of_vectors, of_graphs = (sorted(_of_kind(k) & flat.keys()) for k in ("vectors", "graphs"))
     if of_vectors and of_graphs:
         yield (
             f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
@@ -71,6 +73,20 @@ def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
             "sampler.baseline=mean: averages over other observations and a graph is one, expected "
             "none or leave_one_out"
         )
+
+
+def _of_kind(kind: str) -> set[str]:
+    """Return the keys that only data of a kind has a use for, vectors or graphs."""
+    return {name for name, key in KEYS.items() if key.only == kind}
+
+
+def needed(flat: dict[str, Any]) -> set[str]:
+    """Return the keys that a configuration needs: all but those of the other kind of data.
+
+    Those of the classes that it builds have defaults there.
+    """
+    other = _of_kind("vectors" if _of_kind("graphs") & flat.keys() else "graphs")
+    return {name for name in KEYS if not name.startswith(BUILT)} - other
 
 
 def _of_samplers(flat: dict[str, Any]) -> Iterator[str]:
@@ -127,3 +143,33 @@ def _of_replicas(flat: dict[str, Any]) -> Iterator[str]:
 
 def _is_study(flat: dict[str, Any]) -> bool:
     return any(name.startswith("study.") for name in flat)
+
+
+def key_of(line: str) -> str:
+    """Return the key or group that an override is of."""
+    return re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0]
+
+
+def is_unread(config: dict, key: str) -> bool:
+    """Tell whether `config` is of a study that a key or group has no effect on."""
+    study = config.get("study")
+    return bool(study) and re.split(r"[./]", key)[0] not in (*_READ, *study.get("reads", ()))
+
+
+def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
+    """Return {override: why} of those that have no effect on what `config` configures.
+
+    A study reads some groups only, not every model has a sampler or lies on a sphere.
+    """
+    has_sampler = any("${sampler." in str(value) for value in config["model"].values())
+    found = {}
+    for line in overrides:
+        key = key_of(line)
+        if is_unread(config, key):
+            words = ", ".join(config["study"]["reads"])
+            found[line] = f"has no effect on this study, expected one of {words}"
+        elif f"{key}.".startswith("sampler.") and not has_sampler:
+            found[line] = "this model has no sampler, only model=vmf has one"
+        elif key == "network.unit_variance" and "isotropic" in config["model"]:
+            found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
+    return found

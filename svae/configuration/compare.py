@@ -1,41 +1,16 @@
 """Two configurations side by side: one of a run that has begun, and one of now."""
 
-import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from svae.configuration.schema import ALWAYS, BUILT, GROUPS, KEYS
+from svae.configuration.checks import is_unread, key_of, needed
+from svae.configuration.schema import ALWAYS, GROUPS, KEYS, flatten
 from svae.configuration.suggestions import shown
 
 # what runs did before these keys came in
 _BEFORE = {name: key.before for name, key in sorted(KEYS.items()) if key.before is not ALWAYS}
-# what every study reads
-_READ = ("experiment", "hydra", "resume", "evaluate", "report")
 # groups whose choice reaches beyond their own keys
 _CHOOSES_MORE = ("experiment", "dataset", "search", "cluster")
-
-
-def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
-    """Return {"trainer.samples": 1, ...}: the leaves of nested mappings by their dotted keys."""
-    leaves = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        leaves |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return leaves
-
-
-def of_kind(kind: str) -> set[str]:
-    """Return the keys that only data of a kind has a use for, vectors or graphs."""
-    return {name for name, key in KEYS.items() if key.only == kind}
-
-
-def needed(flat: dict[str, Any]) -> set[str]:
-    """Return the keys that a configuration needs: all but those of the other kind of data.
-
-    Those of the classes that it builds have defaults there.
-    """
-    other = of_kind("vectors" if of_kind("graphs") & flat.keys() else "graphs")
-    return {name for name in KEYS if not name.startswith(BUILT)} - other
 
 
 def since(values: dict) -> dict[str, Any]:
@@ -55,12 +30,6 @@ def come_since(before: dict, after: dict) -> dict[str, Any]:
     return {k: v for k, v in came.items() if not is_unread(after, k)}
 
 
-def is_unread(config: dict, key: str) -> bool:
-    """Tell whether `config` is of a study that a key or group has no effect on."""
-    study = config.get("study")
-    return bool(study) and re.split(r"[./]", key)[0] not in (*_READ, *study.get("reads", ()))
-
-
 def difference(
     before: dict, after: dict, free: Collection[str], among: tuple[str, ...] = ("",)
 ) -> str | None:
@@ -76,11 +45,6 @@ def difference(
         if key.startswith(among):
             return f"{key} was {shown(old)} when the run began and is {shown(new)} now"
     return None
-
-
-def key_of(line: str) -> str:
-    """Return the key or group that an override is of."""
-    return re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0]
 
 
 def retyped(before: Iterable[str], now: Iterable[str]) -> tuple[str, ...]:

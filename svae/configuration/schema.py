@@ -213,3 +213,12 @@ def options(type_: Any) -> list[str]:
     if get_origin(type_) is Literal:
         return list(get_args(type_))
     return [word for part in get_args(type_) if get_origin(part) for word in options(part)]
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, Any]:
+    """Return {"trainer.samples": 1, ...}: the leaves of nested mappings by their dotted keys."""
+    leaves = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        leaves |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return leaves

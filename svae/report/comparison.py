@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svae.configuration import CONF
-from svae.configuration.compare import come_since, flatten
-from svae.configuration.schema import GROUPS, KEYS, may_change
+from svae.configuration.compare import come_since
+from svae.configuration.schema import GROUPS, KEYS, flatten, may_change
 from svae.metrics.catalogue import METRICS, Metric
 from svae.recording import naming
 from svae.recording.folder import FINISHED
