@@ -23,7 +23,7 @@ from svae.cli.job import Failed
 from svae.cli.plan import Report, Single, plan
 from svae.cli.sweeps import Sweep
 from svae.configuration import CONF, compose, trusted
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, sentence
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, sentence
 from svae.recording import signals
 from svae.recording.signals import Interrupted
 
@@ -91,7 +91,8 @@ def _dispatch(args: Namespace) -> int:
     elif args.help:
         print(compose.help_text(args))
     elif args.hydra_help or args.cfg or args.info or args.shell_completion:
-        _answer()
+        with refusing(ValueError):
+            _hydra(sys.argv[1:], job.of_sweep)  # which is not called: a question runs nothing
     else:
         return _work(args)
     return 0
@@ -104,16 +105,6 @@ def _version() -> str:
         return version("svae")
     except PackageNotFoundError:
         return "(an uninstalled checkout)"
-
-
-def _answer() -> None:
-    """Let Hydra answer a question: the configuration, completion, its own help."""
-    try:
-        _hydra(sys.argv[1:], job.of_sweep)  # which is not called: a question runs nothing
-    except ValueError as error:
-        if isinstance(error, HYDRA_ERRORS):
-            raise
-        raise Refused(one_line(error)) from error
 
 
 def _hydra(arguments: list[str], task: Callable) -> None:
@@ -139,10 +130,8 @@ def _work(args: Namespace) -> int:
 def _report(folders: list[Path]) -> None:
     from svae.report import summary
 
-    try:
+    with refusing(ValueError, OSError, about="report: "):
         summary.make(folders)
-    except (ValueError, OSError) as error:
-        raise Refused(f"report: {one_line(error)}") from error
 
 
 def _sweep(sweep: Sweep) -> int:

@@ -13,7 +13,7 @@ from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.configuration.checks import key_of, without_effect
 from svae.configuration.compare import since
-from svae.configuration.messages import HYDRA_ERRORS, Refused, no_such_key, one_line
+from svae.configuration.messages import Refused, no_such_key, refusing
 from svae.configuration.schema import flatten, may_change
 from svae.recording.saved import reopened, saved_values
 
@@ -60,6 +60,8 @@ def plan(args: Namespace) -> Report | Single | Sweep:
     _refuse_without_effect(compose.unresolved(config), args.overrides)
     if config.hydra.mode is not None and config.hydra.mode.name != "RUN":
         return sweeps.plan(args)
+    if config.hydra.callbacks or config.hydra.job.env_set:
+        raise Refused("hydra.callbacks, hydra.job.env_set: only the jobs of a sweep have them (-m)")
     folder = compose.folder(config, "run")
     return Single("start", folder, compose.task(config), args.overrides, compose.flags(args))
 
@@ -81,37 +83,27 @@ def _reopen(args: Namespace, verb: Literal["resume", "evaluate"], typed: Any) ->
         raise Refused(f"{verb}={typed}: expected a run folder")
     folder = Path(typed).expanduser()
     lines = [line for line in args.overrides if key_of(line) != verb]
-    _refuse_fixed(verb, lines)
     try:
         before = saved_values(folder)
     except (ValueError, OSError) as error:
         raise Refused(f"{verb}={_no_run(folder) or error}") from error
-    changes = _changes(lines, before)
-    try:
+    changes = _changes(verb, lines, before)
+    with refusing(ValueError):
         config = reopened(folder, changes)
-    except HYDRA_ERRORS:
-        raise
-    except ValueError as error:
-        raise Refused(one_line(error)) from error
     _refuse_other_length(before, changes, f"{verb}={folder}")
     _refuse_without_effect(before, lines)
     return Single(verb, folder.absolute(), config, lines, compose.flags(args))
 
 
-def _refuse_fixed(verb: str, lines: list[str]) -> None:
-    allowed = may_change(verb)
-    for line in lines:
-        if key_of(line) not in allowed:
-            words = ", ".join(allowed)
-            raise Refused(f"{line}: cannot be changed with {verb}=, expected one of {words}")
-
-
-def _changes(lines: list[str], before: dict) -> dict[str, Any]:
+def _changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
     """Return {key: value} of what is typed to alter the configuration `before`."""
-    known = flatten(before) | since(before)
+    known, allowed = flatten(before) | since(before), may_change(verb)
     changes = {}
     for override in compose.parsed(lines):
         line, key = override.input_line, override.key_or_group
+        if key not in allowed:
+            words = ", ".join(allowed)
+            raise Refused(f"{line}: cannot be changed with {verb}=, expected one of {words}")
         if override.is_sweep_override():
             raise Refused(f"{line}: several values are a sweep, which needs --multirun (-m)")
         if override.is_add() or override.is_force_add() or override.is_delete():

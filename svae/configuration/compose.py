@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from omegaconf.resolvers import oc
 
 from svae.configuration import CONF, checks
 from svae.configuration.checks import key_of
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, yaml_sentence
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, yaml_sentence
 from svae.configuration.schema import GROUPS
 
 
@@ -36,14 +37,22 @@ def checked(args: Namespace, overrides: list[str]) -> DictConfig:
 def check(config: DictConfig) -> None:
     """Check the values of a composed configuration, and that a file of data is there."""
     try:
-        checks.check(OmegaConf.to_container(task(config), resolve=True, throw_on_missing=True))
-        check_file(config)
+        with refusing(ValueError):
+            checks.check(_resolved(config))
+            check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
-    except ValueError as error:
-        if isinstance(error, HYDRA_ERRORS):
-            raise
-        raise Refused(one_line(error)) from error
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Return the values of all keys but Hydra's own, without a copy: a sweep has many jobs.
+
+    Raises:
+        MissingMandatoryValue: when one of them has to be typed and was not.
+    """
+    values = partial(OmegaConf.to_container, resolve=True, throw_on_missing=True)
+    nodes = [(key, node) for key, node in config.items() if key != "hydra"]
+    return {key: values(node) if OmegaConf.is_config(node) else node for key, node in nodes}
 
 
 def _is_a_persons(file: Path) -> bool:
@@ -66,8 +75,10 @@ def check_file(config: DictConfig) -> None:
 def composed(args: Namespace, overrides: list[str]) -> DictConfig:
     with _initialized(args):
         try:
-            name = args.config_name or "config"
-            lines = [*_search_path(args), *overrides]
+            name, lines = args.config_name or "config", overrides
+            if args.config_dir is not None:
+                place = f"file://{Path(args.config_dir).absolute()}"
+                lines = [f"hydra.searchpath=[{_quote(place)}]", *lines]
             config = hydra.compose(name, lines, return_hydra_config=True)
         except yaml.YAMLError as error:
             raise Refused(yaml_sentence(error, args.config_dir)) from error
@@ -105,23 +116,14 @@ def _options(config: DictConfig) -> dict[str, list[str]]:
             # not Path.rglob, which passes by a linked folder
             for file in glob.glob("**/*.yaml", root_dir=source.path, recursive=True):
                 found[Path(file).parent.as_posix()].add(Path(file).stem)
-    return {name: sorted(found[name]) for name in sorted(found) if not _is_no_group(name)}
-
-
-def _is_no_group(name: str) -> bool:
-    return name == "." or name.split("/")[0] == "hydra"
+    groups = (name for name in found if name != "." and name.split("/")[0] != "hydra")
+    return {name: sorted(found[name]) for name in sorted(groups)}
 
 
 def _initialized(args: Namespace):
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         raise Refused(f"--config-dir {args.config_dir}: expected a folder")
     return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
-
-
-def _search_path(args: Namespace) -> list[str]:
-    if args.config_dir is None:
-        return []
-    return [f"hydra.searchpath=[{_quote(f'file://{Path(args.config_dir).absolute()}')}]"]
 
 
 def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
@@ -139,7 +141,9 @@ def task(config: DictConfig) -> DictConfig:
 
 
 def unresolved(config: DictConfig) -> dict:
-    return OmegaConf.to_container(task(config), resolve=False)
+    values = OmegaConf.to_container(config, resolve=False)
+    values.pop("hydra", None)
+    return values
 
 
 def public(config: DictConfig) -> dict:

@@ -1,6 +1,8 @@
 """Refusals in one sentence: Hydra's and OmegaConf's errors in a person's words."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -31,6 +33,17 @@ class Refused(Exception):
 def one_line(error: Exception) -> str:
     """Return the text of an error without line breaks."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def refusing(*errors: type[Exception], about: str = "") -> Iterator[None]:
+    """Turn errors of these types into a refusal; Hydra's have `sentence`s of their own."""
+    try:
+        yield
+    except HYDRA_ERRORS:
+        raise
+    except errors as error:
+        raise Refused(f"{about}{one_line(error)}") from error
 
 
 def sentence(error: Exception) -> str:

@@ -134,6 +134,7 @@ REFUSED = [
     ("study.samples=300", "study.samples"),
     ("dataset=directions dataset.unit=turns", "dataset.unit=turns: expected one of degrees"),
     ("hydra.foo=1", "hydra.foo: no such key"),
+    ("+hydra.job.env_set.A=1", "hydra.job.env_set: only the jobs of a sweep have them"),
 ]
 
 
