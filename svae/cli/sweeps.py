@@ -8,6 +8,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -82,28 +83,32 @@ class Jobs:
     def __init__(self, args: Namespace):
         self._args = args
         self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._parsed: dict[str, Override] = {}
-        self._parser = compose.parser(args)
-        typed = self._parser.parse_overrides(args.overrides)
+        parser = compose.parser(args)
+        self._parse = cache(parser.parse_override)
+        typed = parser.parse_overrides(args.overrides)
         self.base = compose.composed(
             args, [o.input_line for o in typed if not o.is_sweep_override()]
         )
         params = self.base.hydra.sweeper.get("params") or {}
         lines = [f"{key}={value}" for key, value in params.items()]
-        every = [*self._parser.parse_overrides(lines), *typed]
+        every = [*parser.parse_overrides(lines), *typed]
         self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
         self.swept = frozenset(o.key_or_group for o in every if o.is_sweep_override())
         values = grid.values(every, self.searches)
         last = {o.get_key_element(): o.input_line for o in every}
         self._check(_sample(values), [*last.values()])
         if self.searches:
-            self._refuse_minimum()
+            if "minimize" in str(self.base.hydra.sweeper.get("direction")):
+                raise Refused(
+                    "hydra.sweeper.direction=minimize: the objective is the better the higher it "
+                    "is, expected maximize, as search=optuna has it"
+                )
             self.lines, self.runs = None, self.base.hydra.sweeper.get("n_trials")
         else:
             self.lines = grid.jobs(values)
             self.runs = self._count()
 
-    def _check(self, jobs: list[list[str]], lines: list[str]) -> None:
+    def _check(self, jobs: list[tuple[str, ...]], lines: list[str]) -> None:
         unused = []
         for job in jobs:
             config = self.config(job)
@@ -134,13 +139,6 @@ class Jobs:
             taken |= own
         return runs
 
-    def _refuse_minimum(self) -> None:
-        if "minimize" in str(self.base.hydra.sweeper.get("direction")):
-            raise Refused(
-                "hydra.sweeper.direction=minimize: the objective is the better the higher it is, "
-                "expected maximize, as search=optuna has it"
-            )
-
     def config(self, job: Sequence[str]) -> DictConfig:
         """Return the configuration of a job; it is good until the next call.
 
@@ -155,11 +153,6 @@ class Jobs:
         for override in plain:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         return config
-
-    def _parse(self, line: str) -> Override:
-        if line not in self._parsed:
-            self._parsed[line] = self._parser.parse_override(line)
-        return self._parsed[line]
 
     def paths(self, folder: Path) -> list[Path] | None:
         """Return the folder of each job below that of the sweep, None in a search.
@@ -207,12 +200,13 @@ class Jobs:
                 raise Refused(str(error)) from error
 
 
-def _sample(values: list[list[str]]) -> list[list[str]]:
+def _sample(values: list[list[str]]) -> list[tuple[str, ...]]:
     """Return the jobs of a grid; of a large one, so many that every value occurs."""
     if math.prod(map(len, values)) <= _CHECKED_JOBS:
-        return grid.jobs(values)
+        return list(itertools.product(*values))
     first = [lines[0] for lines in values]
-    return [[*first[:i], line, *first[i + 1 :]] for i, lines in enumerate(values) for line in lines]
+    places = [(i, line) for i, lines in enumerate(values) for line in lines]
+    return [(*first[:i], line, *first[i + 1 :]) for i, line in places]
 
 
 def _is_plain(override: Override) -> bool:
