@@ -18,9 +18,7 @@ def since(values: dict) -> dict[str, Any]:
 
     The classes of `model` and `network` have that as their defaults.
     """
-    flat = flatten(values)
-    missing = needed(flat) - flat.keys()
-    return {name: value for name, value in _BEFORE.items() if name in missing}
+    return come_since(values, dict.fromkeys(needed(flatten(values))))
 
 
 def come_since(before: dict, after: dict) -> dict[str, Any]:
