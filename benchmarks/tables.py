@@ -22,7 +22,8 @@ import hydra
 from omegaconf import OmegaConf
 
 from svae.configuration import CONF
-from svae.configuration.schema import come_since, flatten
+from svae.configuration.compare import come_since
+from svae.configuration.schema import flatten
 from svae.recording.files import write_text
 from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from svae.configuration.schema import difference, flatten, retyped
+from svae.configuration.compare import difference, retyped
+from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
 from svae.recording.folder import (
     FINISHED,
@@ -46,10 +47,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-# may differ when a sweep goes on: where its runs work and who hears of it, not what they compute
-FREE = ("device", "threads", "logger.")
-# on_nan has been of no consequence to what has not diverged, and what has begins again
-_FREE_IN_A_JOB = (*FREE, "trainer.on_nan")
 # the first that a run has stands for it in one line
 _MAIN = [metric.final for metric in shown(HEADLINE)]
 
@@ -89,8 +86,7 @@ def claim(path: Path, config: DictConfig, overrides: list[str], searches: bool) 
 def _as_begun(path: Path, config: DictConfig) -> DictConfig:
     """Return the configuration of the run in `path`, with the machine and the logger of now."""
     now = flatten(OmegaConf.to_container(config, resolve=False))
-    free = {key: value for key, value in now.items() if key.startswith(_FREE_IN_A_JOB)}
-    return reopened(path, free)
+    return reopened(path, {key: now[key] for key in may_change("sweep") if key in now})
 
 
 def state_of(path: Path) -> str | None:
@@ -108,7 +104,7 @@ def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None
     """
     typed = retyped(saved_overrides(path), overrides)
     wanted = OmegaConf.to_container(config, resolve=False)
-    found = typed and difference(saved_values(path), wanted, _FREE_IN_A_JOB, typed)
+    found = typed and difference(saved_values(path), wanted, may_change("sweep"), typed)
     if not found:
         return None
     return f"{path}: {found}; expected another hydra.sweep.dir, or the same command"

@@ -48,7 +48,7 @@ def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
         for value in space.get("values", [space.get("min"), space.get("max")]):
             line = shlex.join([*fixed, f"{key}={value}"])
             args = get_args_parser().parse_intermixed_args(shlex.split(line))
-            assert plan.plan(args).arguments[-1] == f"{key}={value}"
+            assert plan.plan(args).overrides[-1] == f"{key}={value}"
 
 
 @pytest.mark.slow

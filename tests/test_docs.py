@@ -14,8 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import compose, schema
+from svae.configuration import compose
+from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused
+from svae.configuration.schema import GROUPS
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -114,7 +116,7 @@ def _composed(choices: tuple[str, ...]) -> DictConfig:
 
 def _check(job: list[str]) -> None:
     """Check a job by what the program checks it by, with its values laid over its choices."""
-    is_choice = {line: compose.key_of(line) in schema.GROUPS for line in job}
+    is_choice = {line: key_of(line) in GROUPS for line in job}
     whole = _composed(tuple(line for line in job if is_choice[line]))
     config = compose.task(whole)
     for key, value in compose.values([line for line in job if not is_choice[line]]).items():
@@ -124,8 +126,7 @@ def _check(job: list[str]) -> None:
             raise Refused(f"{key}: no such key")
     compose.check(config)
     plain = OmegaConf.to_container(config, resolve=False)
-    unread = [line for line in job if schema.is_unread(plain, compose.key_of(line))]
-    if unread or compose.unused(config, job):
+    if without_effect(plain, job):
         raise Refused(f"{job}: has no effect")
 
 

@@ -1,4 +1,4 @@
-"""One composed configuration to one run, whatever becomes of it written down in its folder.
+"""One configuration to one run, whatever becomes of it written down in its folder.
 
 A launcher may call `of_sweep` in another process or on another machine: all it knows comes from the
 configuration and from the folders.
@@ -9,7 +9,6 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae.cli import grid
 from svae.cli.failures import advise, explain, is_out_of_time
-from svae.cli.plan import Plan
+from svae.cli.plan import Single
 from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import Refused, one_line
 from svae.recording import signals
@@ -32,41 +31,54 @@ class Failed(Exception):
     """A run that had begun has failed; its folder says why."""
 
 
-def composed(config: DictConfig, plan: Plan) -> float | None:
-    """Do what `plan` says with the configuration that Hydra has composed."""
-    with _vouched():
-        return single(config, plan)
-
-
-def single(config: DictConfig, plan: Plan) -> float | None:
+def single(plan: Single) -> None:
     """Do what `plan` says with one run folder.
 
     Raises:
         Refused: when data, device or folder are not to be had; nothing was written.
         Failed, Interrupted: when the run ended early; its status says so.
     """
-    work = _kind(config)
-    if plan.evaluates and config.study is not None:
+    # what a run folder names is trusted by no word that is typed with it
+    folders, typed = (_own_folders(), plan.overrides) if plan.verb == "start" else ([], [])
+    with trusted.vouching(folders, typed):
+        _single(plan)
+
+
+def _single(plan: Single) -> None:
+    work = _kind(plan.config)
+    if plan.verb == "evaluate" and plan.config.study is not None:
         raise Refused(f"evaluate={plan.folder}: holds a study, expected the folder of a training")
     try:
-        prepared = work.prepare(config)
-        if plan.reopens:
-            folder = RunFolder.reopen(plan.folder)
+        prepared = work.prepare(plan.config)
+        if plan.verb == "start":
+            record = compose.portable(plan.config, plan.overrides)
+            folder = RunFolder.claim(plan.folder, *record)
         else:
-            folder = RunFolder.claim(plan.folder, *_record(config))
+            folder = RunFolder.reopen(plan.folder)
     except ValueError as error:
         raise Refused(one_line(error)) from error
     except OSError as error:
         raise Refused(f"{plan.folder}: cannot be written ({error.strerror})") from error
     with folder:
-        if plan.evaluates:
+        if plan.verb == "evaluate":
             return _evaluated(lambda: work.evaluate_again(prepared, folder))
-        resume = _command(folder.path, plan.flags, plan.changes)
+        resumed = plan.verb == "resume"
+        resume = _command(folder.path, plan.flags, plan.overrides if resumed else [])
         try:
-            return _guarded(folder, lambda: work.run(prepared, folder, None, plan.reopens), resume)
+            _guarded(folder, lambda: work.run(prepared, folder, None, resumed), resume)
         except Interrupted as interrupted:
-            text = f"{interrupted.text}; continue with: {resume}"
-            raise Interrupted(interrupted.code, text) from None
+            interrupted.text += f"; continue with: {resume}"
+            raise
+
+
+def _evaluated(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except ValueError as error:
+        raise Refused(one_line(error)) from error
+    except Exception as error:
+        log.exception("the evaluation failed")
+        raise Failed(explain(error)) from error
 
 
 def of_sweep(config: DictConfig) -> float:
@@ -80,9 +92,10 @@ def of_sweep(config: DictConfig) -> float:
     launcher = hydra.runtime.choices["hydra/launcher"]
     in_worker = launcher != "basic"
     searches = hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
+    vouched = trusted.vouching(_own_folders(), hydra.overrides.task)
     try:
         # a worker of a cluster may have been started elsewhere
-        with contextlib.chdir(hydra.runtime.cwd), _vouched():
+        with contextlib.chdir(hydra.runtime.cwd), vouched:
             # to preempt a job Slurm asks it to stop, and then submitit to queue it again
             if in_worker and launcher != "submitit_slurm":
                 signals.install()
@@ -99,12 +112,28 @@ def of_sweep(config: DictConfig) -> float:
         return math.nan
 
 
-def _vouched() -> AbstractContextManager[None]:
-    """Trust the names in the folders that a person had this job composed from, and those typed."""
-    return trusted.vouching(_own_folders(), HydraConfig.get().overrides.task)
+def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    folder, state, config = claim(path, *compose.portable(config, typed), searches)
+    if state in (FINISHED, RUNNING):
+        return Run(path).best(config.objective) if state == FINISHED else math.nan
+
+    def work() -> float:
+        kind = _kind(config)
+        group = "-".join(folder.path.parts[-3:-1])
+        return kind.run(kind.prepare(config, turn=number), folder, group, state == INTERRUPTED)
+
+    flags = [word for own in _own_folders() for word in ("--config-dir", own)]
+    with folder:
+        try:
+            return _guarded(folder, work, _command(folder.path, flags))
+        except Refused as refusal:  # of its checkpoint: the next time it begins again
+            folder.status(FAILED, error=str(refusal))
+            raise Failed(str(refusal)) from refusal
 
 
 def _own_folders() -> list[str]:
+    """Return the folders, but for the package's, that a person had this job composed from."""
     sources = HydraConfig.get().runtime.config_sources
     return [s.path for s in sources if s.schema == "file" and Path(s.path) != CONF]
 
@@ -117,48 +146,7 @@ def _kind(config: DictConfig):
     return experiment if config.study is None else study
 
 
-def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
-    folder, state, config = claim(path, *_record(config), searches)
-    if state in (FINISHED, RUNNING):
-        return Run(path).best(config.objective) if state == FINISHED else math.nan
-    with folder:
-        group = "-".join(folder.path.parts[-3:-1])
-        resumed = state == INTERRUPTED
-
-        def work() -> float:
-            kind = _kind(config)
-            return kind.run(kind.prepare(config, turn=number), folder, group, resumed)
-
-        try:
-            return _guarded(folder, work, _command(folder.path, _flags()))
-        except Refused as refusal:  # of its checkpoint: the next time it begins again
-            folder.status(FAILED, error=str(refusal))
-            raise Failed(str(refusal)) from refusal
-
-
-def _record(config: DictConfig) -> tuple[DictConfig, list[str]]:
-    """Return what the run folder records: the configuration, and what was typed."""
-    # unresolved: without the secrets that it may point to
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return compose.portable(config, overrides)
-
-
-def _evaluated(work: Callable[[], None]) -> None:
-    try:
-        work()
-    except ValueError as error:
-        raise Refused(one_line(error)) from error
-    except Exception as error:
-        log.exception("the evaluation failed")
-        raise Failed(explain(error)) from error
-
-
-def _flags() -> list[str]:
-    """Return what a person types for the names of this job to be trusted again."""
-    return [word for folder in _own_folders() for word in ("--config-dir", folder)]
-
-
-def _command(path: Path, flags: Iterable[str] = (), changes: Iterable[str] = ()) -> str:
+def _command(path: Path, flags: Iterable[str], changes: Iterable[str] = ()) -> str:
     """Return what a person types to continue the run in `path`."""
     return shlex.join(["svae-train", *flags, compose.quoted("resume", path), *changes])
 

@@ -1,9 +1,10 @@
-"""The entry point, `svae-train`: arguments -> checked configuration -> runs -> exit code.
+"""The entry point, `svae-train`: arguments -> plan -> runs -> exit code.
 
 Nothing heavy is imported here: help, completion and refusals answer at once.
 """
 
 import contextlib
+import importlib
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -12,14 +13,17 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
 
-from svae.cli import job, plan, sweeps
+# no public name: Hydra's flags, which compose, completion and its own help read from the result
+from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
+
+from svae.cli import job
 from svae.cli.job import Failed
-from svae.cli.plan import Plan
+from svae.cli.plan import Report, Single, plan
+from svae.cli.sweeps import Sweep
 from svae.configuration import CONF, compose, trusted
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, sentence
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, sentence
 from svae.recording import signals
 from svae.recording.signals import Interrupted
 
@@ -59,16 +63,16 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def _refuse(text: str) -> NoReturn:
+    raise Refused(text)
+
+
 def _flush(stream: TextIO) -> None:
     """Flush a stream; the flush at exit must not complain of a reader that has gone."""
     try:
         stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _refuse(text: str) -> NoReturn:
-    raise Refused(text)
 
 
 def _say(text: str, code: int) -> int:
@@ -80,39 +84,17 @@ def _say(text: str, code: int) -> int:
 def _dispatch(args: Namespace) -> int:
     if args.version:
         print(f"svae {_version()}")
-        return 0
-    if args.experimental_rerun is not None:
+    elif args.experimental_rerun is not None:
         raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
-    if args.config_path is not None:
+    elif args.config_path is not None:
         raise Refused("--config-path: not supported, add a folder of your own with --config-dir")
-    if args.help:
+    elif args.help:
         print(compose.help_text(args))
-        return 0
-    if plan.is_question(args):
-        return _answer()
-    if args.config_dir is not None and not Path(args.config_dir).is_dir():
-        raise Refused(f"--config-dir {args.config_dir}: expected a folder")
-    with trusted.vouching([args.config_dir] if args.config_dir else []):
+    elif args.hydra_help or args.cfg or args.info or args.shell_completion:
+        with refusing(ValueError):
+            _hydra(sys.argv[1:], job.of_sweep)  # which is not called: a question runs nothing
+    else:
         return _work(args)
-
-
-def _work(args: Namespace) -> int:
-    if folders := plan.to_report(args):
-        return _report(folders)
-    planned = plan.plan(args)
-    if planned.is_sweep:
-        return _sweep(args, planned)
-    _single(planned)
-    return 0
-
-
-def _report(folders: list[Path]) -> int:
-    from svae.report import summary
-
-    try:
-        summary.make(folders)
-    except (ValueError, OSError) as error:
-        raise Refused(f"report: {one_line(error)}") from error
     return 0
 
 
@@ -125,60 +107,55 @@ def _version() -> str:
         return "(an uninstalled checkout)"
 
 
-def _answer() -> int:
-    """Let Hydra answer a question: the configuration, completion, its own help."""
-    try:
-        _hydra(sys.argv[1:], _unreachable)
-    except ValueError as error:
-        if isinstance(error, HYDRA_ERRORS):
-            raise
-        raise Refused(one_line(error)) from error
-    return 0
-
-
-def _unreachable(config: DictConfig) -> None:
-    raise AssertionError("a question to Hydra runs no job")
-
-
 def _hydra(arguments: list[str], task: Callable) -> None:
     """Hand `arguments` to Hydra, which composes each configuration and calls `task` with it."""
     sys.argv[1:] = arguments
     hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
 
 
-def _single(plan: Plan) -> None:
-    if plan.reopens:
-        job.single(plan.config, plan)
-        return
-    errors = []
-
-    def task(config: DictConfig) -> float | None:
-        try:
-            return job.composed(config, plan)
-        except Exception as error:
-            errors.append(error)  # passes by Hydra, which would print a message of its own
-
-    _hydra([*plan.arguments, "hydra.run.dir=."], task)
-    if errors:
-        raise errors[0]
+def _work(args: Namespace) -> int:
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise Refused(f"--config-dir {args.config_dir}: expected a folder")
+    with trusted.vouching([args.config_dir] if args.config_dir else []):
+        match plan(args):
+            case Sweep() as sweep:
+                return _sweep(sweep)
+            case Single() as single:
+                job.single(single)
+            case Report(folders):
+                _report(folders)
+        return 0
 
 
-def _sweep(args: Namespace, planned: Plan) -> int:
+def _report(folders: list[Path]) -> None:
+    from svae.report import summary
+
+    with refusing(ValueError, OSError, about="report: "):
+        summary.make(folders)
+
+
+def _sweep(sweep: Sweep) -> int:
     """Run the jobs, show what becomes of them, write the report; return the exit code."""
     from svae.cli import watch
 
-    arguments = [*planned.arguments, compose.quoted("hydra.sweep.dir", planned.folder)]
-    again = plan.command(args, planned.folder)
     trouble = None
-    sweeps.register_sweeper()
+    _register_sweeper()
     try:
-        with watch.watching(planned):
-            _hydra(arguments, job.of_sweep)
+        with watch.watching(sweep):
+            _hydra(sweep.arguments, job.of_sweep)
     except Interrupted as interrupted:
-        text = f"{interrupted.text}; continue with: {again}"
-        raise Interrupted(interrupted.code, text) from None
+        interrupted.text += f"; continue with: {sweep.again}"
+        raise
     except HYDRA_ERRORS as error:
         trouble = sentence(error)
     except Exception as error:  # of the launcher or the sweeper, such as a worker that was killed
         trouble = f"the sweep stopped: {type(error).__name__}: {one_line(error)}"
-    return watch.close(planned, trouble, again)
+    return watch.close(sweep, trouble)
+
+
+def _register_sweeper() -> None:
+    """Let Hydra know the sweeper that `conf/hydra/sweeper/grid.yaml` names."""
+    folder = str(Path(__file__).with_name("plugins"))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    Plugins.instance().register(importlib.import_module("hydra_plugins.svae_sweeper").GridSweeper)

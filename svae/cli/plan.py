@@ -1,195 +1,109 @@
 """From arguments to a plan: everything is composed and checked before anything is made."""
 
 import contextlib
-import itertools
-import os
-import shlex
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from svae.cli.sweeps import Multirun
-from svae.configuration import compose, schema
-from svae.configuration.messages import HYDRA_ERRORS, Refused, no_such_key, one_line
-from svae.recording.folder import FINISHED
+from svae.cli import sweeps
+from svae.cli.sweeps import Sweep
+from svae.configuration import compose
+from svae.configuration.checks import key_of, without_effect
+from svae.configuration.compare import since
+from svae.configuration.messages import Refused, no_such_key, refusing
+from svae.configuration.schema import flatten, may_change
 from svae.recording.saved import reopened, saved_values
-from svae.run import Run, folders
-
-# what may differ from the saved run, by prefix
-_CHANGEABLE = {
-    "resume": (
-        "trainer.max_epochs",
-        "trainer.patience",
-        "trainer.on_nan",
-        "device",
-        "evaluation.",
-        "logger.",
-    ),
-    "evaluate": ("device", "threads", "evaluation.", "plots"),
-}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the program is going to do: the arguments for Hydra and the folder to work in.
+class Report:
+    """The report of these folders, made again."""
 
-    `flags` and `changes` are what a command to continue needs again.
+    folders: list[Path]
+
+
+@dataclass(frozen=True)
+class Single:
+    """One run folder: to start a run in, or to resume or evaluate the one that it holds.
+
+    `overrides` are what was typed: the record of a new run, the changes to one that is there.
+    `flags` come before them in a command that continues it.
     """
 
-    arguments: list[str]
+    verb: Literal["start", "resume", "evaluate"]
     folder: Path
-    is_sweep: bool = False
-    paths: frozenset[Path] | None = None  # of the jobs of a sweep, where they are known beforehand
-    runs: int | None = None  # of a sweep, where their number is known
-    swept: frozenset[str] = frozenset()  # the keys in which the runs of a sweep differ
-    searches: bool = False  # a sweep that chooses its runs as it goes
-    config: DictConfig | None = None  # of a run that is opened again
-    evaluates: bool = False
-    flags: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()  # what was typed with resume=, which is not saved
-
-    @property
-    def reopens(self) -> bool:
-        return self.config is not None
+    config: DictConfig
+    overrides: list[str]
+    flags: tuple[str, ...]
 
 
-def is_question(args: Namespace) -> bool:
-    """Tell whether Hydra only answers (the configuration, completion, ...) and runs nothing."""
-    return bool(args.hydra_help or args.cfg or args.info or args.shell_completion)
-
-
-def to_report(args: Namespace) -> list[Path]:
-    """Return the folders that `report=` asks a report of, none where it is not typed.
-
-    Raises:
-        Refused: when it is no folder, or not alone.
-    """
-    typed = compose.values(args.overrides).get("report")
-    if typed is None:
-        return []
-    names = typed if isinstance(typed, list) else [typed]
-    if args.multirun or len(args.overrides) > 1:
-        raise Refused(f"report={typed}: reads runs that were made, nothing else goes with it")
-    if not names or not all(isinstance(name, str) and name for name in names):
-        raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
-    return [Path(name).expanduser() for name in names]
-
-
-def plan(args: Namespace) -> Plan:
+def plan(args: Namespace) -> Report | Single | Sweep:
     """Compose and check everything that `args` ask for.
 
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
     typed = compose.values(args.overrides)
-    names = [name for name in ("resume", "evaluate") if typed.get(name) is not None]
-    if len(names) == 2:
-        raise Refused("resume and evaluate: give one of the two")
-    if not names:
-        return _start(args)
-    (name,) = names
+    match [verb for verb in ("report", "resume", "evaluate") if typed.get(verb) is not None]:
+        case ["report", *_]:
+            return _report(args, typed["report"])
+        case [verb]:
+            return _reopen(args, verb, typed[verb])
+        case [_, _]:
+            raise Refused("resume and evaluate: give one of the two")
     if args.multirun:
-        raise Refused(f"{name}={typed[name]}: takes one run folder, without --multirun")
-    if not isinstance(typed[name], str) or not typed[name]:
-        raise Refused(f"{name}={typed[name]}: expected a run folder")
-    return _reopen(args, name, Path(typed[name]).expanduser(), _CHANGEABLE[name])
+        return sweeps.plan(args)
+    config = compose.checked(args, args.overrides)
+    _refuse_without_effect(compose.unresolved(config), args.overrides)
+    if config.hydra.mode is not None and config.hydra.mode.name != "RUN":
+        return sweeps.plan(args)
+    if config.hydra.callbacks or config.hydra.job.env_set:
+        raise Refused("hydra.callbacks, hydra.job.env_set: only the jobs of a sweep have them (-m)")
+    folder = compose.folder(config, "run")
+    return Single("start", folder, compose.task(config), args.overrides, compose.flags(args))
 
 
-def _start(args: Namespace) -> Plan:
-    flags = _flags(args)
-    if not args.multirun:
-        config = compose.checked(args, args.overrides)
-        if lines := compose.unused(config, args.overrides):
-            raise Refused(compose.why_unused(lines[0]))
-        if config.hydra.mode is None or config.hydra.mode.name == "RUN":
-            folder = _folder(config, "run")
-            return Plan([*flags, *args.overrides], folder, flags=flags)
-    multirun = Multirun(args)
-    folder = _folder(multirun.base, "sweep")
-    paths = multirun.paths(folder)
-    try:
-        if "hydra.sweep.dir" not in compose.values(args.overrides):
-            folder = _unused(folder)
-            paths = multirun.paths(folder)
-        elif paths is not None:
-            multirun.refuse_others(paths)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"{folder}: cannot be written ({error.strerror})") from error
-    arguments = [*flags, "--multirun", *args.overrides]
-    known = {"folder": folder, "is_sweep": True, "flags": flags, "swept": multirun.keys}
-    if paths is not None:
-        return Plan(arguments, paths=frozenset(paths), runs=multirun.runs(), **known)
-    return _search(multirun, arguments, known)
+def _report(args: Namespace, typed: Any) -> Report:
+    names = typed if isinstance(typed, list) else [typed]
+    if args.multirun or len(args.overrides) > 1:
+        raise Refused(f"report={typed}: reads runs that were made, nothing else goes with it")
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
+    return Report([Path(name).expanduser() for name in names])
 
 
-def _search(multirun: Multirun, arguments: list[str], known: dict) -> Plan:
-    sweeper = multirun.base.hydra.sweeper
-    count = sweeper.get("n_trials")
-    runs = map(Run, folders(known["folder"]))
-    done = sum(run.status.state == FINISHED for run in runs)
-    if done and count and sweeper.get("storage"):
-        # the study remembers its trials: it would make as many again, and draw the first ones alike
-        arguments.append(f"hydra.sweeper.n_trials={max(0, count - done)}")
-        if "seed" in sweeper.sampler:
-            arguments.append("hydra.sweeper.sampler.seed=null")
-    return Plan(arguments, runs=count, searches=True, **known)
-
-
-def command(args: Namespace, folder: Path) -> str:
-    """Return what a person types to go on with the sweep in `folder`."""
-    typed = [line for line in args.overrides if compose.key_of(line) != "hydra.sweep.dir"]
-    words = [*_flags(args), "--multirun", *typed, compose.quoted("hydra.sweep.dir", folder)]
-    return shlex.join(["svae-train", *words])
-
-
-def _folder(config: DictConfig, mode: str) -> Path:
-    text = config.hydra[mode].dir
-    if not isinstance(text, str) or not text:
-        raise Refused(f"hydra.{mode}.dir={text}: expected a folder")
-    return Path(os.path.abspath(Path(text).expanduser()))
-
-
-def _reopen(args: Namespace, name: str, folder: Path, allowed: tuple[str, ...]) -> Plan:
-    """Plan to continue or to evaluate the run in `folder`, with a few keys changed."""
-    lines = [line for line in args.overrides if compose.key_of(line) != name]
-    for line in lines:
-        if not compose.key_of(line).startswith(allowed):
-            words = ", ".join(f"{key}*" if key.endswith(".") else key for key in allowed)
-            raise Refused(f"{line}: cannot be changed with {name}=, expected one of {words}")
+def _reopen(args: Namespace, verb: Literal["resume", "evaluate"], typed: Any) -> Single:
+    """Plan to continue or to evaluate the run in a folder, with a few keys changed."""
+    if args.multirun:
+        raise Refused(f"{verb}={typed}: takes one run folder, without --multirun")
+    if not isinstance(typed, str) or not typed:
+        raise Refused(f"{verb}={typed}: expected a run folder")
+    folder = Path(typed).expanduser()
+    lines = [line for line in args.overrides if key_of(line) != verb]
     try:
         before = saved_values(folder)
     except (ValueError, OSError) as error:
-        raise Refused(f"{name}={_no_run(folder) or error}") from error
-    changes = _changes(lines, before)
-    try:
+        raise Refused(f"{verb}={_no_run(folder) or error}") from error
+    changes = _changes(verb, lines, before)
+    with refusing(ValueError):
         config = reopened(folder, changes)
-    except HYDRA_ERRORS:
-        raise
-    except ValueError as error:
-        raise Refused(one_line(error)) from error
-    _refuse_other_length(before, changes, f"{name}={folder}")
-    compose.refuse_unread(before, lines)
-    return Plan(
-        [],
-        folder.absolute(),
-        config=config,
-        evaluates=name == "evaluate",
-        flags=_flags(args),
-        changes=tuple(lines),
-    )
+    _refuse_other_length(before, changes, f"{verb}={folder}")
+    _refuse_without_effect(before, lines)
+    return Single(verb, folder.absolute(), config, lines, compose.flags(args))
 
 
-def _changes(lines: list[str], before: dict) -> dict[str, Any]:
+def _changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
     """Return {key: value} of what is typed to alter the configuration `before`."""
-    known = schema.flatten(before) | schema.since(before)
+    known, allowed = flatten(before) | since(before), may_change(verb)
     changes = {}
-    for override in OverridesParser.create().parse_overrides(lines):
+    for override in compose.parsed(lines):
         line, key = override.input_line, override.key_or_group
+        if key not in allowed:
+            words = ", ".join(allowed)
+            raise Refused(f"{line}: cannot be changed with {verb}=, expected one of {words}")
         if override.is_sweep_override():
             raise Refused(f"{line}: several values are a sweep, which needs --multirun (-m)")
         if override.is_add() or override.is_force_add() or override.is_delete():
@@ -200,10 +114,15 @@ def _changes(lines: list[str], before: dict) -> dict[str, Any]:
     return changes
 
 
+def _refuse_without_effect(config: dict, lines: list[str]) -> None:
+    for line, why in without_effect(config, lines).items():
+        raise Refused(f"{line}: {why}")
+
+
 def _refuse_other_length(before: dict, changes: dict[str, Any], place: str) -> None:
     """Refuse to move the end of a run whose learning rate falls towards it."""
     key = "trainer.max_epochs"
-    flat = schema.flatten(before)
+    flat = flatten(before)
     if flat.get("trainer.schedule") == "cosine" and changes.get(key, flat[key]) != flat[key]:
         raise Refused(
             f"{place}: {key} was {flat[key]} when the run began and is {changes[key]} now, as "
@@ -223,22 +142,3 @@ def _no_run(folder: Path) -> str | None:
                 "or give one of its runs"
             )
     return None
-
-
-def _flags(args: Namespace) -> tuple[str, ...]:
-    """Return the flags to hand on to Hydra, and to repeat in a command that continues the run."""
-    folder = None if args.config_dir is None else str(Path(args.config_dir).absolute())
-    pairs = (("--config-dir", folder), ("--config-name", args.config_name))
-    return tuple(word for flag, value in pairs if value is not None for word in (flag, value))
-
-
-def _unused(folder: Path) -> Path:
-    """Make and return `folder`, or `folder-1`, ...: two sweeps never share one."""
-    for number in itertools.count():
-        path = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            continue
-    raise AssertionError

@@ -1,35 +1,80 @@
 """What a sweep is going to do: its jobs composed and checked, each with the folder it works in."""
 
-import importlib
+import itertools
+import math
 import os
 import re
-import sys
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from svae.cli import grid
-from svae.configuration import compose, schema
+from svae.configuration import compose
+from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused, one_line
-from svae.recording.folder import holds_run
-from svae.run import mismatch
+from svae.configuration.schema import GROUPS
+from svae.recording.folder import FINISHED, holds_run
+from svae.run import Run, folders, mismatch
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
+_CHECKED_JOBS = 256  # beyond, every value is checked once instead of every combination
+_SEEDS = ("seed", "trainer.replicas")
+_EXPECTED = "expected a folder of its own for each run, such as ${hydra.job.num}"
 
 
-class Multirun:
-    """The sweep that `args` ask for, every job of it checked.
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, the arguments for Hydra, and what is known of its runs beforehand.
 
-    `base` is the configuration without what is swept; `jobs` are the overrides of each job in the
-    order of their numbers, None in a search, which chooses as it goes; `keys` are those swept.
+    `again` is the command that goes on with it, `swept` are the keys in which its runs differ. In a
+    search, which chooses its runs as it goes, there are no `paths`.
+    """
+
+    arguments: list[str]
+    folder: Path
+    again: str = ""
+    swept: frozenset[str] = frozenset()
+    paths: frozenset[Path] | None = None
+    runs: int | None = None
+    searches: bool = False
+
+
+def plan(args: Namespace) -> Sweep:
+    """Compose and check every job of the sweep that `args` ask for, and take a folder for it.
+
+    Raises:
+        Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
+    """
+    jobs = Jobs(args)
+    typed = [line for line in args.overrides if key_of(line) != "hydra.sweep.dir"]
+    folder, paths = _place(jobs, is_new=typed == args.overrides)
+    flags, place = compose.flags(args), compose.quoted("hydra.sweep.dir", folder)
+    more = _trials_left(jobs.base, folder) if jobs.searches else []
+    return Sweep(
+        [*flags, "--multirun", *args.overrides, *more, place],
+        folder,
+        again=shlex.join(["svae-train", *flags, "--multirun", *typed, place]),
+        swept=jobs.swept,
+        paths=paths and frozenset(paths),
+        runs=jobs.runs,
+        searches=jobs.searches,
+    )
+
+
+class Jobs:
+    """The jobs that `args` ask for, every one checked.
+
+    `base` is the configuration without what is swept, `swept` the keys that are; `lines` are the
+    overrides of each job in the order of their numbers, None in a search; `runs` is the number of
+    runs, of which replicas are several.
 
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
@@ -37,97 +82,64 @@ class Multirun:
 
     def __init__(self, args: Namespace):
         self._args = args
-        self._parser = OverridesParser.create(compose.config_loader(args))
         self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._parsed: dict[str, Override] = {}
-        typed = self._parser.parse_overrides(args.overrides)
-        fixed = [o.input_line for o in typed if not o.is_sweep_override()]
-        self.base = compose.composed(args, fixed)
+        parser = compose.parser(args)
+        self._parse = cache(parser.parse_override)
+        typed = parser.parse_overrides(args.overrides)
+        self.base = compose.composed(
+            args, [o.input_line for o in typed if not o.is_sweep_override()]
+        )
         params = self.base.hydra.sweeper.get("params") or {}
         lines = [f"{key}={value}" for key, value in params.items()]
-        swept = [*self._parser.parse_overrides(lines), *typed]
+        every = [*parser.parse_overrides(lines), *typed]
         self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
-        self.keys = frozenset(o.key_or_group for o in swept if o.is_sweep_override())
-        combined = grid.combinations(grid.choices(swept, self.searches))
-        self._check([[*fixed, *job] for job in combined])
+        self.swept = frozenset(o.key_or_group for o in every if o.is_sweep_override())
+        values = grid.values(every, self.searches)
+        last = {o.get_key_element(): o.input_line for o in every}
+        self._check(_sample(values), [*last.values()])
         if self.searches:
-            self.jobs = None
-            self._check_direction()
+            if "minimize" in str(self.base.hydra.sweeper.get("direction")):
+                raise Refused(
+                    "hydra.sweeper.direction=minimize: the objective is the better the higher it "
+                    "is, expected maximize, as search=optuna has it"
+                )
+            self.lines, self.runs = None, self.base.hydra.sweeper.get("n_trials")
         else:
-            self.jobs = grid.jobs(swept)
-            self._refuse_seeds_twice()
+            self.lines = grid.jobs(values)
+            self.runs = self._count()
 
-    def paths(self, folder: Path) -> tuple[Path, ...] | None:
-        """Return the folder of each job below that of the sweep, None in a search.
-
-        Raises:
-            Refused: when they do not differ, lie elsewhere or cannot be known beforehand.
-        """
-        if self.jobs is None:
-            return None
-        subdir = OmegaConf.to_container(self.base.hydra.sweep, resolve=False)["subdir"]
-        if subdir == _BY_NUMBER:
-            return tuple(folder / str(number) for number in range(len(self.jobs)))
-        names = [self._subdir(number, job) for number, job in enumerate(self.jobs)]
-        paths = tuple(Path(os.path.abspath(folder / name)) for name in names)
-        if "${now:" in subdir:  # the same command again would not find what it has begun
-            raise Refused(f"hydra.sweep.subdir={subdir}: changes with time, {_EXPECTED}")
-        _refuse_shared(subdir, folder, paths)
-        return paths
-
-    def runs(self) -> int:
-        """Return the number of runs; replicas are a job of several."""
-        return sum(self._config(job).trainer.get("replicas", 1) for job in self.jobs)
-
-    def refuse_others(self, paths: tuple[Path, ...]) -> None:
-        """Refuse to work in folders of others, or of runs of another configuration."""
-        for job, path in zip(self.jobs, paths, strict=True):
-            try:
-                if not path.exists() or not holds_run(path):
-                    continue
-                if found := mismatch(path, *compose.portable(self._config(job), list(job))):
-                    raise Refused(found)
-            except (ValueError, OSError) as error:
-                raise Refused(str(error)) from error
-
-    def _check(self, jobs: list[list[str]]) -> None:
+    def _check(self, jobs: list[tuple[str, ...]], lines: list[str]) -> None:
         unused = []
         for job in jobs:
-            config = self._config(job)
+            config = self.config(job)
             compose.check(config)
-            unused.append(compose.unused(config, job))
+            unused.append(without_effect(compose.unresolved(config), lines))
         if all(unused):
-            raise Refused(compose.why_unused(unused[0][0]))
-        lines = {compose.key_of(line): line for lines in unused for line in lines}
-        for line in lines.values():
+            line, why = next(iter(unused[0].items()))
+            raise Refused(f"{line}: {why}")
+        for line in dict.fromkeys(itertools.chain(*unused)):
             print(f"{line}: has no effect on some of the models")
 
-    def _refuse_seeds_twice(self) -> None:
-        """Refuse replicas that would train a seed that another job trains, counted as one more."""
-        if self.runs() == len(self.jobs):
-            return
+    def _count(self) -> int:
+        """Return the number of runs, and refuse a seed that another job's replicas train, too."""
+        seeds = [(c.seed, c.trainer.get("replicas", 1)) for c in map(self.config, self.lines)]
+        runs = sum(count for _, count in seeds)
         taken = set()
-        for job in self.jobs:
-            config = self._config(job)
-            seed, count = config.seed, config.trainer.get("replicas", 1)
-            others = frozenset(line for line in job if compose.key_of(line) not in _SEEDS)
-            seeds = {(others, number) for number in range(seed, seed + count)}
-            if twice := taken & seeds:
+        for job, (seed, count) in zip(self.lines, seeds, strict=True):
+            if runs == len(self.lines):
+                break
+            others = frozenset(line for line in job if key_of(line) not in _SEEDS)
+            own = {(others, number) for number in range(seed, seed + count)}
+            if twice := taken & own:
                 number = min(number for _, number in twice)
                 raise Refused(
                     f"seed={seed} trainer.replicas={count}: seed {number} is that of another job, "
                     "expected seeds as far apart as there are replicas"
                 )
-            taken |= seeds
+            taken |= own
+        return runs
 
-    def _check_direction(self) -> None:
-        if "minimize" in str(self.base.hydra.sweeper.get("direction")):
-            raise Refused(
-                "hydra.sweeper.direction=minimize: the objective is the better the higher it is, "
-                "expected maximize, as search=optuna has it"
-            )
-
-    def _config(self, job: Sequence[str]) -> DictConfig:
+    def config(self, job: Sequence[str]) -> DictConfig:
         """Return the configuration of a job; it is good until the next call.
 
         Composing takes a few tenths of a second, so that jobs that differ in plain values share it.
@@ -142,39 +154,59 @@ class Multirun:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         return config
 
-    def _parse(self, line: str) -> Override:
-        if line not in self._parsed:
-            self._parsed[line] = self._parser.parse_override(line)
-        return self._parsed[line]
+    def paths(self, folder: Path) -> list[Path] | None:
+        """Return the folder of each job below that of the sweep, None in a search.
+
+        Raises:
+            Refused: when they do not differ, lie elsewhere or cannot be known beforehand.
+        """
+        if self.lines is None:
+            return None
+        subdir = OmegaConf.to_container(self.base.hydra.sweep, resolve=False)["subdir"]
+        if subdir == _BY_NUMBER:
+            return [folder / str(number) for number in range(len(self.lines))]
+        names = [self._subdir(number, job) for number, job in enumerate(self.lines)]
+        paths = [Path(os.path.abspath(folder / name)) for name in names]
+        if "${now:" in subdir:  # the same command again would not find what it has begun
+            raise Refused(f"hydra.sweep.subdir={subdir}: changes with time, {_EXPECTED}")
+        _refuse_shared(subdir, folder, paths)
+        return paths
 
     def _subdir(self, number: int, job: Sequence[str]) -> str:
         """Return the subfolder of a job, as Hydra is going to name it."""
-        config = self._config(job)
+        config = self.config(job)
         names = config.hydra.job.config.override_dirname
-        shown = [o for o in map(self._parse, job) if not o.is_hydra_override()]
+        own = [o for o in map(self._parse, job) if not o.is_hydra_override()]
+        words = sorted(o.input_line for o in own if o.key_or_group not in names.exclude_keys)
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.job.num = number
-            config.hydra.job.override_dirname = get_overrides_dirname(
-                shown, names.exclude_keys, names.item_sep, names.kv_sep
-            )
+            name = names.item_sep.join(words).replace("=", names.kv_sep)
+            config.hydra.job.override_dirname = name
         HydraConfig.instance().set_config(config)
         try:
             return str(config.hydra.sweep.subdir)
         except OmegaConfBaseException as error:
             raise Refused(f"hydra.sweep.subdir: {one_line(error)}, {_EXPECTED}") from error
 
+    def refuse_others(self, paths: list[Path]) -> None:
+        """Refuse to work in folders of others, or of runs of another configuration."""
+        for job, path in zip(self.lines, paths, strict=True):
+            try:
+                if not path.exists() or not holds_run(path):
+                    continue
+                if found := mismatch(path, *compose.portable(self.config(job), job)):
+                    raise Refused(found)
+            except (ValueError, OSError) as error:
+                raise Refused(str(error)) from error
 
-def register_sweeper() -> None:
-    """Let Hydra know the sweeper that `conf/hydra/sweeper/grid.yaml` names."""
-    folder = str(Path(__file__).with_name("plugins"))
-    if folder not in sys.path:
-        sys.path.append(folder)
-    module = importlib.import_module("hydra_plugins.svae_sweeper")
-    Plugins.instance().register(module.GridSweeper)
 
-
-_SEEDS = ("seed", "trainer.replicas")
-_EXPECTED = "expected a folder of its own for each run, such as ${hydra.job.num}"
+def _sample(values: list[list[str]]) -> list[tuple[str, ...]]:
+    """Return the jobs of a grid; of a large one, so many that every value occurs."""
+    if math.prod(map(len, values)) <= _CHECKED_JOBS:
+        return list(itertools.product(*values))
+    first = [lines[0] for lines in values]
+    places = [(i, line) for i, lines in enumerate(values) for line in lines]
+    return [(*first[:i], line, *first[i + 1 :]) for i, line in places]
 
 
 def _is_plain(override: Override) -> bool:
@@ -182,23 +214,63 @@ def _is_plain(override: Override) -> bool:
     key = override.key_or_group
     return (
         re.fullmatch(r"[\w.]+=.*", override.input_line, re.DOTALL) is not None
-        and key not in schema.GROUPS
+        and key not in GROUPS
         and not key.startswith("hydra.")
         and not isinstance(override.value(), dict)
     )
 
 
-def _refuse_shared(subdir: str, folder: Path, paths: tuple[Path, ...]) -> None:
+def _refuse_shared(subdir: str, folder: Path, paths: list[Path]) -> None:
     """Refuse subfolders that lie outside the folder of the sweep, or in one another."""
-    seen = {}
-    for number, path in enumerate(paths):
+    for path in paths:
         if folder not in path.parents:
             raise Refused(f"hydra.sweep.subdir={subdir}: is {path}, outside {folder}, {_EXPECTED}")
-        if path in seen:
-            runs = f"{seen[path]} and {number}"
-            raise Refused(f"hydra.sweep.subdir={subdir}: is {path} for runs {runs}, {_EXPECTED}")
-        seen[path] = number
-    for path, number in seen.items():
-        if outer := next((parent for parent in path.parents if parent in seen), None):
-            runs = f"run {number} would lie in that of run {seen[outer]}"
-            raise Refused(f"hydra.sweep.subdir={subdir}: the folder of {runs}, {_EXPECTED}")
+    # a folder stands right before those in it
+    ordered = sorted((path, number) for number, path in enumerate(paths))
+    for (path, first), (inner, second) in itertools.pairwise(ordered):
+        if inner == path:
+            where = f"is {path} for runs {first} and {second}"
+            raise Refused(f"hydra.sweep.subdir={subdir}: {where}, {_EXPECTED}")
+        if path in inner.parents:
+            where = f"the folder of run {second} would lie in that of run {first}"
+            raise Refused(f"hydra.sweep.subdir={subdir}: {where}, {_EXPECTED}")
+
+
+def _place(jobs: Jobs, is_new: bool) -> tuple[Path, list[Path] | None]:
+    """Make the folder of the sweep; return it and, but for a search, those of the jobs."""
+    wanted = compose.folder(jobs.base, "sweep")
+    paths = jobs.paths(wanted)
+    try:
+        folder = _unused(wanted) if is_new else wanted
+        if paths is not None:
+            paths = [folder / path.relative_to(wanted) for path in paths]
+            jobs.refuse_others(paths)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{wanted}: cannot be written ({error.strerror})") from error
+    return folder, paths
+
+
+def _unused(folder: Path) -> Path:
+    """Make and return `folder`, or `folder-1`, ...: two sweeps never share one."""
+    for number in itertools.count():
+        path = folder if number == 0 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def _trials_left(base: DictConfig, folder: Path) -> list[str]:
+    """Return overrides by which a stored search makes the trials that are left of it, and no more.
+
+    It remembers its trials: it would make as many again, and draw the first ones alike.
+    """
+    sweeper = base.hydra.sweeper
+    done = sum(run.status.state == FINISHED for run in map(Run, folders(folder)))
+    if not (done and sweeper.get("n_trials") and sweeper.get("storage")):
+        return []
+    anew = ["hydra.sweeper.sampler.seed=null"] if "seed" in sweeper.sampler else []
+    return [f"hydra.sweeper.n_trials={max(0, sweeper.n_trials - done)}", *anew]

@@ -16,17 +16,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from svae.cli.plan import Plan
-from svae.configuration.compose import key_of
+from svae.cli.sweeps import Sweep
+from svae.configuration.checks import key_of
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING
-from svae.recording.naming import run_name
 from svae.run import Run, Status, folders
 
 _PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in length
 
 
 @contextlib.contextmanager
-def watching(plan: Plan) -> Iterator[None]:
+def watching(sweep: Sweep) -> Iterator[None]:
     """Show, while the block runs, every run of the sweep that ends."""
     console = Console(highlight=False, soft_wrap=True)
     progress = Progress(
@@ -41,7 +40,7 @@ def watching(plan: Plan) -> Iterator[None]:
         speed_estimate_period=_PERIOD,
         disable=not console.is_terminal,
     )
-    watch, stop = _Watch(plan, progress), threading.Event()
+    watch, stop = _Watch(sweep, progress), threading.Event()
     thread = threading.Thread(target=watch.until, args=(stop,), daemon=True)
     with progress:
         thread.start()
@@ -54,19 +53,19 @@ def watching(plan: Plan) -> Iterator[None]:
 
 
 class _Watch:
-    """Looks at the run folders again and again and tells what is new."""
+    """Looks at the run folders again and again and shows what is new."""
 
-    def __init__(self, plan: Plan, progress: Progress):
-        self._plan, self._progress = plan, progress
-        self._total = plan.runs or "?"
-        self._task = progress.add_task("", total=plan.runs, line="")
+    def __init__(self, sweep: Sweep, progress: Progress):
+        self._sweep, self._progress = sweep, progress
+        self._total = sweep.runs or "?"
+        self._task = progress.add_task("", total=sweep.runs, line="")
         runs = self._runs()
         self._seen = {run.path: run.changed for run in runs}
         self._earlier = dict(self._seen)
-        self._show(f"sweep folder: {plan.folder}")
-        self._told = sum(run.status.state == FINISHED for run in runs)
-        if self._told:
-            self._show(f"{_count(self._told)} finished earlier")
+        self._show(f"sweep folder: {sweep.folder}")
+        self._ended = sum(run.status.state == FINISHED for run in runs)
+        if self._ended:
+            self._show(f"{_count(self._ended)} finished earlier")
 
     def until(self, stop: threading.Event) -> None:
         """Look about once a second, and for no more than a twentieth of the time."""
@@ -77,26 +76,26 @@ class _Watch:
             pause = max(1.0, 20 * (time.monotonic() - began))
 
     def look(self) -> None:
-        """Tell of the runs that have ended since the last look, and move the bar."""
+        """Show the runs that have ended since the last look, and move the bar."""
         runs = self._runs()
         for run in runs:
             if run.status.state != RUNNING and self._seen.get(run.path) != run.changed:
-                self._told += 1
-                number = run.path.relative_to(self._plan.folder)
-                self._show(f"[{self._told}/{self._total}] {number!s:>3}  {run}")
+                self._ended += 1
+                number = run.path.relative_to(self._sweep.folder)
+                self._show(f"[{self._ended}/{self._total}] {number!s:>3}  {run}")
             self._seen[run.path] = run.changed
         # what failed earlier is going to be repeated, what runs on since earlier was killed
         running = [run for run in runs if run.status.state == RUNNING and self._is_new(run)]
-        done = self._told + sum(run.status.epoch / run.max_epochs for run in running)
+        done = self._ended + sum(run.status.epoch / run.max_epochs for run in running)
         words = [f"{run.name} epoch {run.status.epoch}" for run in running]
-        words = words or ["starting"] * (not self._told)
+        words = words or ["starting"] * (not self._ended)
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
-        line = f"{self._told}/{self._total}  {', '.join(words[:2])}{more}"
+        line = f"{self._ended}/{self._total}  {', '.join(words[:2])}{more}"
         self._progress.update(self._task, completed=done, line=line)
 
     def _runs(self) -> list["_Run"]:
-        paths = folders(self._plan.folder, self._plan.paths)
-        runs = (_read(path, self._plan.swept) for path in paths)
+        paths = folders(self._sweep.folder, self._sweep.paths)
+        runs = (_read(path, self._sweep.swept) for path in paths)
         return [run for run in runs if run is not None]
 
     def _is_new(self, run: "_Run") -> bool:
@@ -114,10 +113,10 @@ class _Run:
 
     path: Path
     changed: int
-    name: str
     status: Status
     seconds: float
     result: str
+    name: str
     max_epochs: int
 
     def __str__(self) -> str:
@@ -126,35 +125,40 @@ class _Run:
 
 
 def _read(path: Path, swept: frozenset[str]) -> _Run | None:
-    """Read a run; None when it is damaged, which the report tells, or vanishes."""
+    """Read a run; None when it is damaged, which the report says, or vanishes."""
     try:
         run = Run(path)
         # before the rest: what is written in the meantime is looked at again
         changed, status = run.changed, run.written
         headline = run.headline
         result = "{} {:.4f}".format(*headline) if headline else status.error or ""
-        config = _config(path)
-        name = " ".join([run_name(config), *_untold(path, swept)])
-        epochs = config["trainer"]["max_epochs"]
-        return _Run(path, changed, name, status, run.seconds, result, epochs)
+        return _Run(path, changed, status, run.seconds, result, *_name_and_length(path, swept))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def close(plan: Plan, trouble: str | None, again: str) -> int:
+@functools.cache
+def _name_and_length(path: Path, swept: frozenset[str]) -> tuple[str, int]:
+    """Return the name of a run, with what else is swept, and its `trainer.max_epochs`."""
+    run, keys = Run(path), swept - {"model", "latent_dim", "seed"}
+    more = [line for line in run.overrides if key_of(line) in keys]
+    return " ".join([run.name, *more]), run.config["trainer"]["max_epochs"]
+
+
+def close(sweep: Sweep, trouble: str | None) -> int:
     """Write the report, say what is left to do, return the exit code: 0 if nothing is."""
     from svae.report import summary
 
-    paths = folders(plan.folder, plan.paths)
+    paths = folders(sweep.folder, sweep.paths)
     # before the report: what another process ends in the meantime is not in it
     states = {path: Run(path).status for path in paths}
     try:
         if paths:
-            summary.make([plan.folder])
+            summary.make([sweep.folder])
     except Exception as error:  # such as a full disk: the runs are safe all the same
         trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
     left = {state: [p for p in paths if states[p].state == state] for state in _LEFT}
-    if plan.searches:  # which goes on with other trials
+    if sweep.searches:  # which goes on with other trials
         left[INTERRUPTED] = []
     for path in left[FAILED]:
         log = path / "svae-train.log"
@@ -162,12 +166,11 @@ def close(plan: Plan, trouble: str | None, again: str) -> int:
     if trouble:
         _say(trouble)
     counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
-    counts["not begun"] = max(0, (plan.runs or 0) - len(paths))
+    counts["not begun"] = max(0, (sweep.runs or 0) - len(paths))
     words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
     if words:
-        _say(
-            f"of {_count(max(plan.runs or 0, len(paths)))} {', '.join(words)}; go on with: {again}"
-        )
+        total = _count(max(sweep.runs or 0, len(paths)))
+        _say(f"of {total} {', '.join(words)}; go on with: {sweep.again}")
     return 1 if words or trouble else 0
 
 
@@ -180,15 +183,3 @@ def _say(text: str) -> None:
 
 def _count(count: int) -> str:
     return f"{count} run{'s' if count != 1 else ''}"
-
-
-@functools.cache
-def _config(path: Path) -> dict:
-    return Run(path).config
-
-
-@functools.cache
-def _untold(path: Path, swept: frozenset[str]) -> list[str]:
-    """Return what was swept and is not in the name of the run."""
-    keys = swept - {"model", "latent_dim", "seed"}
-    return [line for line in Run(path).overrides if key_of(line) in keys] if keys else []

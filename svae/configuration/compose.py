@@ -1,14 +1,16 @@
 """One configuration: composed from what was typed, and checked before anything is made."""
 
 import glob
+import os
 import re
 import string
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra
 import yaml
@@ -20,30 +22,37 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from omegaconf.resolvers import oc
 
-from svae.configuration import CONF, schema
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, yaml_sentence
+from svae.configuration import CONF, checks
+from svae.configuration.checks import key_of
+from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, yaml_sentence
+from svae.configuration.schema import GROUPS
 
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     config = composed(args, overrides)
-    HydraConfig.instance().set_config(config)
     check(config)
-    refuse_unread(unresolved(config), overrides)
     return config
 
 
 def check(config: DictConfig) -> None:
     """Check the values of a composed configuration, and that a file of data is there."""
     try:
-        plain = _resolved(config)
-        schema.check(plain)
-        check_file(config)
+        with refusing(ValueError):
+            checks.check(_resolved(config))
+            check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
-    except ValueError as error:
-        if isinstance(error, HYDRA_ERRORS):
-            raise
-        raise Refused(one_line(error)) from error
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Return the values of all keys but Hydra's own, without a copy: a sweep has many jobs.
+
+    Raises:
+        MissingMandatoryValue: when one of them has to be typed and was not.
+    """
+    values = partial(OmegaConf.to_container, resolve=True, throw_on_missing=True)
+    nodes = [(key, node) for key, node in config.items() if key != "hydra"]
+    return {key: values(node) if OmegaConf.is_config(node) else node for key, node in nodes}
 
 
 def _is_a_persons(file: Path) -> bool:
@@ -63,39 +72,28 @@ def check_file(config: DictConfig) -> None:
         raise ValueError(f"dataset.file={typed}: expected a readable file, found none")
 
 
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    """Return the values of all keys but Hydra's own.
-
-    Raises:
-        MissingMandatoryValue: when one of them has to be typed and was not.
-    """
-    return {
-        key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-        if OmegaConf.is_config(value)
-        else value
-        for key, value in config.items()
-        if key != "hydra"
-    }
-
-
 def composed(args: Namespace, overrides: list[str]) -> DictConfig:
     with _initialized(args):
         try:
-            name = args.config_name or "config"
-            lines = [*_search_path(args), *overrides]
-            return hydra.compose(name, lines, return_hydra_config=True)
+            name, lines = args.config_name or "config", overrides
+            if args.config_dir is not None:
+                place = f"file://{Path(args.config_dir).absolute()}"
+                lines = [f"hydra.searchpath=[{_quote(place)}]", *lines]
+            config = hydra.compose(name, lines, return_hydra_config=True)
         except yaml.YAMLError as error:
             raise Refused(yaml_sentence(error, args.config_dir)) from error
         except (ValueError, TypeError, AssertionError, AttributeError, OSError) as error:
             if isinstance(error, HYDRA_ERRORS):
                 raise
             raise Refused(_sentence(overrides, args, error)) from error
+    HydraConfig.instance().set_config(config)  # which its ${hydra:...} are read from
+    return config
 
 
-def config_loader(args: Namespace):
+def parser(args: Namespace) -> OverridesParser:
     """Return what knows the options of each group, for sweeps such as model=glob(*)."""
     with _initialized(args):
-        return GlobalHydra.instance().config_loader()
+        return OverridesParser.create(GlobalHydra.instance().config_loader())
 
 
 def help_text(args: Namespace) -> str:
@@ -104,7 +102,6 @@ def help_text(args: Namespace) -> str:
     Hydra would read the configuration's sources a hundred times over to list the groups.
     """
     config = composed(args, args.overrides)
-    HydraConfig.instance().set_config(config)
     groups = "".join(f"{name}: {', '.join(found)}\n" for name, found in _options(config).items())
     keys = OmegaConf.to_yaml(task(config), resolve=args.resolve)
     template = string.Template(config.hydra.help.template)
@@ -119,11 +116,8 @@ def _options(config: DictConfig) -> dict[str, list[str]]:
             # not Path.rglob, which passes by a linked folder
             for file in glob.glob("**/*.yaml", root_dir=source.path, recursive=True):
                 found[Path(file).parent.as_posix()].add(Path(file).stem)
-    return {name: sorted(found[name]) for name in sorted(found) if not _is_no_group(name)}
-
-
-def _is_no_group(name: str) -> bool:
-    return name == "." or name.split("/")[0] == "hydra"
+    groups = (name for name in found if name != "." and name.split("/")[0] != "hydra")
+    return {name: sorted(found[name]) for name in sorted(groups)}
 
 
 def _initialized(args: Namespace):
@@ -132,46 +126,14 @@ def _initialized(args: Namespace):
     return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
 
 
-def _search_path(args: Namespace) -> list[str]:
-    if args.config_dir is None:
-        return []
-    return [f"hydra.searchpath=[{_quote(f'file://{Path(args.config_dir).absolute()}')}]"]
-
-
 def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
     """Return a sentence for an error of Hydra's that has no type of its own."""
     for line in overrides:
         key, _, value = line.partition("=")
-        if key in schema.GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
+        if key in GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
             return f"{line}: expected the name of a choice, as --help lists them"
     where = f"--config-dir {args.config_dir}: " if args.config_dir else ""
     return f"{where}{' '.join(overrides)}: {one_line(error)}"
-
-
-def refuse_unread(values: dict, overrides: list[str]) -> None:
-    """Refuse overrides that have no effect on the study that `values` configure."""
-    for line in overrides:
-        if schema.is_unread(values, key_of(line)):
-            words = ", ".join(values["study"]["reads"])
-            raise Refused(f"{line}: has no effect on this study, expected one of {words}")
-
-
-def unused(config: DictConfig, overrides: list[str]) -> list[str]:
-    """Return the overrides that have no effect on the model: of a sampler, of a sphere."""
-    model = OmegaConf.to_container(config.model, resolve=False)
-    has_sampler = any("${sampler." in str(value) for value in model.values())
-    keys = () if has_sampler else ("sampler.",)
-    keys += (f"{_STRETCH}.",) if "isotropic" in model else ()
-    return [line for line in overrides if f"{key_of(line)}.".startswith(keys)]
-
-
-_STRETCH = "network.unit_variance"
-
-
-def why_unused(line: str) -> str:
-    if key_of(line) == _STRETCH:
-        return f"{line}: has no effect on a Gaussian, only what lies on a sphere is stretched"
-    return f"{line}: this model has no sampler, only model=vmf has one"
 
 
 def task(config: DictConfig) -> DictConfig:
@@ -179,7 +141,9 @@ def task(config: DictConfig) -> DictConfig:
 
 
 def unresolved(config: DictConfig) -> dict:
-    return OmegaConf.to_container(task(config), resolve=False)
+    values = OmegaConf.to_container(config, resolve=False)
+    values.pop("hydra", None)
+    return values
 
 
 def public(config: DictConfig) -> dict:
@@ -202,16 +166,14 @@ def _without_environment() -> Iterator[None]:
 
 def values(overrides: list[str]) -> dict[str, Any]:
     """Return {key: value} of the overrides of the form key=value."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return {o.get_key_element().lstrip("+~"): _value(o) for o in parsed}
+    return {
+        o.get_key_element().lstrip("+~"): o.input_line if o.is_sweep_override() else o.value()
+        for o in parsed(overrides)
+    }
 
 
-def _value(override: Override) -> Any:
-    return override.input_line if override.is_sweep_override() else override.value()
-
-
-def key_of(line: str) -> str:
-    return line.split("=", 1)[0].lstrip("+~").split("@")[0]
+def parsed(overrides: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(overrides)
 
 
 def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
@@ -228,6 +190,25 @@ def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list
             moved[f"dataset.{name}"] = quoted(f"dataset.{name}", path)
             config.dataset[name] = str(path)
     return config, [moved.get(key_of(line), line) for line in overrides]
+
+
+def folder(config: DictConfig, mode: Literal["run", "sweep"]) -> Path:
+    """Return the folder that is configured for a run or a sweep.
+
+    Raises:
+        Refused: when it is none.
+    """
+    text = config.hydra[mode].dir
+    if not isinstance(text, str) or not text:
+        raise Refused(f"hydra.{mode}.dir={text}: expected a folder")
+    return Path(os.path.abspath(Path(text).expanduser()))
+
+
+def flags(args: Namespace) -> tuple[str, ...]:
+    """Return the flags to hand on to Hydra, and to repeat in a command that continues the run."""
+    folder = None if args.config_dir is None else str(Path(args.config_dir).absolute())
+    pairs = (("--config-dir", folder), ("--config-name", args.config_name))
+    return tuple(word for flag, value in pairs if value is not None for word in (flag, value))
 
 
 def quoted(key: str, path: Path) -> str:

@@ -1,12 +1,15 @@
 """Refusals in one sentence: Hydra's and OmegaConf's errors in a person's words."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import schema
+from svae.configuration import suggestions
+from svae.configuration.schema import GROUPS
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 # what brings a launcher or a sweeper
@@ -30,6 +33,17 @@ class Refused(Exception):
 def one_line(error: Exception) -> str:
     """Return the text of an error without line breaks."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def refusing(*errors: type[Exception], about: str = "") -> Iterator[None]:
+    """Turn errors of these types into a refusal; Hydra's have `sentence`s of their own."""
+    try:
+        yield
+    except HYDRA_ERRORS:
+        raise
+    except errors as error:
+        raise Refused(f"{about}{one_line(error)}") from error
 
 
 def sentence(error: Exception) -> str:
@@ -73,14 +87,14 @@ def _missing(error: MissingConfigException) -> str:
     if extra := _EXTRAS.get(name):
         return f"{group}={name}: is not installed, it comes with pip install -e '.[{extra}]'"
     expected = ", ".join(error.options)
-    return f"{group}={name}: expected one of {expected}{schema.hint(name, error.options)}"
+    return f"{group}={name}: expected one of {expected}{suggestions.of_option(name, error.options)}"
 
 
 def no_such_key(key: str) -> str:
     """Return a sentence about a key that the configuration does not have."""
-    if key in schema.GROUPS:
+    if key in GROUPS:
         return f"{key}: is a group, expected {key}=NAME or {key}.KEY=VALUE"
-    return f"{key}: no such key{schema.hint_of_key(key)}"
+    return f"{key}: no such key{suggestions.of_key(key)}"
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import compose, schema, trusted
+from svae.configuration import checks, compose, trusted
+from svae.configuration.compare import since
+from svae.configuration.suggestions import shown
 from svae.recording.files import read_own
 
 if TYPE_CHECKING:
@@ -75,11 +77,11 @@ def reopened(path: Path, changes: Mapping[str, Any]) -> DictConfig:
             is not what its key takes.
     """
     values, file = saved_values(path), path / "config.yaml"
-    for key, value in {**schema.since(values), **changes}.items():
+    for key, value in {**since(values), **changes}.items():
         _put(values, key, value)
     config = OmegaConf.create(settled(values, file))
     trusted.refuse_foreign(OmegaConf.to_container(config, resolve=False), str(file))
-    schema.check(compose.public(config))
+    checks.check(compose.public(config))
     compose.check_file(config)
     return config
 
@@ -89,7 +91,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     for group in groups:
         values = values.setdefault(group, {})
         if not isinstance(values, dict):
-            raise ValueError(f"{group}: expected keys under it, got {schema.shown(values)}")
+            raise ValueError(f"{group}: expected keys under it, got {shown(values)}")
     values[leaf] = value
 
 

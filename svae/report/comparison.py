@@ -11,19 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from svae.configuration import CONF
-from svae.configuration.schema import GROUPS, come_since, flatten
+from svae.configuration.compare import come_since
+from svae.configuration.schema import GROUPS, KEYS, flatten, may_change
 from svae.metrics.catalogue import REPORT, Metric, number, of, shown
 from svae.recording import naming
 from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
-from svae.run import FREE, Run, Status, folders
+from svae.run import Run, Status, folders
 
-_NOT_COMPARED = ("seed", *FREE)
-# what else may be typed for the runs of a paper's table
-_OF_A_PRESET = (
-    *("experiment", "dataset", "dataset.root", "model", "latent_dim", "evaluation.batch_size"),
-    *("plots", "trainer.compile", "trainer.cuda_graph", "trainer.on_nan", "trainer.replicas"),
-)
+_NOT_COMPARED = {"seed", *may_change("sweep")}
+# what may be typed for the runs of a paper's table
+_OF_A_PRESET = _NOT_COMPARED | {name for name, key in KEYS.items() if not key.alters}
+_OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim"}
 PUBLISHED = CONF / "experiment" / "published.csv"
 
 
@@ -248,7 +247,7 @@ def _groups(runs: list[Entry]) -> list[Group]:
         key
         for key in runs[0].settings
         if key in ("model", "latent_dim")
-        or (len({run.settings[key] for run in runs}) > 1 and not key.startswith(_NOT_COMPARED))
+        or (len({run.settings[key] for run in runs}) > 1 and key not in _NOT_COMPARED)
     ]
     groups = {}
     for run in runs:
@@ -275,7 +274,7 @@ def published(group: Group) -> dict[str, str]:
     settings = group.runs[0].settings
     experiment = settings.get("experiment")
     typed = {key for run in group.runs for key in run.typed}
-    if any(key not in _OF_A_PRESET and not key.startswith(_NOT_COMPARED) for key in typed):
+    if typed - _OF_A_PRESET:
         return {}
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(file))

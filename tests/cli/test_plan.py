@@ -8,9 +8,10 @@ from multiprocessing.pool import ThreadPool
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from svae.cli import plan
-from svae.cli.sweeps import Multirun
+from svae.cli import plan, sweeps
+from svae.cli.sweeps import Jobs, Sweep
 from svae.configuration import compose, messages, schema
+from svae.configuration.schema import flatten
 from svae.recording.folder import RunFolder
 
 REFUSED = [
@@ -22,6 +23,9 @@ REFUSED = [
     ("latentdim=3", "did you mean latent_dim?"),
     ("trainer.max_epoch=3", "trainer.max_epoch: no such key; did you mean trainer.max_epochs?"),
     ("max_epochs=3", "did you mean trainer.max_epochs?"),
+    ("lr=1e-3", "lr: no such key; did you mean trainer.learning_rate?"),
+    ("trainer.lr=1e-3", "trainer.lr: no such key; did you mean trainer.learning_rate?"),
+    ("precision=bfloat16", "expected one of float32, bf16; did you mean bf16?"),
     ("+foo=3", "foo: no such key"),
     ("+trainer.foo=3", "trainer.foo: no such key"),
     ("~latent_dim", "latent_dim: is missing"),
@@ -42,7 +46,7 @@ REFUSED = [
     ("latent_dim=${foo}", "foo"),
     ("dataset.root=${oc.env:SVAE_NOT_SET}", "SVAE_NOT_SET"),
     ("seed=-1", "seed=-1: expected a whole number from 0 up"),
-    ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:N"),
+    ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:N; did you mean cuda?"),
     ("device=cuda:x", "device=cuda:x"),
     ("precision=fp16", "precision=fp16: expected one of float32, bf16"),
     ("threads=0", "threads=0"),
@@ -130,6 +134,7 @@ REFUSED = [
     ("study.samples=300", "study.samples"),
     ("dataset=directions dataset.unit=turns", "dataset.unit=turns: expected one of degrees"),
     ("hydra.foo=1", "hydra.foo: no such key"),
+    ("+hydra.job.env_set.A=1", "hydra.job.env_set: only the jobs of a sweep have them"),
 ]
 
 
@@ -189,11 +194,11 @@ def test_accepted(line):
 def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (plan.plan(_parse("-m seed=0,1")) for _ in range(2))
-    assert first.is_sweep
+    assert isinstance(first, Sweep)
     assert first.folder != second.folder
     assert first.folder.parent.parent == tmp_path / "outputs" / "multirun"
     with ThreadPool(8) as pool:  # at the same instant
-        folders = pool.map(plan._unused, [tmp_path / "same"] * 8)
+        folders = pool.map(sweeps._unused, [tmp_path / "same"] * 8)
     assert len(set(folders)) == 8
 
 
@@ -207,14 +212,14 @@ def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     ],
 )
 def test_a_preset_sweeps_what_is_not_typed(line, count, monkeypatch):
-    jobs, check = [], Multirun._check
+    jobs, check = [], Jobs._check
 
-    def noted(self, found):
+    def noted(self, found, lines):
         jobs.extend(found)
-        check(self, found)
+        check(self, found, lines)
 
-    monkeypatch.setattr(Multirun, "_check", noted)
-    Multirun(_parse(f"-m {line}"))
+    monkeypatch.setattr(Jobs, "_check", noted)
+    Jobs(_parse(f"-m {line}"))
     assert len({tuple(sorted(job)) for job in jobs}) == len(jobs) == count
     keys = [override.split("=")[0] for override in jobs[0]]
     assert len(set(keys)) == len(keys)
@@ -267,7 +272,7 @@ def test_help_lists_the_options_that_hydra_knows(tmp_path):
     assert listed.pop("dataset").split(", ").count("own") == 1
     own = [listed.pop(name) for name in ("dataset/deep", "mine", "linked")]
     assert own == ["below", "a", "a"]
-    loader = compose.config_loader(args)
+    loader = compose.parser(args).config_loader
     known = set(loader.list_groups("")) - {"hydra", "dataset"}
     assert listed == {group: ", ".join(loader.get_group_options(group)) for group in known}
     assert "latent_dim: 7" in text
@@ -304,7 +309,7 @@ def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
 def test_a_study_goes_on_though_keys_have_come_in_that_it_does_not_read(tmp_path):
     lacks = ("trainer.averaging", "trainer.bound", "network.unit_variance")
     _run_of_earlier(tmp_path, "experiment=sampler_check", lacks=lacks)
-    assert plan.plan(_parse(f"resume={tmp_path}")).reopens
+    assert plan.plan(_parse(f"resume={tmp_path}")).verb == "resume"
     (tmp_path / "read").mkdir()
     _run_of_earlier(tmp_path / "read", "experiment=gradient_study", lacks=lacks)
     assert plan.plan(_parse(f"resume={tmp_path}/read")).config.trainer.averaging is False
@@ -350,6 +355,6 @@ def test_a_sweep_goes_on_though_keys_have_come_in(tmp_path):
 
 def test_every_key_of_the_configuration_is_described():
     config = compose.checked(_parse(""), [])
-    leaves = schema.flatten(compose.unresolved(config))
+    leaves = flatten(compose.unresolved(config))
     built = {"model.sampler", "model.gradient"}
     assert {k for k in leaves if not k.endswith("_target_")} - built <= schema.KEYS.keys()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from svae.cli import plan
-from svae.cli.sweeps import Multirun
+from svae.cli.sweeps import Jobs
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
 from svae.configuration.schema import GROUPS, KEYS
 
@@ -90,7 +90,7 @@ def _refusal(overrides: list[str], multirun: bool) -> str | None:
     args.multirun = multirun
     try:
         if multirun:
-            Multirun(args)
+            Jobs(args)
         else:
             plan.plan(args)
     except Refused as refusal:

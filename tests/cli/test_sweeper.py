@@ -9,11 +9,11 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from svae.cli import grid, main, sweeps
+from svae.cli import grid, main
 
 
 def _jobs(*lines):
-    return grid.jobs(OverridesParser.create().parse_overrides(list(lines)))
+    return grid.jobs(grid.values(OverridesParser.create().parse_overrides(list(lines))))
 
 
 def test_the_values_typed_last_vary_fastest_and_replace_what_a_preset_sweeps():
@@ -39,7 +39,7 @@ def test_each_job_is_composed_once_as_its_launcher_starts_it(tmp_path, monkeypat
     monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
     monkeypatch.setattr(sys, "argv", ["svae-train"])
     monkeypatch.chdir(tmp_path)
-    sweeps.register_sweeper()
+    main._register_sweeper()
     lines = ["-m", f"hydra/sweeper={name}", "model=normal,vmf", "seed=0,1", "hydra.sweep.dir=s"]
     main._hydra(lines, lambda config: seen.append((config.seed, config.model._target_[-12:])))
     assert seen == [(n, family) for family in ("NormalFamily", "FisherFamily") for n in (0, 1)]

@@ -4,7 +4,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 
 from svae.cli import plan
-from svae.cli.sweeps import Multirun
+from svae.cli.sweeps import Jobs
 from svae.configuration import compose
 from svae.recording.folder import FINISHED, RunFolder
 from svae.run import claim
@@ -83,7 +83,7 @@ def test_a_name_of_a_group_may_be_a_pattern(tmp_path):
 def test_jobs_are_numbered_as_hydra_numbers_them(tmp_path):
     """What a preset sweeps keeps its place when it is typed, too."""
     arguments = ["experiment=table1", "latent_dim=2,5", "trainer.max_epochs=3", "seed=0,1"]
-    jobs = Multirun(get_args_parser().parse_args(["-m", *arguments])).jobs
+    jobs = Jobs(get_args_parser().parse_args(["-m", *arguments])).lines
     varying = [[word for word in words if "experiment" not in word] for words in jobs]
     fixed = "trainer.max_epochs=3"
     assert len(jobs) == 8
@@ -95,8 +95,8 @@ def test_jobs_are_numbered_as_hydra_numbers_them(tmp_path):
 def test_the_command_that_goes_on_survives_a_shell(tmp_path):
     folder = tmp_path / "it's (mine)"
     words = ["-m", "network.hidden=[8],[16]", "seed=0,1", "logger.name='a b'"]
-    command = plan.command(get_args_parser().parse_args(words), folder)
-    again = planned(command.removeprefix("svae-train "))
+    args = get_args_parser().parse_args([*words, compose.quoted("hydra.sweep.dir", folder)])
+    again = planned(plan.plan(args).again.removeprefix("svae-train "))
     assert again.folder == folder
     assert again.runs == 4
 
@@ -114,12 +114,12 @@ def test_the_command_that_goes_on_survives_a_shell(tmp_path):
     ids=["values", "choices"],
 )
 def test_a_shared_composition_is_that_of_the_job_alone(words):
-    multirun = Multirun(get_args_parser().parse_args(["-m", *words]))
-    for line in multirun.jobs:
-        shared = compose.unresolved(multirun._config(line))
+    jobs = Jobs(get_args_parser().parse_args(["-m", *words]))
+    for line in jobs.lines:
+        shared = compose.unresolved(jobs.config(line))
         alone = compose.composed(get_args_parser().parse_args([]), line)
         assert shared == compose.unresolved(alone)
-    assert len(multirun._composed) < len(multirun.jobs)
+    assert len(jobs._composed) < len(jobs.lines)
 
 
 def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, monkeypatch):

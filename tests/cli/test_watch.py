@@ -2,7 +2,8 @@
 
 from hydra._internal.utils import get_args_parser
 
-from svae.cli import plan, watch
+from svae.cli import watch
+from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RunFolder
 from svae.report import summary
@@ -14,15 +15,15 @@ def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch,
     for number, state in enumerate((FINISHED, FINISHED, FAILED, INTERRUPTED)):
         begin(tmp_path / str(number), state)
     paths = frozenset(tmp_path / str(number) for number in range(2))
-    narrow = plan.Plan([], tmp_path, is_sweep=True, paths=paths, runs=2)
+    narrow = Sweep([], tmp_path, paths=paths, runs=2)
     with watch.watching(narrow):
         pass
-    assert watch.close(narrow, None, "the same again") == 0
+    assert watch.close(narrow, None) == 0
     told = capsys.readouterr()
     assert "2 runs finished earlier" in told.out
     assert told.err == ""
-    whole = plan.Plan([], tmp_path, is_sweep=True, runs=4)
-    assert watch.close(whole, None, "the same again") == 1
+    whole = Sweep([], tmp_path, runs=4)
+    assert watch.close(whole, None) == 1
     assert "of 4 runs 1 failed, 1 interrupted" in capsys.readouterr().err
 
 

@@ -45,7 +45,7 @@ def _said(line: str) -> str:
     """Return what a person sees who types `line`: the refusal, or nothing."""
     try:
         planned = plan.plan(get_args_parser().parse_intermixed_args(shlex.split(line)))
-        if planned.config is not None:
+        if isinstance(planned, plan.Single):
             model = planned.config.model
             build._instantiate(model, "model", latent_dim=planned.config.latent_dim)
             build.data(planned.config)
@@ -182,7 +182,7 @@ def test_saved_overrides_are_words_to_show(folder, line):
     assert _said(f"resume={folder}") == ""
     assert saved_overrides(folder)[-1] == line
     planned = plan.plan(get_args_parser().parse_args([f"resume={folder}"]))
-    assert planned.arguments == []
+    assert (planned.verb, planned.overrides) == ("resume", [])
     assert planned.config.study is None
     assert builtins.attacked == []
 

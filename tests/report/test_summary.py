@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from svae.cli import watch
-from svae.cli.plan import Plan
+from svae.cli.sweeps import Sweep
 from svae.configuration import CONF
 from svae.metrics.catalogue import of
 from svae.plots import many
@@ -139,8 +139,7 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys, name, content):
     assert f"left out: {tmp_path}/1" in shown
     assert name.rsplit("/", 1)[-1] in shown
     assert "1 run (1 finished)" in (tmp_path / "report.html").read_text()
-    plan = Plan([], tmp_path, is_sweep=True, runs=2)
-    with watch.watching(plan):  # is none the worse for it
+    with watch.watching(Sweep([], tmp_path, runs=2)):  # is none the worse for it
         (tmp_path / "1" / "status.json").touch()
     assert "[2/2]" not in capsys.readouterr().out
 

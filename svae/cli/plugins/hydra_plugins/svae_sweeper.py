@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from svae.cli.grid import jobs
+from svae.cli import grid
 from svae.recording.files import write_text
 
 
@@ -43,8 +43,8 @@ class GridSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
-        grid = jobs(parser.parse_overrides([*lines, *arguments]))
-        results = self._launcher.launch(grid, initial_job_idx=0)
+        jobs = grid.jobs(grid.values(parser.parse_overrides([*lines, *arguments])))
+        results = self._launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises what the job has raised
         return results

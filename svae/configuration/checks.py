@@ -1,0 +1,175 @@
+"""Whether a configuration can work: every value, and the values beside each other."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from svae.configuration import suggestions
+from svae.configuration.schema import BUILT, KEYS, expected, flatten, takes
+from svae.configuration.suggestions import shown
+
+_NEEDED_GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
+# what every study reads
+_READ = ("experiment", "hydra", "resume", "evaluate", "report")
+# the network for vectors, that for graphs
+_NETWORKS = (
+    ("svae.models.dense.AutoEncoder", "mlp"),
+    ("svae.models.graph.GraphAutoEncoder", "gcn"),
+)
+
+
+def check(config: dict) -> None:
+    """Check every value of a resolved configuration, and the combinations that cannot work.
+
+    Raises:
+        ValueError: one sentence with the value, what was expected and the nearest option.
+    """
+    for group in _NEEDED_GROUPS:
+        if not isinstance(config.get(group), dict):
+            raise ValueError(f"{group}: expected keys under it, got {shown(config.get(group))}")
+    flat = flatten(config)
+    for name, value in flat.items():
+        _check_value(name, value)
+    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas):
+        for sentence in contradictions(flat):
+            raise ValueError(sentence)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if name.endswith("._target_") and not (isinstance(value, str) and "." in value):
+        raise ValueError(f"{name}={shown(value)}: expected the dotted name of a class or function")
+    if name not in KEYS:
+        if name.startswith(BUILT):
+            return
+        raise ValueError(f"{name}: no such key{suggestions.of_key(name)}")
+    if not takes(name, value):
+        wanted = f"{expected(KEYS[name].type)}{suggestions.of_value(name, value)}"
+        raise ValueError(f"{name}={shown(value)}: expected {wanted}")
+
+
+def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
+    """Yield what speaks against a configuration of vectors or of a graph; a key may be missing."""
+    of_vectors, of_graphs = (sorted(_of_kind(k) & flat.keys()) for k in ("vectors", "graphs"))
+    if of_vectors and of_graphs:
+        yield (
+            f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
+            "evaluation belong together, and dataset=NAME alone chooses them"
+        )
+    other, name = _NETWORKS[not of_graphs]
+    if flat.get("network._target_") == other:
+        kind = "a graph" if of_graphs else "no graph"
+        yield (
+            f"network={name}: does not fit a dataset that is {kind}; the dataset alone chooses one"
+        )
+    if missing := sorted(needed(flat) - flat.keys()):
+        yield f"{missing[0]}: is missing, expected {expected(KEYS[missing[0]].type)}"
+    if flat["objective"] in ("val/auc", "val/average_precision") and not of_graphs:
+        yield (
+            f"objective={flat['objective']}: only graphs have links to rank, expected val/elbo, "
+            "val/reconstruction or (of trainer.bound=iwae) val/iwae"
+        )
+    if flat["sampler.baseline"] == "mean" and of_graphs:
+        yield (
+            "sampler.baseline=mean: averages over other observations and a graph is one, expected "
+            "none or leave_one_out"
+        )
+
+
+def _of_kind(kind: str) -> set[str]:
+    """Return the keys that only data of a kind has a use for, vectors or graphs."""
+    return {name for name, key in KEYS.items() if key.only == kind}
+
+
+def needed(flat: dict[str, Any]) -> set[str]:
+    """Return the keys that a configuration needs: all but those of the other kind of data.
+
+    Those of the classes that it builds have defaults there.
+    """
+    other = _of_kind("vectors" if _of_kind("graphs") & flat.keys() else "graphs")
+    return {name for name in KEYS if not name.startswith(BUILT)} - other
+
+
+def _of_samplers(flat: dict[str, Any]) -> Iterator[str]:
+    baseline, gradient = flat["sampler.baseline"], flat["sampler.gradient"]
+    if flat.get("model.sampler") == "inversion" and flat["latent_dim"] != 2:
+        yield f"sampler=inversion: exists for latent_dim=2 only, got {flat['latent_dim']}"
+    if flat["sampler.name"] == "inversion" and gradient == "corrected":
+        yield (
+            "sampler.gradient=corrected: sampler=inversion rejects nothing that could be corrected"
+        )
+    if baseline != "none" and gradient not in ("corrected", "score"):
+        yield (
+            f"sampler.baseline={baseline}: sampler.gradient={gradient} has no score term that a "
+            "baseline could serve, expected none, or sampler.gradient=corrected or score"
+        )
+    if baseline == "leave_one_out" and flat["trainer.samples"] < 2:
+        yield (
+            f"sampler.baseline=leave_one_out: needs trainer.samples from 2 up, "
+            f"got {flat['trainer.samples']}"
+        )
+
+
+def _of_bounds(flat: dict[str, Any]) -> Iterator[str]:
+    """Yield what the importance-weighted bound lacks, or what needs it; graphs have none."""
+    bound, gradient = flat.get("trainer.bound", "elbo"), flat["sampler.gradient"]
+    if bound == "elbo":
+        if flat["objective"] == "val/iwae":
+            yield (
+                "objective=val/iwae: only trainer.bound=iwae measures it, and graphs have none, "
+                "expected another objective, or trainer.bound=iwae"
+            )
+        return
+    if _is_study(flat):
+        yield f"trainer.bound={bound}: studies are about the ELBO, expected elbo"
+    if flat["trainer.samples"] < 2:
+        yield "trainer.bound=iwae: of one sample is the ELBO, expected trainer.samples from 2 up"
+    if gradient in ("corrected", "score"):
+        yield (
+            f"trainer.bound=iwae: sampler.gradient={gradient} has a score term, which this bound "
+            "does not take, expected sampler.gradient=implicit (pathwise is taken, and biased)"
+        )
+
+
+def _of_replicas(flat: dict[str, Any]) -> Iterator[str]:
+    replicas = flat.get("trainer.replicas", 1)
+    if replicas > 1 and flat["trainer.compile"]:
+        yield (
+            f"trainer.replicas={replicas}: several models in one step are not compiled, expected "
+            "trainer.compile=false"
+        )
+    if replicas > 1 and _is_study(flat):
+        yield f"trainer.replicas={replicas}: a study trains nothing, expected 1"
+
+
+def _is_study(flat: dict[str, Any]) -> bool:
+    return any(name.startswith("study.") for name in flat)
+
+
+def key_of(line: str) -> str:
+    """Return the key or group that an override is of."""
+    return re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0]
+
+
+def is_unread(config: dict, key: str) -> bool:
+    """Tell whether `config` is of a study that a key or group has no effect on."""
+    study = config.get("study")
+    return bool(study) and re.split(r"[./]", key)[0] not in (*_READ, *study.get("reads", ()))
+
+
+def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
+    """Return {override: why} of those that have no effect on what `config` configures.
+
+    A study reads some groups only, not every model has a sampler or lies on a sphere.
+    """
+    has_sampler = any("${sampler." in str(value) for value in config["model"].values())
+    found = {}
+    for line in overrides:
+        key = key_of(line)
+        if is_unread(config, key):
+            words = ", ".join(config["study"]["reads"])
+            found[line] = f"has no effect on this study, expected one of {words}"
+        elif f"{key}.".startswith("sampler.") and not has_sampler:
+            found[line] = "this model has no sampler, only model=vmf has one"
+        elif key == "network.unit_variance" and "isotropic" in config["model"]:
+            found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
+    return found
