@@ -51,7 +51,7 @@ def test_each_job_is_composed_once_as_its_launcher_starts_it(tmp_path, monkeypat
 def test_the_record_of_a_sweep_is_not_written_through_a_link(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "multirun.yaml").symlink_to(tmp_path / "precious")
-    sweeps.register_sweeper()
+    main._register_sweeper()
     sweeper = importlib.import_module("hydra_plugins.svae_sweeper").GridSweeper()
     sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     sweeper._context = SimpleNamespace(config_loader=None)
