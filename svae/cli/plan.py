@@ -11,10 +11,8 @@ from omegaconf import DictConfig
 from svae.cli import sweeps
 from svae.cli.sweeps import Sweep
 from svae.configuration import compose
-from svae.configuration.checks import key_of, without_effect
-from svae.configuration.compare import since
-from svae.configuration.messages import Refused, no_such_key, refusing
-from svae.configuration.schema import flatten, may_change
+from svae.configuration.checks import key_of
+from svae.configuration.messages import Refused, refusing
 from svae.recording.saved import reopened, saved_values
 
 
@@ -46,24 +44,24 @@ def plan(args: Namespace) -> Report | Single | Sweep:
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
-    typed = compose.values(args.overrides)
+    typed, flags = compose.values(args.overrides), compose.flags(args)
     match [verb for verb in ("report", "resume", "evaluate") if typed.get(verb) is not None]:
         case ["report", *_]:
             return _report(args, typed["report"])
         case [verb]:
-            return _reopen(args, verb, typed[verb])
+            return _reopen(args, verb, typed[verb], flags)
         case [_, _]:
             raise Refused("resume and evaluate: give one of the two")
     if args.multirun:
-        return sweeps.plan(args)
+        return sweeps.plan(args, flags)
     config = compose.checked(args, args.overrides)
-    _refuse_without_effect(compose.unresolved(config), args.overrides)
+    compose.refuse_without_effect(compose.unresolved(config), args.overrides)
     if config.hydra.mode is not None and config.hydra.mode.name != "RUN":
-        return sweeps.plan(args)
+        return sweeps.plan(args, flags)
     if config.hydra.callbacks or config.hydra.job.env_set:
         raise Refused("hydra.callbacks, hydra.job.env_set: only the jobs of a sweep have them (-m)")
     folder = compose.folder(config, "run")
-    return Single("start", folder, compose.task(config), args.overrides, compose.flags(args))
+    return Single("start", folder, compose.task(config), args.overrides, flags)
 
 
 def _report(args: Namespace, typed: Any) -> Report:
@@ -75,7 +73,9 @@ def _report(args: Namespace, typed: Any) -> Report:
     return Report([Path(name).expanduser() for name in names])
 
 
-def _reopen(args: Namespace, verb: Literal["resume", "evaluate"], typed: Any) -> Single:
+def _reopen(
+    args: Namespace, verb: Literal["resume", "evaluate"], typed: Any, flags: tuple[str, ...]
+) -> Single:
     """Plan to continue or to evaluate the run in a folder, with a few keys changed."""
     if args.multirun:
         raise Refused(f"{verb}={typed}: takes one run folder, without --multirun")
@@ -87,47 +87,10 @@ def _reopen(args: Namespace, verb: Literal["resume", "evaluate"], typed: Any) ->
         before = saved_values(folder)
     except (ValueError, OSError) as error:
         raise Refused(f"{verb}={_no_run(folder) or error}") from error
-    changes = _changes(verb, lines, before)
+    changes = compose.changes(verb, lines, before)
     with refusing(ValueError):
         config = reopened(folder, changes)
-    _refuse_other_length(before, changes, f"{verb}={folder}")
-    _refuse_without_effect(before, lines)
-    return Single(verb, folder.absolute(), config, lines, compose.flags(args))
-
-
-def _changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
-    """Return {key: value} of what is typed to alter the configuration `before`."""
-    known, allowed = flatten(before) | since(before), may_change(verb)
-    changes = {}
-    for override in compose.parsed(lines):
-        line, key = override.input_line, override.key_or_group
-        if key not in allowed:
-            words = ", ".join(allowed)
-            raise Refused(f"{line}: cannot be changed with {verb}=, expected one of {words}")
-        if override.is_sweep_override():
-            raise Refused(f"{line}: several values are a sweep, which needs --multirun (-m)")
-        if override.is_add() or override.is_force_add() or override.is_delete():
-            raise Refused(f"{line}: expected {key}=VALUE")
-        if key not in known:
-            raise Refused(no_such_key(key))
-        changes[key] = override.value()
-    return changes
-
-
-def _refuse_without_effect(config: dict, lines: list[str]) -> None:
-    for line, why in without_effect(config, lines).items():
-        raise Refused(f"{line}: {why}")
-
-
-def _refuse_other_length(before: dict, changes: dict[str, Any], place: str) -> None:
-    """Refuse to move the end of a run whose learning rate falls towards it."""
-    key = "trainer.max_epochs"
-    flat = flatten(before)
-    if flat.get("trainer.schedule") == "cosine" and changes.get(key, flat[key]) != flat[key]:
-        raise Refused(
-            f"{place}: {key} was {flat[key]} when the run began and is {changes[key]} now, as "
-            "trainer.schedule=cosine ends there"
-        )
+    return Single(verb, folder.absolute(), config, lines, flags)
 
 
 def _no_run(folder: Path) -> str | None:

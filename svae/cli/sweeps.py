@@ -47,8 +47,10 @@ class Sweep:
     searches: bool = False
 
 
-def plan(args: Namespace) -> Sweep:
+def plan(args: Namespace, flags: tuple[str, ...]) -> Sweep:
     """Compose and check every job of the sweep that `args` ask for, and take a folder for it.
+
+    `flags` come before the overrides in a command that goes on with it.
 
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
@@ -56,7 +58,7 @@ def plan(args: Namespace) -> Sweep:
     jobs = Jobs(args)
     typed = [line for line in args.overrides if key_of(line) != "hydra.sweep.dir"]
     folder, paths = _place(jobs, is_new=typed == args.overrides)
-    flags, place = compose.flags(args), compose.quoted("hydra.sweep.dir", folder)
+    place = compose.quoted("hydra.sweep.dir", folder)
     more = _trials_left(jobs.base, folder) if jobs.searches else []
     return Sweep(
         [*flags, "--multirun", *args.overrides, *more, place],

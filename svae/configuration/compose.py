@@ -23,9 +23,17 @@ from omegaconf.errors import MissingMandatoryValue
 from omegaconf.resolvers import oc
 
 from svae.configuration import CONF, checks
-from svae.configuration.checks import key_of
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, yaml_sentence
-from svae.configuration.schema import GROUPS
+from svae.configuration.checks import key_of, without_effect
+from svae.configuration.compare import since
+from svae.configuration.messages import (
+    HYDRA_ERRORS,
+    Refused,
+    no_such_key,
+    one_line,
+    refusing,
+    yaml_sentence,
+)
+from svae.configuration.schema import GROUPS, flatten, may_change
 
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
@@ -170,6 +178,42 @@ def values(overrides: list[str]) -> dict[str, Any]:
         o.get_key_element().lstrip("+~"): o.input_line if o.is_sweep_override() else o.value()
         for o in parsed(overrides)
     }
+
+
+def changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
+    """Return {key: value} of what is typed to alter the configuration `before` of a run.
+
+    Raises:
+        Refused: when a key may not change on `verb`, resume or evaluate, or has no effect.
+    """
+    known, allowed = flatten(before) | since(before), may_change(verb)
+    found = {}
+    for override in parsed(lines):
+        line, key = override.input_line, override.key_or_group
+        if key not in allowed:
+            words = ", ".join(allowed)
+            raise Refused(f"{line}: cannot be changed with {verb}=, expected one of {words}")
+        if override.is_sweep_override():
+            raise Refused(f"{line}: several values are a sweep, which needs --multirun (-m)")
+        if override.is_add() or override.is_force_add() or override.is_delete():
+            raise Refused(f"{line}: expected {key}=VALUE")
+        if key not in known:
+            raise Refused(no_such_key(key))
+        found[key] = override.value()
+    key = "trainer.max_epochs"
+    if known.get("trainer.schedule") == "cosine" and found.get(key, known[key]) != known[key]:
+        raise Refused(
+            f"{key} was {known[key]} when the run began and is {found[key]} now, as "
+            "trainer.schedule=cosine ends there"
+        )
+    refuse_without_effect(before, lines)
+    return found
+
+
+def refuse_without_effect(config: dict, lines: list[str]) -> None:
+    """Refuse overrides that have no effect on what is configured."""
+    for line, why in without_effect(config, lines).items():
+        raise Refused(f"{line}: {why}")
 
 
 def parsed(overrides: list[str]) -> list[Override]:
