@@ -90,6 +90,7 @@ def _reopen(
     changes = compose.changes(verb, lines, before)
     with refusing(ValueError):
         config = reopened(folder, changes)
+    compose.refuse_without_effect(before, lines)  # now that it is known to be a good one
     return Single(verb, folder.absolute(), config, lines, flags)
 
 

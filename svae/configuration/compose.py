@@ -184,7 +184,7 @@ def changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
     """Return {key: value} of what is typed to alter the configuration `before` of a run.
 
     Raises:
-        Refused: when a key may not change on `verb`, resume or evaluate, or has no effect.
+        Refused: when a key may not change on `verb`, resume or evaluate.
     """
     known, allowed = flatten(before) | since(before), may_change(verb)
     found = {}
@@ -206,7 +206,6 @@ def changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
             f"{key} was {known[key]} when the run began and is {found[key]} now, as "
             "trainer.schedule=cosine ends there"
         )
-    refuse_without_effect(before, lines)
     return found
 
 
