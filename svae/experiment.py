@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from svae import build, plots
 from svae.configuration.compose import public
 from svae.data.splits import DataSet
+from svae.metrics.catalogue import of
 from svae.models import protocol
 from svae.models.stack import stack_models
 from svae.recording import checkpoint, signals
@@ -28,6 +29,7 @@ from svae.recording.console import Bar, Screen
 from svae.recording.files import write_atomically
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.naming import run_name
+from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
@@ -114,6 +116,8 @@ def run(
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
     screen.note(f"run folder: {folder.path}{_count(experiments)}")
+    first = experiments[0]
+    screen.open(opening(first.config, first.device, first.data, first.model))
     with ExitStack() as stack:
         if len(experiments) == 1:
             state = INTERRUPTED if resumed else None
@@ -188,7 +192,7 @@ def _train(runs: list["_Training"], folder: RunFolder, screen: Screen) -> None:
     done, pace = min(learner.last.number for learner in learners), Pace()
     with screen.training(done, learners[0].settings.max_epochs) as bar:
         try:
-            for group in train(learners):
+            for group in train(learners, bar.steps):
                 for one in runs:
                     if one.learner in group:
                         one.keep()
@@ -211,7 +215,8 @@ def _show(bar: Bar, group: list[Learner]) -> None:
         return
     means = {n: sum(row.metrics[n] for row in rows) / len(rows) for n in rows[0].metrics}
     means["seconds"] = sum(row.metrics["seconds"] for row in rows)
-    bar.epoch(rows[0].number, means)
+    best = sum(row.best_value for row in rows) / len(rows)
+    bar.epoch(rows[0].number, means, of(group[0].settings.objective).text(best))
 
 
 class _Training:

@@ -36,6 +36,9 @@ class Euclidean:
     has_axes = True
     is_compact = False
 
+    def __str__(self) -> str:
+        return f"R^{self.dim}"
+
     @property
     def ambient_dim(self) -> int:
         return self.dim
@@ -91,6 +94,9 @@ class Sphere:
     path = "the great circle"
     has_axes = False
     is_compact = True
+
+    def __str__(self) -> str:
+        return f"S^{self.dim}"
 
     @property
     def ambient_dim(self) -> int:
@@ -159,6 +165,9 @@ class Product:
 
     def __repr__(self) -> str:
         return f"Product({', '.join(map(repr, self.factors))})"
+
+    def __str__(self) -> str:
+        return " x ".join(map(str, self.factors))
 
     def split(self, points: Tensor) -> tuple[Tensor, ...]:
         """Return the coordinates (..., m_k) in each factor of points (..., m)."""

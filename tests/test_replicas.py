@@ -224,8 +224,8 @@ def test_replicas_are_evaluated_again_and_go_on_all_at_once_or_alone(svae_train,
 def _signal_itself(number, epoch, save_every=0.0):
     show = console.Bar.epoch
 
-    def shown(self, done, metrics):
-        show(self, done, metrics)
+    def shown(self, done, *more):
+        show(self, done, *more)
         if done == epoch:
             os.kill(os.getpid(), number)
 
@@ -282,11 +282,11 @@ def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypat
 def _spoil_one(epoch):
     step, calls = loop.descend, []
 
-    def descend(stack, number):
+    def descend(stack, number, *more):
         calls.append(number)
         if len(calls) == epoch:
             stack.model.decoder[0].weight.data[1] = float("nan")
-        return step(stack, number)
+        return step(stack, number, *more)
 
     loop.descend = descend
     progress._SAVE_EVERY = 60.0  # the first epoch is saved at once

@@ -40,7 +40,7 @@ def load(
     arrays = _read(Path(file).expanduser())
     family = _family([arrays[name] for name in _SPLITS if name in arrays], likelihood)
     splits = {name: _split(arrays, name, family) for name in _SPLITS if name in arrays}
-    total = len(splits["train"])
+    total, cut = len(splits["train"]), [name for name in _SPLITS if name not in arrays]
     for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
         if name not in splits:
             count = int(total * fraction)
@@ -52,7 +52,12 @@ def load(
                 )
             splits["train"], splits[name] = splits["train"].cut(left, count)
     shape = arrays["train"].shape[1:]
-    return DataSet(**splits, likelihood=family, image_shape=shape if len(shape) == 2 else None)
+    return DataSet(
+        **splits,
+        likelihood=family,
+        image_shape=shape if len(shape) == 2 else None,
+        origin=f"{' and '.join(cut)} cut from the end of train" if cut else "as in the file",
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

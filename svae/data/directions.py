@@ -54,7 +54,8 @@ def load(
     whole = Split(values, labels, positions=positions, directions=size)
     splits = whole.cut(count - held_out, held_out - test, test)
     circles = "von_mises" if size == 2 else "vmf"
-    return DataSet(*splits, likelihood=circles if likelihood == "vmf" else likelihood)
+    likelihood = circles if likelihood == "vmf" else likelihood
+    return DataSet(*splits, likelihood, origin="in order, the last rows test")
 
 
 def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

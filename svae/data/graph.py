@@ -157,7 +157,13 @@ def _data_set(values, labels, nodes, parts, held_out, is_sampled) -> DataSet:
         for name, (edges, pairs) in splits.items()
     }
     digest = hashlib.sha256(b"".join(part.tobytes() for part in (*parts, *held_out)))
-    return DataSet(train=whole, **held, likelihood="edges", fingerprint=digest.hexdigest())
+    return DataSet(
+        train=whole,
+        **held,
+        likelihood="edges",
+        fingerprint=digest.hexdigest(),
+        origin="at random, and as many pairs without an edge",
+    )
 
 
 def _pairs(codes: np.ndarray, nodes: int) -> Tensor:

@@ -37,7 +37,13 @@ def load(root: str | None = None) -> DataSet:
     folder = _folder(root)
     images, labels, *test = (_read(folder, name) for name in MD5)
     parts = Split(images, labels, binary=True).cut(len(images) - VALIDATION, VALIDATION)
-    return DataSet(*parts, Split(*test, binary=True), likelihood="bernoulli", image_shape=(28, 28))
+    return DataSet(
+        *parts,
+        Split(*test, binary=True),
+        likelihood="bernoulli",
+        image_shape=(28, 28),
+        origin="the last images of the training file validate",
+    )
 
 
 def _folder(root: str | None) -> Path:

@@ -141,7 +141,7 @@ class DataSpec:
 class DataSet:
     """Training, validation and test split, and what makes up their `spec`.
 
-    `fingerprint` tells one random split from another.
+    `fingerprint` tells one random split from another, `origin` says how the splits were made.
     """
 
     train: Split
@@ -150,6 +150,7 @@ class DataSet:
     likelihood: str | type
     image_shape: tuple[int, int] | None = None
     fingerprint: str | None = None
+    origin: str = ""
 
     @property
     def spec(self) -> DataSpec:

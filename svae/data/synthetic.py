@@ -53,7 +53,7 @@ def load(
     whole = Split(arrays[0], arrays[1], positions=arrays[2])
     held_out = observations // 7
     splits = whole.cut(observations - 2 * held_out, held_out, held_out)
-    return DataSet(*splits, likelihood="gaussian")
+    return DataSet(*splits, likelihood="gaussian", origin="generated")
 
 
 def _circle(count: int) -> np.ndarray:

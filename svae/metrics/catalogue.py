@@ -71,7 +71,7 @@ METRICS = (
     Metric("average_precision", "average precision", "", 4, "higher", _MAIN),
     Metric(
         *("elbo", "ELBO", "nats", 2, "higher", _MAIN | HEADLINE | CURVES),
-        live={"train": "train", "val": "val"},
+        live={"train": "ELBO train", "val": "val"},
     ),
     Metric("iwae", "importance-weighted bound", "nats", 2, "higher", CURVES, {"val": "IWAE"}),
     Metric("reconstruction", "reconstruction", "nats", 2, "", REPORT),

@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,12 +48,17 @@ class Screen:
         log.info(text)
         self.console.print(text)
 
+    def open(self, lines: list[tuple[str, str]]) -> None:
+        """Say what is going to be done, each line with a word in front of it."""
+        for word, text in lines:
+            self.note(f"{word:<10}{text}")
+
     @contextmanager
     def training(self, done: int, total: int) -> Iterator["Bar"]:
         """Show the progress of `total` epochs, of which `done` were made earlier."""
         with self._progress() as progress:
             task = progress.add_task("training", total=total, completed=done, line="")
-            yield Bar(self, progress, task, total)
+            yield Bar(self, progress, task, done, total)
 
     def work(self, name: str, pieces: list) -> Iterable:
         """Yield `pieces` and show how many are done; a request to stop ends the work."""
@@ -104,17 +111,34 @@ def _place(name: str) -> tuple[bool, int]:
 
 
 class Bar:
-    """The line about the epoch that has just ended."""
+    """How far training is: a bar that moves with every step, and the last epoch in a line."""
 
-    def __init__(self, screen: Screen, progress: Progress, task, total: int):
+    def __init__(self, screen: Screen, progress: Progress, task, done: int, total: int):
         self._screen, self._progress, self._task, self._total = screen, progress, task, total
+        self._done = self._first = done
+        self._started = time.monotonic()
 
-    def epoch(self, number: int, metrics: dict[str, float]) -> None:
-        line, seconds = "  ".join(_words(metrics)), f"{metrics['seconds']:.1f} s"
-        log.info("epoch %d/%d  %s  %s", number, self._total, line, seconds)
+    def steps(self, batches: Iterable, count: int) -> Iterable:
+        """Yield the batches of the next epoch, `count` of them."""
+        for number, batch in enumerate(batches, 1):
+            yield batch
+            self._progress.update(self._task, completed=self._done + number / count)
+
+    def epoch(self, number: int, metrics: dict[str, float], best: str) -> None:
+        """Describe the epoch that has just ended, beside the best so far."""
+        self._done = number
+        line = "  ".join([*_words(metrics), f"best {best}"])
+        log.info("epoch %d/%d  %s  %.1f s", number, self._total, line, metrics["seconds"])
         self._progress.update(self._task, completed=number, line=line)
         if not self._screen.console.is_terminal:
-            self._screen.console.print(f"epoch {number}/{self._total}  {line}  {seconds}")
+            words = f"{line}  {metrics['seconds']:.1f} s{self._left()}"
+            self._screen.console.print(f"epoch {number}/{self._total}  {words}")
+
+    def _left(self) -> str:
+        """Return how long the other epochs are going to take, should none of them be spared."""
+        spent = (time.monotonic() - self._started) / max(1, self._done - self._first)
+        left = timedelta(seconds=round(spent * (self._total - self._done)))
+        return f"  at most {left} left" if left else ""
 
 
 def _words(metrics: dict[str, float]) -> Iterator[str]:

@@ -18,7 +18,13 @@ from svae.training.step import stepping
 from svae.training.streams import seeded
 
 
-def train(learners: Sequence[Learner]) -> Iterator[list[Learner]]:
+def _as_they_are(batches: Iterable, count: int) -> Iterable:
+    return batches
+
+
+def train(
+    learners: Sequence[Learner], progress: Callable[[Iterable, int], Iterable] = _as_they_are
+) -> Iterator[list[Learner]]:
     """Train until every learner has come to its end; yield those that have just made an epoch.
 
     The models are trained in place. The learners have one architecture, one data shape and settings
@@ -29,11 +35,12 @@ def train(learners: Sequence[Learner]) -> Iterator[list[Learner]]:
     A learner continues after its `last` epoch; given the tensors of that moment the result is that
     of a run without the break, since every epoch draws from streams of its own. Its `failure` says
     that its epoch gave a number that is not finite (see `guard`); the others are not touched by it.
+    `progress` wraps the batches of an epoch, so many, to show how far it is.
     """
     while going := [learner for learner in learners if learner.goes_on]:
         least = min(learner.last.number for learner in going)
         group = [learner for learner in going if learner.last.number == least]
-        _epoch(group, least + 1)
+        _epoch(group, least + 1, progress)
         yield group
 
 
@@ -49,10 +56,10 @@ def train_alone(learner: Learner) -> Iterator[Epoch]:
         yield learner.last
 
 
-def _epoch(group: list[Learner], number: int) -> None:
+def _epoch(group: list[Learner], number: int, progress: Callable) -> None:
     """Train and validate one epoch of every learner of `group`."""
     started = time.perf_counter()
-    trained = _train(group, number)
+    trained = _train(group, number, progress)
     fine = [row for row, own in enumerate(group) if own.failure is None]
     validated = _validate([group[row] for row in fine], number) if fine else []
     share = (time.perf_counter() - started) / len(group)
@@ -75,29 +82,34 @@ def _failing(learner: Learner) -> Iterator[None]:
         learner.failure = failure
 
 
-def _train(group: list[Learner], number: int) -> list[dict[str, float]]:
+def _train(
+    group: list[Learner], number: int, progress: Callable = _as_they_are
+) -> list[dict[str, float]]:
     """Take the steps of an epoch; return the metrics of each learner."""
     first = group[0]
     with (
         training(group) as stack,
         seeded(first.data.device, first.settings.seed, "dropout", number, first.restarts),
     ):
-        terms, guard = descend(stack, number)
+        terms, guard = descend(stack, number, progress)
     for row, own in enumerate(group):
         with _failing(own):
             guard.check(number, *stack.row(row))
     return summarise(terms, "train")
 
 
-def descend(stack: Stack, epoch: int) -> tuple[list[Elbo], Guard]:
+def descend(
+    stack: Stack, epoch: int, progress: Callable = _as_they_are
+) -> tuple[list[Elbo], Guard]:
     """Take a step for each batch of an epoch; return what each gave, and the guard of all."""
     split, settings, source = stack.split("train"), stack.settings, stack.source("train", epoch)
     stack.model.train()
-    guard, average = Guard(stack.model), Average(stack.optimizer, step_count(len(split), settings))
+    count = step_count(len(split), settings)
+    guard, average = Guard(stack.model), Average(stack.optimizer, count)
     terms = []
     batches = split.shuffled(settings.batch_size, source)
     with stepping(stack, epoch, source) as step:
-        for number, batch in enumerate(batches, 1):
+        for number, batch in enumerate(progress(batches, count), 1):
             bound, seen = step(batch)
             terms.append(bound)
             guard.note(seen, bound.concentration)

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from svae.recording import console
 from svae.recording.console import Screen
 from svae.recording.files import write_table
 
@@ -53,5 +54,21 @@ def test_a_model_without_a_sampler_has_no_acceptance_rate(capsys, rate, told):
     metrics = {"train/elbo": -2.0, "train/acceptance_rate": rate, "seconds": 1.0}
     screen = Screen()
     with screen.training(0, 2) as bar:
-        bar.epoch(1, metrics)
+        bar.epoch(1, metrics, "-1.00")
     assert ("acceptance" in capsys.readouterr().out) == told
+
+
+def test_the_bar_moves_with_every_step_and_a_plain_line_says_how_long_it_takes(capsys, monkeypatch):
+    now = iter([0.0, 6.0, 12.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+    with Screen().training(2, 5) as bar:
+        places = [bar._progress.tasks[0].completed for _ in bar.steps(range(4), 4)]
+        assert places == [2, 2.25, 2.5, 2.75]
+        assert bar._progress.tasks[0].completed == 3
+        for number in (3, 4):
+            bar.epoch(number, {"seconds": 6.0}, "-1.00")
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "epoch 3/5  best -1.00  6.0 s  at most 0:00:12 left",
+        "epoch 4/5  best -1.00  6.0 s  at most 0:00:06 left",
+    ]

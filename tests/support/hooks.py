@@ -132,9 +132,9 @@ def bad_loss_once() -> None:
     """Make a loss not finite in epoch 3, unless the run has been restarted."""
     inner = loop._train
 
-    def with_bad_loss(group, number):
+    def with_bad_loss(group, number, *more):
         if (number, group[0].restarts) != (3, 0):
-            return inner(group, number)
+            return inner(group, number, *more)
         loss, count = objectives.Elbo.loss, []
 
         def bad(self, *arguments):
@@ -143,7 +143,7 @@ def bad_loss_once() -> None:
 
         objectives.Elbo.loss = bad
         try:
-            return inner(group, number)
+            return inner(group, number, *more)
         finally:
             objectives.Elbo.loss = loss
 
@@ -154,12 +154,12 @@ def bad_gradient() -> None:
     """Make a gradient infinite in epoch 3, and the loss not."""
     inner = loop._train
 
-    def with_bad_gradient(group, number):
+    def with_bad_gradient(group, number, *more):
         if number == 3:
             next(group[0].model.parameters()).register_hook(
                 lambda gradient: gradient * float("inf")
             )
-        return inner(group, number)
+        return inner(group, number, *more)
 
     loop._train = with_bad_gradient
 
@@ -189,13 +189,13 @@ def little_memory() -> None:
     """Let the third epoch ask for more memory than the process may have."""
     inner = loop._train
 
-    def limited(group, number):
+    def limited(group, number, *more):
         if number == 3:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + 2**26
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             torch.ones(2**26)  # a quarter of a gibibyte
-        return inner(group, number)
+        return inner(group, number, *more)
 
     loop._train = limited
 
@@ -241,8 +241,8 @@ def _after_epoch(first: int, act) -> None:
     show = console.Bar.epoch
     every_epoch_saved()
 
-    def shown(self, number, metrics):
-        show(self, number, metrics)
+    def shown(self, number, *more):
+        show(self, number, *more)
         if number >= first:
             act()
 
@@ -270,9 +270,9 @@ def _before(module, name: str, act, count: int = 1) -> None:
 def _fail_in_epoch(epoch: int, error: Exception) -> None:
     inner = loop._train
 
-    def failing(group, number):
+    def failing(group, number, *more):
         if number == epoch:
             raise error
-        return inner(group, number)
+        return inner(group, number, *more)
 
     loop._train = failing

@@ -1,0 +1,72 @@
+"""What a person is told before the first epoch: what was read, and what is going to be trained."""
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from svae.data.splits import DataSet
+from svae.models.foreign import name_of
+from svae.recording.circumstances import circumstances
+from svae.recording.naming import chosen
+
+
+def opening(
+    config: DictConfig, device: torch.device, data: DataSet, model: nn.Module
+) -> list[tuple[str, str]]:
+    """Return lines, each with the word in front of it."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    return [
+        ("data", f"{chosen(plain, 'dataset')}: {_observations(data)}"),
+        ("", f"{_sizes(data)}{f'; {data.origin}' if data.origin else ''}"),
+        ("model", _model(plain, model)),
+        ("training", _training(config)),
+        ("device", f"{circumstances(device)['device']}, {config.precision}"),
+    ]
+
+
+def _observations(data: DataSet) -> str:
+    """Return shape and range of what was read, and the law that it is given."""
+    spec, split = data.spec, data.train
+    law = spec.likelihood if isinstance(spec.likelihood, str) else name_of(spec.likelihood)
+    if spec.kind == "graph":
+        return f"a graph of {len(split):,} nodes with {spec.features:,} features each"
+    shape = " x ".join(map(str, spec.image_shape or (spec.features,)))
+    numbers = "pixels" if spec.image_shape else "numbers"
+    low, high = split.values.min().item(), split.values.max().item()
+    words = f"{shape} {numbers} from {low:g} to {high:g}"
+    if split.binary:
+        words += ", of which each is drawn as 0 or 1 anew"
+    if split.directions:
+        words = f"{spec.features // split.directions} unit vectors of {split.directions} numbers"
+    return f"{words} ({law} likelihood)"
+
+
+def _sizes(data: DataSet) -> str:
+    """Return how many observations, of a graph edges, each split has."""
+    if data.spec.kind == "graph":
+        held_out = [split.pairs.shape[1] // 2 for split in (data.validation, data.test)]
+        sizes = [data.train.edges.shape[1], *held_out]
+    else:
+        sizes = [len(split) for split in (data.train, data.validation, data.test)]
+    words = zip(sizes, ("train", "validate", "test"), strict=True)
+    edges = "edges: " if data.spec.kind == "graph" else ""
+    return edges + ", ".join(f"{size:,} {verb}" for size, verb in words)
+
+
+def _model(config: dict, model: nn.Module) -> str:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    latent = model.latent
+    return (
+        f"{chosen(config, 'model')} on {latent.manifold}, {latent.parameters} numbers per "
+        f"posterior; {chosen(config, 'network')}, {count:,} parameters"
+    )
+
+
+def _training(config: DictConfig) -> str:
+    trainer = config.trainer
+    rate = f"learning rate {trainer.learning_rate:g}"
+    if (schedule := trainer.get("schedule", "constant")) != "constant":
+        rate += f" ({schedule})"
+    size = trainer.get("batch_size")
+    batches = f"batches of {size}, " if size else ""
+    return f"{rate}, {batches}at most {trainer.max_epochs} epochs; watches {config.objective}"

@@ -1,0 +1,49 @@
+"""What is said before the first epoch agrees with the data and the model."""
+
+import numpy as np
+import pytest
+
+from svae import experiment
+from svae.recording.opening import opening
+from tests.support.swept import composed
+
+
+def _said(*line):
+    (one,) = experiment.prepare(composed(*line, "device=cpu"))
+    lines = opening(one.config, one.device, one.data, one.model)
+    return [text for _, text in lines], one.model
+
+
+def test_images_are_described_with_their_law_and_their_splits(tmp_path):
+    images = np.random.default_rng(0).integers(0, 200, (50, 4, 6), dtype=np.uint8)
+    images[0, 0, :2] = 0, 200
+    np.savez(tmp_path / "x.npz", train=images, test=images[:7])
+    said, model = _said("dataset=array", f"dataset.file={tmp_path / 'x.npz'}", "latent_dim=3")
+    assert said[0].startswith("array: 4 x 6 pixels from 0 to 200, of which each is drawn as 0 or 1")
+    assert said[0].endswith("(bernoulli likelihood)")
+    assert said[1] == "45 train, 5 validate, 7 test; validation cut from the end of train"
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert said[2] == f"vmf on S^3, 5 numbers per posterior; mlp, {count:,} parameters"
+    assert said[3] == "learning rate 0.001, batches of 64, at most 80 epochs; watches val/elbo"
+    assert said[4].endswith("float32")
+
+
+@pytest.mark.parametrize(
+    ("line", "data", "model"),
+    [
+        (("dataset=circle", "dataset.observations=70"), "100 numbers from -", "vmf on S^1,"),
+        (("dataset=directions", "dataset.observations=70"), "8 unit vectors of 2", "vmf on S^1,"),
+        (
+            ("dataset=sphere_graph", "dataset.nodes=60", "dataset.edges=200", "model=normal"),
+            "a graph of 60 nodes with 32 features",
+            "normal on R^10, 20 numbers",
+        ),
+    ],
+)
+def test_every_kind_of_data_is_described(line, data, model):
+    said, _ = _said(*line)
+    assert data in said[0]
+    assert model in said[2]
+    if "graph" in line[0]:
+        assert said[1].startswith("edges: 170 train, 10 validate, 20 test; ")
+        assert said[3] == "learning rate 0.01, at most 200 epochs; watches val/auc"
