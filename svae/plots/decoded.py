@@ -1,20 +1,17 @@
 """Pictures that the decoder makes."""
 
-from typing import TYPE_CHECKING
-
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from svae.data.splits import DataSet
 from svae.manifolds import Grid
-from svae.plots.style import Missing, figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots import Missing
+from svae.plots.style import figure
 
 
 @torch.no_grad()
-def reconstructions(model, data: DataSet, generator: torch.Generator, count: int = 10) -> "Figure":
+def reconstructions(model, data: DataSet, generator: torch.Generator, count: int = 10) -> Figure:
     """Draw test observations above the mean image decoded from a posterior sample of each."""
     observed = data.test.observe(slice(0, count), generator)
     latent = model.posterior(observed).draw((), generator).value
@@ -26,7 +23,7 @@ def reconstructions(model, data: DataSet, generator: torch.Generator, count: int
 
 
 @torch.no_grad()
-def samples(model, shape: tuple[int, int], generator: torch.Generator, side: int = 8) -> "Figure":
+def samples(model, shape: tuple[int, int], generator: torch.Generator, side: int = 8) -> Figure:
     """Draw mean images decoded from samples of the prior."""
     latent = model.prior().draw((side * side,), generator).value
     chart = figure(6, 6.4)
@@ -38,7 +35,7 @@ def samples(model, shape: tuple[int, int], generator: torch.Generator, side: int
 @torch.no_grad()
 def interpolations(
     model, data: DataSet, generator: torch.Generator, rows: int = 8, steps: int = 11
-) -> "Figure":
+) -> Figure:
     """Draw the decoded walk between the posterior means of pairs of test images.
 
     Along the shortest way on the manifold. Both ends are posterior means, decoded.
@@ -60,7 +57,7 @@ def interpolations(
 
 
 @torch.no_grad()
-def walk(model, shape: tuple[int, int], grid: Grid) -> "Figure":
+def walk(model, shape: tuple[int, int], grid: Grid) -> Figure:
     """Draw what decodes from the grid of a manifold, which covers the prior evenly."""
     like, (points, rows, name) = next(model.parameters()), grid
     columns = len(points) // rows

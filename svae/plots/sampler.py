@@ -1,24 +1,21 @@
 """That the sampler of the von Mises-Fisher law works, at the concentrations that a run learned."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.distributions import VonMisesFisher
 from svae.distributions.height import log_density, log_proposal_density
 from svae.plots.latent import globe
 from svae.plots.style import COLOURS, figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _SAMPLES = 20_000
 _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
 
 
-def sampler(latents: dict[str, np.ndarray], name: str) -> "Figure":
+def sampler(latents: dict[str, np.ndarray], name: str) -> Figure:
     """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the posteriors.
 
     `name` is the sampler's. The histogram stands before the exact density and, where candidates are

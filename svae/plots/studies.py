@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.distributions import VonMisesFisher
 from svae.metrics.catalogue import of
 from svae.plots.style import COLOURS, figure, shades
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _MARKS = "osD^vP*X"
 # what is drawn against the latent dimension, beside what is known of it
@@ -24,7 +21,7 @@ _BIAS_AND_NOISE = {
 _VAGUE = 0.3  # a bias that is not known so well says nothing, and would cover the others
 
 
-def sampler_statistics(rows: list[dict]) -> "Figure":
+def sampler_statistics(rows: list[dict]) -> Figure:
     """Draw acceptance rates against kappa, and the p-values and scores of all settings."""
     chart = figure(10.5, 4)
     left, middle, right = chart.subplots(1, 3)
@@ -65,7 +62,7 @@ def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None
     axes.grid(alpha=0.3)
 
 
-def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
+def estimator_gradients(rows: list[dict], most: int = 4) -> Figure:
     """Draw mean over exact gradient, and the standard deviation of one sample, against kappa.
 
     Of `most` dimensions. A mean with a standard error above 15 % is left out.
@@ -88,7 +85,7 @@ def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     return chart
 
 
-def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
+def gradient_bias_and_noise(rows: list[dict]) -> Figure:
     """Draw the same of a model's own loss, at the measured epochs, by latent dimension."""
     drawn = [
         {
@@ -104,7 +101,7 @@ def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
     return chart
 
 
-def training_curves(rows: list[dict]) -> "Figure":
+def training_curves(rows: list[dict]) -> Figure:
     """Draw the validation ELBO and kappa while training under each estimator."""
     names = ("val/elbo", "val/concentration_mean")
     panels = {name: {"ylabel": f"validation {of(name).title}"} for name in names}
@@ -115,7 +112,7 @@ def training_curves(rows: list[dict]) -> "Figure":
 
 def _by_estimator(
     rows: list[dict], keys: tuple[str, str], panels: dict[str, dict], x: dict, sharey="row"
-) -> "Figure":
+) -> Figure:
     """Draw a column of panels for each value of the first key, against the second one.
 
     A panel shows what the rows have under its name, with bars of NAME_error where they have that,
@@ -155,12 +152,12 @@ def _estimators(rows: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
         yield style | {"label": label}, mine
 
 
-def _legend(chart: "Figure", axes, columns: int) -> None:
+def _legend(chart: Figure, axes, columns: int) -> None:
     handles = axes.get_legend_handles_labels()
     chart.legend(*handles, loc="outside lower center", frameon=False, ncols=columns)
 
 
-def dimensions(rows: list[dict]) -> "Figure":
+def dimensions(rows: list[dict]) -> Figure:
     """Draw what is known and what was measured of each latent dimension, every model in one."""
     chart = figure(10.5, 6.3)
     cells = chart.subplots(2, 3)

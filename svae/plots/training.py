@@ -1,22 +1,19 @@
 """Learning curves, and how well held-out links are ranked."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.metrics.catalogue import CURVES, Metric, shown
 from svae.metrics.ranking import auc, average_precision
 from svae.plots.style import COLOURS, figure, show_ends
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _ACROSS = 3
 
 
-def curves(rows: list[dict[str, float]]) -> "Figure":
+def curves(rows: list[dict[str, float]]) -> Figure:
     """Draw every metric against the epoch, training and validation together, of a row per epoch."""
     drawn = [metric for metric in shown(CURVES) if _is_drawn(metric, rows)]
     across, down = min(len(drawn), _ACROSS), -(-len(drawn) // _ACROSS)
@@ -54,7 +51,7 @@ def _curve(axes, rows: list[dict], metric: Metric) -> None:
     axes.grid(alpha=0.3)
 
 
-def link_curves(latents: dict[str, np.ndarray]) -> "Figure":
+def link_curves(latents: dict[str, np.ndarray]) -> Figure:
     """Draw the ROC and the precision-recall curve of the held-out links, with their areas."""
     scores, is_edge = (torch.from_numpy(latents[name]) for name in ("scores", "is_edge"))
     hits = is_edge[scores.argsort(descending=True)].double().cumsum(0)
