@@ -75,7 +75,7 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
         data = first.data if _dataset(own) == _dataset(config) else None
         experiments.append(_prepare(own, turn, data))
     stack = stack_models([one.model for one in experiments])
-    protocol.dry_run_stacked(stack, first.data, count)
+    protocol.dry_run(stack, first.data, count)
     return experiments
 
 
