@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from svae.data.splits import DataSet
 from svae.plots.latent import hammer
-from svae.plots.style import COLOURS, figure, scatter
+from svae.plots.style import COLOURS, figure, label, legend, scatter
 
 _SHOWN = 4  # pairs
 
@@ -44,8 +44,7 @@ def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> Figure:
     for row, points, whose in both:
         for k, axes in enumerate(row):
             scatter(axes, points[:, 2 * k], points[:, 2 * k + 1], None)
-            axes.set_title(f"{whose}, direction {2 * k + 2} by {2 * k + 1}", fontsize="medium")
-            axes.grid(alpha=0.3)
+            label(axes, f"{whose}, direction {2 * k + 2} by {2 * k + 1}")
     ticks = (-180, -90, 0, 90, 180)
     cells[0, 0].set(xticks=ticks, yticks=ticks, xlim=(-180, 180), ylim=(-180, 180))
     chart.supxlabel(name, fontsize="medium")
@@ -70,5 +69,5 @@ def _histogram(observed: np.ndarray, made: np.ndarray, name: str) -> Figure:
     shown = {"histtype": "step", "color": COLOURS[7], "lw": 1.5, "label": "model"}
     axes.hist(made[:, 0], edges, density=True, **shown)
     axes.set(xlabel=name, ylabel="density")
-    chart.legend(loc="outside lower center", ncols=2, frameon=False)
+    legend(chart, axes, 2)
     return chart

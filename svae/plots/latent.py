@@ -39,8 +39,7 @@ def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> 
         shown["standard deviation, of every dimension"] = latents["scale"].ravel()
         kl = kl_by_dimension(latents["loc"], latents["scale"]) if is_own else None
     count = len(shown) + (kl is not None)
-    chart = figure((5, 8, 11)[count - 1], 3.2)
-    chart.suptitle(f"posteriors of {whose}")
+    chart = figure((5, 8, 11)[count - 1], 3.2, f"posteriors of {whose}")
     cells = chart.subplots(1, count, squeeze=False)[0]
     for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])
@@ -79,8 +78,8 @@ def _longitude_and_latitude(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     """Draw one ring per class, the points spread over its width to be seen."""
-    chart = figure(6.8, 5.8)
-    chart.suptitle(f"posterior means of {whose} on the circle" + _rings(labels))
+    rings = "" if labels is None else ", one ring per class"
+    chart = figure(6.8, 5.8, f"posterior means of {whose} on the circle{rings}")
     axes = chart.subplots(subplot_kw={"projection": "polar"})
     angle = np.arctan2(loc[:, 1], loc[:, 0])
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
@@ -92,13 +91,8 @@ def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     return chart
 
 
-def _rings(labels: np.ndarray | None) -> str:
-    return "" if labels is None else ", one ring per class"
-
-
 def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
-    chart = figure(8.4, 8.2)
-    chart.suptitle(f"posterior means of {whose} on the sphere")
+    chart = figure(8.4, 8.2, f"posterior means of {whose} on the sphere")
     grid = chart.add_gridspec(2, 2)
     above = chart.add_subplot(grid[0, :], projection="hammer")
     hammer(above, loc, labels)
@@ -157,8 +151,7 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Fig
 
 
 def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
-    chart = figure(6.8, 5.8)
-    chart.suptitle(f"posterior means of {whose}")
+    chart = figure(6.8, 5.8, f"posterior means of {whose}")
     axes = chart.subplots()
     if loc.shape[1] == 1:
         ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from svae.distributions import VonMisesFisher
 from svae.distributions.height import log_density, log_proposal_density
 from svae.plots.latent import globe
-from svae.plots.style import COLOURS, figure
+from svae.plots.style import COLOURS, figure, legend
 
 _SAMPLES = 20_000
 _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
@@ -24,10 +24,8 @@ def sampler(latents: dict[str, np.ndarray], name: str) -> Figure:
     m, learned = latents["loc"].shape[1], latents["concentration"].astype(float)
     generator = torch.Generator().manual_seed(0)
     kappas = np.quantile(learned, list(_QUANTILES.values()))
-    chart = figure(11, 6.8 if m == 3 else 3.8)
-    chart.suptitle(
-        f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the posteriors, by {name}"
-    )
+    title = f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the posteriors, by {name}"
+    chart = figure(11, 6.8 if m == 3 else 3.8, title)
     cells = chart.subplots(2 if m == 3 else 1, 3, squeeze=False).T
     for column, kappa, words in zip(cells, kappas, _QUANTILES, strict=True):
         loc = torch.nn.functional.one_hot(torch.tensor(0), m).double()
@@ -39,8 +37,7 @@ def sampler(latents: dict[str, np.ndarray], name: str) -> Figure:
         _heights(column[0], law, draw.value)
         if m == 3:
             globe(column[1], draw.value[:2000].numpy(), None)
-    handles, labels = cells[0][0].get_legend_handles_labels()
-    chart.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    legend(chart, cells[0][0], 3)
     return chart
 
 

@@ -36,9 +36,25 @@ CLASS_COLOURS = (
 )
 
 
-def figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float, title: str | None = None) -> Figure:
     """Return an empty figure of that size in inches, which needs no display and no global state."""
-    return Figure((width, height), layout="constrained")
+    chart = Figure((width, height), layout="constrained")
+    if title is not None:
+        chart.suptitle(title)
+    return chart
+
+
+def label(axes, title: str = "", **settings) -> None:
+    """Set the title and other properties of axes, and lay a faint grid under them."""
+    axes.set_title(title, fontsize="medium")
+    axes.set(**settings)
+    axes.grid(alpha=0.3)
+
+
+def legend(chart: Figure, axes, columns: int) -> None:
+    """Name the lines of one pair of axes, which stand for all, below everything."""
+    handles = axes.get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=columns)
 
 
 def shades(count: int) -> list:

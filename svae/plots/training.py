@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from svae.metrics.catalogue import CURVES, Metric, shown
 from svae.metrics.ranking import auc, average_precision
-from svae.plots.style import COLOURS, figure, show_ends
+from svae.plots.style import COLOURS, figure, label, legend, show_ends
 
 _ACROSS = 3
 
@@ -24,8 +24,7 @@ def curves(rows: list[dict[str, float]]) -> Figure:
     for axes in cells[len(drawn) :]:
         axes.axis("off")
     fullest = max(cells, key=lambda axes: len(axes.lines))
-    handles = fullest.get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    legend(chart, fullest, 2)
     return chart
 
 
@@ -46,9 +45,7 @@ def _curve(axes, rows: list[dict], metric: Metric) -> None:
     if metric.better == "higher":
         show_ends(axes, [line.get_ydata() for line in axes.lines])
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.set_xlabel("epoch")
-    axes.set_title(metric.title, fontsize="medium")
-    axes.grid(alpha=0.3)
+    label(axes, metric.title, xlabel="epoch")
 
 
 def link_curves(latents: dict[str, np.ndarray]) -> Figure:
@@ -59,7 +56,7 @@ def link_curves(latents: dict[str, np.ndarray]) -> Figure:
     recall, fall_out = hits / hits[-1], false / false[-1]
     precision = hits / (hits + false)
     area, mean = auc(scores, is_edge).item(), average_precision(scores, is_edge).item()
-    chart = figure(8, 4)
+    chart = figure(8, 4, "held-out links of the test set")
     left, right = chart.subplots(1, 2)
     left.plot(fall_out, recall, color=COLOURS[0])
     left.plot([0, 1], [0, 1], color=COLOURS[9], ls="--")
@@ -68,5 +65,4 @@ def link_curves(latents: dict[str, np.ndarray]) -> Figure:
     right.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title=f"AP {mean:.3f}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    chart.suptitle("held-out links of the test set")
     return chart
