@@ -11,32 +11,8 @@ from svae.data.binarise import bernoulli
 from svae.noise import Rows, Source
 
 
-class _Observations:
-    """What is drawn from observations by their `observe`: of one split, or of several as one."""
-
-    def batches(self, batch_size: int, source: Source = None) -> Iterator[Tensor]:
-        """Yield every observation once, in order, `batch_size` at a time."""
-        for start in range(0, len(self), batch_size):
-            yield self.observe(slice(start, start + batch_size), source)
-
-    def shuffled(self, batch_size: int, source: Source) -> Iterator[Tensor]:
-        """Yield where to `observe` every observation once, in random order, by batches."""
-        yield from _of_each(source, torch.randperm, len(self)).split(batch_size, -1)
-
-    def sample(self, count: int, source: Source) -> Tensor:
-        """Return `count` observations (..., count, D) drawn with replacement."""
-        return self.observe(_of_each(source, torch.randint, len(self), (count,)), source)
-
-
-def _of_each(source: Source, draw: Callable[..., Tensor], *arguments) -> Tensor:
-    """Return what is drawn from a generator, or a row of that from each of several."""
-    if isinstance(source, Rows):
-        return torch.stack([_of_each(own, draw, *arguments) for own in source])
-    return draw(*arguments, device=source.device, generator=source)
-
-
 @dataclass(frozen=True)
-class Split(_Observations):
+class Split:
     """Observations that are used for one purpose.
 
     `values` is (N, D): the observations themselves (float32) or, where `binary`, the probabilities
@@ -83,9 +59,27 @@ class Split(_Observations):
             values = self.values.index_select(0, index.flatten()).unflatten(0, index.shape)
         return bernoulli(values, generator) if self.binary else values
 
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Yield every observation once, in order, `batch_size` at a time."""
+        for start in range(0, len(self), batch_size):
+            yield self.observe(slice(start, start + batch_size), generator)
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield where to `observe` every observation once, in random order, by batches."""
+        order = torch.randperm(len(self), generator=generator, device=self.values.device)
+        yield from order.split(batch_size)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return `count` observations (count, D) drawn with replacement."""
+        device = self.values.device
+        index = torch.randint(len(self), (count,), device=device, generator=generator)
+        return self.observe(index, generator)
+
 
 @dataclass(frozen=True)
-class Splits(_Observations):
+class Splits:
     """R splits of one shape for R models side by side: observations are (R, n, D).
 
     The methods are those of a `Split`, for R generators, and row r is what the split r alone would
@@ -97,14 +91,31 @@ class Splits(_Observations):
     def __len__(self) -> int:
         return len(self.rows[0])
 
-    def observe(self, index: Tensor | slice, generators: Rows) -> Tensor:
-        """Return the observations at `index`: (R, n), or the same of every row."""
-        first, is_slice = self.rows[0], isinstance(index, slice)
-        if not is_slice and all(split.values is first.values for split in self.rows):
+    def observe(self, index: Tensor, generators: Rows) -> Tensor:
+        """Return the observations at `index` (R, n)."""
+        first, *others = self.rows
+        if all(split.values is first.values for split in others):
             return first.observe(index, generators)  # in fewer operations
-        indices = [index] * len(self.rows) if is_slice else index
-        rows = zip(self.rows, indices, generators, strict=True)
+        rows = zip(self.rows, index, generators, strict=True)
         return torch.stack([split.observe(i, generator) for split, i, generator in rows])
+
+    def batches(self, batch_size: int, generators: Rows) -> Iterator[Tensor]:
+        """Yield every observation once, in order, `batch_size` of each row at a time."""
+        return map(torch.stack, self._together(Split.batches, batch_size, generators))
+
+    def shuffled(self, batch_size: int, generators: Rows) -> Iterator[Tensor]:
+        """Yield where to `observe` every observation once, in random order, by batches."""
+        orders = next(self._together(Split.shuffled, len(self), generators))
+        yield from torch.stack(orders).split(batch_size, -1)
+
+    def sample(self, count: int, generators: Rows) -> Tensor:
+        """Return `count` observations of each row, drawn with replacement."""
+        rows = zip(self.rows, generators, strict=True)
+        return torch.stack([split.sample(count, generator) for split, generator in rows])
+
+    def _together(self, method: Callable, size: int, generators: Rows) -> Iterator[tuple]:
+        rows = zip(self.rows, generators, strict=True)
+        return zip(*(method(split, size, generator) for split, generator in rows), strict=True)
 
 
 @dataclass(frozen=True)
