@@ -80,7 +80,7 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
 
 
 def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
-    device = build.device(config, turn)
+    device = build.device(config.device, turn)
     data = data or build.data(config)
     model = build.model(config, data.spec).to(device)
     data = data.to(device)
@@ -113,9 +113,11 @@ def run(
             done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
-    screen.note(f"run folder: {folder.path}{_count(experiments)}")
+    count = len(experiments)
+    words = f", one for each of {count} replicas in it" if count > 1 else ""
+    screen.note(f"run folder: {folder.path}{words}")
     with ExitStack() as stack:
-        if len(experiments) == 1:
+        if count == 1:
             state = INTERRUPTED if resumed else None
             runs = [_Training(experiments[0], folder, state, group, screen)]
         else:
@@ -162,11 +164,6 @@ def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) ->
         "name": logger.name or run_name(config),
     }
     return WandbRun(folder.path, settings, config, group, history, screen.note)
-
-
-def _count(experiments: list[Experiment]) -> str:
-    count = len(experiments)
-    return f", one for each of {count} replicas in it" if count > 1 else ""
 
 
 def _replica(

@@ -56,7 +56,8 @@ def _heights(axes, law: VonMisesFisher, samples: torch.Tensor) -> None:
     m, kappa = law.event_shape[0], law.concentration.item()
     below = (samples - law.loc).square().sum(-1) / 2  # 1 - w
     if m == 2:
-        x, name = _angle(below), "angle between mu and x (degrees)"
+        half_chord, name = (below / 2).sqrt().clamp(max=1), "angle between mu and x (degrees)"
+        x = torch.rad2deg(2 * half_chord.asin())
         low, high = 0.0, x.quantile(0.998).item()
     else:
         x, name = 1 - below, "w = mu.x"
@@ -75,8 +76,3 @@ def _heights(axes, law: VonMisesFisher, samples: torch.Tensor) -> None:
         axes.plot(grid, scaled, label="density of proposals / acceptance rate", **style)
     axes.set(xlabel=name, ylabel="density", ylim=(0, None))
     axes.locator_params(axis="x", nbins=4)
-
-
-def _angle(below: torch.Tensor) -> torch.Tensor:
-    """Return the angle in degrees from 1 - its cosine."""
-    return torch.rad2deg(2 * (below / 2).sqrt().clamp(max=1).asin())

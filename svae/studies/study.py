@@ -32,7 +32,7 @@ def prepare(config: DictConfig, turn: int = 0) -> Prepared:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return Prepared(config, build.device(config, turn), build.study(config))
+    return Prepared(config, build.device(config.device, turn), build.study(config))
 
 
 def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool) -> float:
