@@ -18,7 +18,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from svae import build, plots
-from svae.configuration.compose import public
 from svae.data.splits import DataSet
 from svae.models import protocol
 from svae.models.stack import stack_models
@@ -27,7 +26,6 @@ from svae.recording.circumstances import circumstances
 from svae.recording.console import Bar, Screen
 from svae.recording.files import write_atomically
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from svae.recording.naming import run_name
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
@@ -155,17 +153,6 @@ def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
             _evaluate_again(one, own)
 
 
-def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:
-    """Return the W&B run of whatever has a `config`."""
-    logger = experiment.config.logger
-    config = public(experiment.config)
-    settings = {
-        **OmegaConf.to_container(logger, resolve=True),
-        "name": logger.name or run_name(config),
-    }
-    return WandbRun(folder.path, settings, config, group, history, screen.note)
-
-
 def _replica(
     own: Experiment, path: Path, number: int, resumed: bool
 ) -> tuple[RunFolder, str | None]:
@@ -247,9 +234,9 @@ class _Training:
     def __enter__(self) -> "_Training":
         self.folder.status(RUNNING if self._is_due else FINISHED)  # to restore it has written to it
         if self._is_due:
-            history = self._progress.state.history
-            arguments = (self._experiment, self.folder, self._group, history, self._screen)
-            self._wandb_run = open_wandb(*arguments)
+            history, say = self._progress.state.history, self._screen.note
+            arguments = (self._experiment.config, self._group, history, say)
+            self._wandb_run = WandbRun(self.folder.path, *arguments)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -258,7 +245,7 @@ class _Training:
         if self._results is None and self.failure is None:
             with suppress(OSError):
                 self.folder.status(INTERRUPTED)
-        self._wandb_run.finish(self._results, self._images, int(self._results is None))
+        self._wandb_run.finish(self._results, self._images)
 
     def keep(self) -> None:
         """Take over what the learner's epoch gave: the epoch, or a failure to go back from."""
