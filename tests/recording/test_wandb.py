@@ -32,6 +32,14 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert records.metrics == {"epoch": None, **steps}
 
 
+@pytest.mark.parametrize(("results", "code"), [(None, 1), ({}, 0)])
+def test_a_run_without_results_has_failed(tmp_path, results, code):
+    run = WandbRun(tmp_path, CONFIG, None, [])
+    run.finish(results, [])
+    wandb.teardown()
+    assert read_records(tmp_path).exit_code == code
+
+
 @pytest.mark.parametrize(
     ("environment", "asked", "mode"),
     [
