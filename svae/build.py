@@ -25,18 +25,14 @@ from svae.training.learner import Settings
 from svae.training.streams import seeded
 
 
-def device(config: DictConfig, turn: int = 0) -> torch.device:
-    """Return the device that `device` names; `auto` takes a CUDA GPU where there is one.
+def device(name: str, turn: int = 0) -> torch.device:
+    """Return the device of that name; `auto` takes a CUDA GPU where there is one.
 
     Of several GPUs `auto` takes the one whose `turn` it is: 0, 1, ... go round them.
 
     Raises:
         ValueError: when the machine has no such device.
     """
-    return _device(config.device, turn)
-
-
-def _device(name: str, turn: int = 0) -> torch.device:
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device(f"cuda:{turn % available}" if available else "cpu")
@@ -137,8 +133,8 @@ def load(
         return _load(Path(run_folder).expanduser(), device)
 
 
-def _load(folder: Path, device: str) -> tuple[nn.Module, DictConfig]:
-    where = _device(device)
+def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:
+    where = device(place)
     config = saved_config(folder)
     if config.trainer.get("replicas", 1) > 1:
         raise ValueError(f"{folder}: holds replicas, expected one of them, such as {folder / '0'}")
@@ -177,14 +173,13 @@ def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def training(config: DictConfig) -> Settings:
-    """Return the training settings."""
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
         keys.pop(other, None)
     if keys.get("compile"):
-        keys["compile"] = compiled.can_compile(device(config))
+        keys["compile"] = compiled.can_compile(device(config.device))
     if keys.get("cuda_graph"):
-        keys["cuda_graph"] = _has_graphs(device(config))
+        keys["cuda_graph"] = _has_graphs(device(config.device))
     return Settings(
         **keys,
         baseline=config.sampler.baseline,
@@ -202,7 +197,6 @@ def _has_graphs(device: torch.device) -> bool:
 
 
 def evaluation(config: DictConfig) -> evaluate.Settings:
-    """Return the evaluation settings."""
     return evaluate.Settings(**OmegaConf.to_container(config.evaluation, resolve=True))
 
 
@@ -214,12 +208,11 @@ def _instantiate(node: DictConfig, name: str, **arguments):
         return instantiate(node, **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         cause = error.__cause__ or error
+        text = str(cause) or type(cause).__name__
         if isinstance(cause, MemoryError) or "allocate memory" in str(cause):
-            raise ValueError(f"{name}: does not fit in memory ({_first_line(cause)})") from error
+            raise ValueError(f"{name}: does not fit in memory ({text.splitlines()[0]})") from error
         if foreign.place(cause) is not None:
             text = f"{name}: {node._target_} raised {foreign.told(cause)}"
-        else:
-            text = str(cause) or type(cause).__name__
         raise ValueError(_as_typed(text, node).splitlines()[0]) from error
 
 
@@ -243,10 +236,6 @@ def _check_keys(target, node: DictConfig, name: str, arguments: dict) -> None:
 
 def _parameters(target) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(target).parameters
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _target(node: DictConfig, name: str):

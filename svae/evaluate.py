@@ -1,7 +1,7 @@
 """Final numbers over a whole split, in bounded memory."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +65,8 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
     """Return one value per observation for every metric."""
     total = settings.importance_samples
     weights, likelihoods, proposals = [], [], []
-    for samples in _pieces(total, settings.batch_size):
+    for start in range(0, total, settings.batch_size):
+        samples = min(settings.batch_size, total - start)
         weight, log_likelihood, draw = log_weights(model, observations, samples, generator)
         weights.append(weight.logsumexp(0))
         likelihoods.append(log_likelihood.sum(0))
@@ -78,11 +79,6 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
         "proposals": torch.stack(proposals).sum(0) / total,
         **model.latent.summary(posterior),
     }
-
-
-def _pieces(total: int, size: int) -> Iterator[int]:
-    for start in range(0, total, size):
-        yield min(size, total - start)
 
 
 @torch.no_grad()

@@ -18,7 +18,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from svae import build, plots
-from svae.configuration.compose import public
 from svae.data.splits import DataSet
 from svae.metrics.catalogue import of
 from svae.models import protocol
@@ -28,7 +27,6 @@ from svae.recording.circumstances import circumstances
 from svae.recording.console import Bar, Screen
 from svae.recording.files import write_atomically
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from svae.recording.naming import run_name
 from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
@@ -77,12 +75,12 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
         data = first.data if _dataset(own) == _dataset(config) else None
         experiments.append(_prepare(own, turn, data))
     stack = stack_models([one.model for one in experiments])
-    protocol.dry_run_stacked(stack, first.data, count)
+    protocol.dry_run(stack, first.data, count)
     return experiments
 
 
 def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
-    device = build.device(config, turn)
+    device = build.device(config.device, turn)
     data = data or build.data(config)
     model = build.model(config, data.spec).to(device)
     data = data.to(device)
@@ -115,11 +113,13 @@ def run(
             done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
-    screen.note(f"run folder: {folder.path}{_count(experiments)}")
+    count = len(experiments)
+    words = f", one for each of {count} replicas in it" if count > 1 else ""
+    screen.note(f"run folder: {folder.path}{words}")
     first = experiments[0]
     screen.open(opening(first.config, first.device, first.data, first.model))
     with ExitStack() as stack:
-        if len(experiments) == 1:
+        if count == 1:
             state = INTERRUPTED if resumed else None
             runs = [_Training(experiments[0], folder, state, group, screen)]
         else:
@@ -155,22 +155,6 @@ def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
     for number, one in enumerate(experiments):
         with RunFolder.reopen(folder.path / str(number)) as own:
             _evaluate_again(one, own)
-
-
-def open_wandb(experiment, folder: RunFolder, group, history, screen: Screen) -> WandbRun:
-    """Return the W&B run of whatever has a `config`."""
-    logger = experiment.config.logger
-    config = public(experiment.config)
-    settings = {
-        **OmegaConf.to_container(logger, resolve=True),
-        "name": logger.name or run_name(config),
-    }
-    return WandbRun(folder.path, settings, config, group, history, screen.note)
-
-
-def _count(experiments: list[Experiment]) -> str:
-    count = len(experiments)
-    return f", one for each of {count} replicas in it" if count > 1 else ""
 
 
 def _replica(
@@ -255,9 +239,9 @@ class _Training:
     def __enter__(self) -> "_Training":
         self.folder.status(RUNNING if self._is_due else FINISHED)  # to restore it has written to it
         if self._is_due:
-            history = self._progress.state.history
-            arguments = (self._experiment, self.folder, self._group, history, self._screen)
-            self._wandb_run = open_wandb(*arguments)
+            history, say = self._progress.state.history, self._screen.note
+            arguments = (self._experiment.config, self._group, history, say)
+            self._wandb_run = WandbRun(self.folder.path, *arguments)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -266,7 +250,7 @@ class _Training:
         if self._results is None and self.failure is None:
             with suppress(OSError):
                 self.folder.status(INTERRUPTED)
-        self._wandb_run.finish(self._results, self._images, int(self._results is None))
+        self._wandb_run.finish(self._results, self._images)
 
     def keep(self) -> None:
         """Take over what the learner's epoch gave: the epoch, or a failure to go back from."""

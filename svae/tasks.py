@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svae import evaluate, plots
+from svae import evaluate
 from svae.data.splits import DataSet
 from svae.metrics import neighbours
 from svae.models.foreign import is_own
@@ -73,21 +73,23 @@ class Vectors:
         generator: torch.Generator,
     ) -> Drawings:
         """Return what can be drawn of a run, by name; `history`, `latents` are `svae.Run`'s."""
+        from svae.plots import decoded, directions, recovery
+
         drawings = _common(model, history, latents, "the test set")
         manifold, shape = model.latent.manifold, data.image_shape
         truth = data.test.positions
         if truth is not None and truth.shape[-1] == manifold.ambient_dim:
-            drawings["recovery"] = partial(plots.recovered, latents, manifold)
+            drawings["recovery"] = partial(recovery.recovered, latents, manifold)
         if data.test.directions is not None:
-            drawings["directions"] = partial(plots.directions, model, data, generator)
+            drawings["directions"] = partial(directions.directions, model, data, generator)
         if shape:
             drawings |= {
-                "reconstructions": partial(plots.reconstructions, model, data, generator),
-                "samples": partial(plots.samples, model, shape, generator),
-                "interpolations": partial(plots.interpolations, model, data, generator),
+                "reconstructions": partial(decoded.reconstructions, model, data, generator),
+                "samples": partial(decoded.samples, model, shape, generator),
+                "interpolations": partial(decoded.interpolations, model, data, generator),
             }
         if shape and (grid := manifold.grid()):
-            drawings["walk"] = partial(plots.walk, model, shape, grid)
+            drawings["walk"] = partial(decoded.walk, model, shape, grid)
         return drawings
 
 
@@ -116,8 +118,10 @@ class Graph:
 
     def figures(self, model, data: DataSet, history, latents, generator) -> Drawings:
         """Return what can be drawn of a run, see `Vectors`."""
+        from svae.plots.training import link_curves
+
         drawings = _common(model, history, latents, "the nodes")
-        return drawings | {"links": partial(plots.link_curves, latents)}
+        return drawings | {"links": partial(link_curves, latents)}
 
 
 def task_of(kind: str, model: nn.Module, bound: str = "elbo") -> Vectors | Graph:
@@ -136,11 +140,13 @@ def _has_concentration(model: nn.Module) -> bool:
 
 
 def _common(model: nn.Module, history, latents, title: str) -> Drawings:
+    from svae.plots import latent, sampler, training
+
     drawings = {
-        "curves": partial(plots.curves, history),
-        "latent": partial(plots.latent_space, latents, title, model.latent.manifold),
-        "spreads": partial(plots.spreads, latents, title, is_own(model.latent)),
+        "curves": partial(training.curves, history),
+        "latent": partial(latent.latent_space, latents, title, model.latent.manifold),
+        "spreads": partial(latent.spreads, latents, title, is_own(model.latent)),
     }
     if is_own(model.latent) and hasattr(model.latent, "options"):
-        drawings["sampler"] = partial(plots.sampler, latents, model.latent.options["sampler"])
+        drawings["sampler"] = partial(sampler.sampler, latents, model.latent.options["sampler"])
     return drawings

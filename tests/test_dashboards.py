@@ -10,6 +10,7 @@ import pytest
 import wandb
 import yaml
 from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
 
 from svae.cli import plan
 from svae.recording.wandb import WandbRun, _run_id
@@ -54,13 +55,14 @@ def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_commands_for_an_offline_sweep_find_its_runs(tmp_path, environment):
     """Those of docs/sweeps.md: wandb sync DIR/*/wandb/offline-run-*, and wandb leet."""
-    settings = {"mode": "offline", "project": "p", "entity": None, "name": None, "tags": []}
+    settings = {"mode": "offline", "project": "p", "entity": None, "tags": []}
     for number in range(2):
         (tmp_path / str(number)).mkdir()
-        named = {**settings, "name": f"vmf-d10-s{number}"}
-        run = WandbRun(tmp_path / str(number), named, {"seed": number}, "group", [])
+        logger = {**settings, "name": f"vmf-d10-s{number}"}
+        config = OmegaConf.create({"seed": number, "logger": logger})
+        run = WandbRun(tmp_path / str(number), config, "group", [])
         run.log({"epoch": 1, "val/elbo": -2.0})
-        run.finish({"test/elbo": -3.5}, [], 0)
+        run.finish({"test/elbo": -3.5}, [])
     wandb.teardown()
 
     def answer(*words):

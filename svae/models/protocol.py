@@ -19,7 +19,7 @@ from svae.distributions import Draw
 from svae.metrics.catalogue import reserved
 from svae.models.foreign import Part, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
-from svae.noise import Rows
+from svae.noise import Rows, Source
 
 _SAMPLES = 3
 
@@ -139,18 +139,19 @@ def _check_split(part: Part, data: DataSet, name: str, split: Any) -> None:
         part.refuse(f"has {name} labels {found}", f"torch.int64 of shape ({len(values)},)")
 
 
-def dry_run(model: nn.Module, data: DataSet) -> None:
+def dry_run(model: nn.Module, data: DataSet, models: int | None = None) -> None:
     """Let classes of one's own work once, on two observations, where model and data lie.
 
     Looks at the shapes and numbers of posterior, prior, KL, summary and likelihood. The model's
     state and torch's random numbers are afterwards as before. Of a graph only the family is tried.
+    Of a stack of `models`, see `svae.models.stack`, the posterior draws from `svae.noise.Rows`.
     """
     foreign = _foreign(model, data)
     if not foreign:
         return
     with _undisturbed(model, data.device):
         if data.spec.kind == "vectors":
-            _try_all(foreign, model, data)
+            _try_all(foreign, model, data, models)
         elif "family" in foreign:
             _try_family(foreign["family"], model)
 
@@ -181,7 +182,7 @@ def _try_family(part: Part, model: nn.Module) -> None:
     features = like.new_zeros(2, model.latent.parameters).requires_grad_()
     posterior = part.call(model.latent.posterior, features)
     prior = part.call(model.latent.prior, like)
-    _try_laws(part, model, posterior, prior, 2)
+    _try_laws(part, model, posterior, prior, (2,))
     try:
         mean = posterior.mean
     except (AttributeError, NotImplementedError):
@@ -189,16 +190,19 @@ def _try_family(part: Part, model: nn.Module) -> None:
     part.shaped("the posterior's `mean`", mean, (2, model.latent.manifold.ambient_dim))
 
 
-def _try_all(foreign: dict[str, Part], model: nn.Module, data: DataSet) -> None:
+def _try_all(foreign: dict[str, Part], model: nn.Module, data: DataSet, models: int | None) -> None:
     observed = data.train.observe(slice(0, 2), _generator(data.device))
+    if models is not None:
+        observed = observed.expand(models, *observed.shape)
+    batch = tuple(observed.shape[:-1])
     posterior = _named(foreign, "network", "family").call(model.posterior, observed)
     if foreign.keys() & {"family", "network"}:
         part = _named(foreign, "family", "network")
-        _try_laws(part, model, posterior, part.call(model.prior), len(observed))
-    draw = posterior.draw((_SAMPLES,), _generator(data.device))
+        _try_laws(part, model, posterior, part.call(model.prior), batch)
+    draw = posterior.draw((_SAMPLES,), _generator(data.device, *batch[:-1]))
     part = _named(foreign, "likelihood", "network")
     log_prob = part.call(lambda: model.likelihood(draw.value).log_prob(observed))
-    part.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, len(observed)))
+    part.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, *batch))
 
 
 def _named(foreign: dict[str, Part], *kinds: str) -> Part:
@@ -206,37 +210,19 @@ def _named(foreign: dict[str, Part], *kinds: str) -> Part:
     return next((foreign[kind] for kind in kinds if kind in foreign), next(iter(foreign.values())))
 
 
-def dry_run_stacked(stack: nn.Module, data: DataSet, models: int) -> None:
-    """Let classes of one's own work once in a stack of models, see `svae.models.stack`.
-
-    A draw is given `svae.noise.Rows`, a generator for each model.
-    """
-    foreign = _foreign(stack, data)
-    if not foreign:
-        return
-    part = _named(foreign, "family", "network")
-    with _undisturbed(stack, data.device):
-        observed = data.train.observe(slice(0, 2), _generator(data.device))
-        observed = observed.expand(models, *observed.shape)
-        batch = tuple(observed.shape[:-1])
-        posterior = part.call(stack.posterior, observed)
-        generators = Rows(_generator(data.device) for _ in range(models))
-        draw = part.call(posterior.draw, (_SAMPLES,), generators)
-        part.shaped("draws", draw.value, (_SAMPLES, *batch, stack.latent.manifold.ambient_dim))
-        part.shaped("the KL", _kl(part, posterior, stack.prior()), batch)
-        part = _named(foreign, "likelihood", "network")
-        log_prob = part.call(lambda: stack.likelihood(draw.value).log_prob(observed))
-        part.shaped("log_prob of the likelihood", log_prob, (_SAMPLES, *batch))
-
-
-def _generator(device: torch.device) -> torch.Generator:
+def _generator(device: torch.device, *models: int) -> Source:
+    """Return what a model draws from, or each row of a stack of so many `models`."""
+    if models:
+        return Rows(_generator(device) for _ in range(models[0]))
     return torch.Generator(device).manual_seed(0)
 
 
-def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: int) -> None:
-    """Refuse a posterior of `batch` observations, or a prior, that falls short."""
+def _try_laws(
+    part: Part, model: nn.Module, posterior: Any, prior: Any, batch: tuple[int, ...]
+) -> None:
+    """Refuse a posterior of the batch shape `batch`, or a prior, that falls short."""
     m, device = model.latent.manifold.ambient_dim, next(model.parameters()).device
-    for law, name, shape in ((posterior, "posterior", (batch,)), (prior, "prior", ())):
+    for law, name, shape in ((posterior, "posterior", batch), (prior, "prior", ())):
         if not isinstance(law, Distribution):
             part.refuse(f"gives a {type(law).__name__} as {name}", "a torch Distribution")
         if (law.batch_shape, law.event_shape) != (shape, (m,)):
@@ -249,26 +235,26 @@ def _try_laws(part: Part, model: nn.Module, posterior: Any, prior: Any, batch: i
         part.refuse("draws without a gradient", "samples that depend on the encoder's output")
     if not model.latent.manifold.contains(draw.value):
         part.refuse("draws vectors that do not lie on its `manifold`", f"{model.latent.manifold}")
-    shape = (_SAMPLES, batch)
+    shape = (_SAMPLES, *batch)
     for law, name in ((posterior, "posterior"), (prior, "prior")):
         part.shaped(f"log_prob of the {name}", part.call(law.log_prob, draw.value), shape)
     # as when each sample meets each posterior
     each = part.call(posterior.log_prob, draw.value[:, :1])
     part.shaped("log_prob of one value under each posterior", each, shape)
-    part.shaped("the KL", _kl(part, posterior, prior), (batch,))
+    part.shaped("the KL", _kl(part, posterior, prior), batch)
     if (loc := part.call(getattr, posterior, "loc", None)) is not None:
-        part.shaped("the posterior's `loc`", loc, (batch, m))
+        part.shaped("the posterior's `loc`", loc, (*batch, m))
     summary = part.call(model.latent.summary, posterior)
     if not isinstance(summary, dict) or reserved() & summary.keys():
         part.refuse(f"gives the summary {summary!r:.60}", "tensors by names that are not taken")
     for name, values in summary.items():
-        part.shaped(f"{name} of the summary", values, (batch,))
+        part.shaped(f"{name} of the summary", values, batch)
 
 
 def _try_draw(part: Part, law: Distribution, shape: tuple[int, ...], device) -> Draw:
     """Return a draw; it has to follow from the generator, or no resumed run would repeat."""
-    batch = shape + law.batch_shape
-    draw, again = (part.call(law.draw, shape, _generator(device)) for _ in range(2))
+    batch, models = shape + law.batch_shape, law.batch_shape[:-1]
+    draw, again = (part.call(law.draw, shape, _generator(device, *models)) for _ in range(2))
     if not isinstance(draw, Draw):
         part.refuse(f"draws a {type(draw).__name__}", "an svae.distributions.Draw")
     part.shaped("draws", draw.value, batch + law.event_shape)

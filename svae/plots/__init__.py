@@ -1,39 +1,20 @@
-"""Pictures of a run: tensors in, matplotlib figures out."""
+"""Pictures of a run: tensors in, matplotlib figures out.
+
+Importing a module of this package imports matplotlib, which takes half a second.
+"""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from svae.models.foreign import told
-from svae.plots.decoded import interpolations, reconstructions, samples, walk
-from svae.plots.directions import directions
-from svae.plots.latent import latent_space, spreads
-from svae.plots.recovery import recovered
-from svae.plots.sampler import sampler
-from svae.plots.style import Missing
-from svae.plots.training import curves, link_curves
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = [
-    "curves",
-    "directions",
-    "interpolations",
-    "latent_space",
-    "link_curves",
-    "reconstructions",
-    "recovered",
-    "sampler",
-    "samples",
-    "spreads",
-    "walk",
-    "write",
-]
-
-Drawings = dict[str, Callable[[], "Figure"]]  # each figure is made when it is called for
+Drawings = dict[str, Callable]  # each makes a figure, when it is called for
 log = logging.getLogger("svae")
+
+
+class Missing(Exception):
+    """A run of a person's own classes lacks what a figure shows; says what."""
 
 
 def write(

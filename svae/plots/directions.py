@@ -1,22 +1,18 @@
 """Directions that were observed beside directions that a model makes."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.data.splits import DataSet
 from svae.plots.latent import hammer
-from svae.plots.style import COLOURS, figure, scatter
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots.style import COLOURS, figure, label, legend, scatter
 
 _SHOWN = 4  # pairs
 
 
 @torch.no_grad()
-def directions(model, data: DataSet, generator: torch.Generator) -> "Figure":
+def directions(model, data: DataSet, generator: torch.Generator) -> Figure:
     """Draw the test set's directions above as many of the model's, from prior and likelihood.
 
     Of circles, pairs of angles one against the other, as Ramachandran's plot; of unit vectors of
@@ -39,7 +35,7 @@ def directions(model, data: DataSet, generator: torch.Generator) -> "Figure":
     return chart
 
 
-def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
+def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> Figure:
     count = min(observed.shape[1] // 2, _SHOWN)
     rows, columns, height = (2, count, 5.2) if count > 1 else (1, 2, 3.2)
     chart = figure(2.4 * columns + 0.6, height)
@@ -48,8 +44,7 @@ def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
     for row, points, whose in both:
         for k, axes in enumerate(row):
             scatter(axes, points[:, 2 * k], points[:, 2 * k + 1], None)
-            axes.set_title(f"{whose}, direction {2 * k + 2} by {2 * k + 1}", fontsize="medium")
-            axes.grid(alpha=0.3)
+            label(axes, f"{whose}, direction {2 * k + 2} by {2 * k + 1}")
     ticks = (-180, -90, 0, 90, 180)
     cells[0, 0].set(xticks=ticks, yticks=ticks, xlim=(-180, 180), ylim=(-180, 180))
     chart.supxlabel(name, fontsize="medium")
@@ -57,7 +52,7 @@ def _pairs(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
     return chart
 
 
-def _spheres(observed: np.ndarray, made: np.ndarray) -> "Figure":
+def _spheres(observed: np.ndarray, made: np.ndarray) -> Figure:
     chart = figure(11, 3.6)
     places = chart.subplots(1, 2, subplot_kw={"projection": "hammer"})
     for axes, points, name in zip(places, (observed, made), ("test set", "model"), strict=True):
@@ -66,7 +61,7 @@ def _spheres(observed: np.ndarray, made: np.ndarray) -> "Figure":
     return chart
 
 
-def _histogram(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
+def _histogram(observed: np.ndarray, made: np.ndarray, name: str) -> Figure:
     chart = figure(5, 3.8)
     axes = chart.subplots()
     edges = np.histogram_bin_edges(np.concatenate([observed, made]), 40)
@@ -74,5 +69,5 @@ def _histogram(observed: np.ndarray, made: np.ndarray, name: str) -> "Figure":
     shown = {"histtype": "step", "color": COLOURS[7], "lw": 1.5, "label": "model"}
     axes.hist(made[:, 0], edges, density=True, **shown)
     axes.set(xlabel=name, ylabel="density")
-    chart.legend(loc="outside lower center", ncols=2, frameon=False)
+    legend(chart, axes, 2)
     return chart

@@ -1,17 +1,14 @@
 """The latent space of a run, from its posteriors: loc, concentration or scale, labels."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 
 from svae.manifolds import Manifold, Sphere
-from svae.plots.style import COLOURS, Missing, class_legend, figure, name_classes, scatter
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots import Missing
+from svae.plots.style import COLOURS, class_legend, figure, name_classes, scatter
 
 
-def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold) -> "Figure":
+def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold) -> Figure:
     """Draw the posterior means of the test set or of all nodes, coloured by class.
 
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
@@ -30,7 +27,7 @@ def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold)
     return draw(latents["loc"], latents.get("labels"), whose)
 
 
-def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> "Figure":
+def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> Figure:
     """Draw histograms of what the posteriors differ in besides their means.
 
     The KL by dimension is that of the package's own Gaussian alone.
@@ -42,8 +39,7 @@ def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> 
         shown["standard deviation, of every dimension"] = latents["scale"].ravel()
         kl = kl_by_dimension(latents["loc"], latents["scale"]) if is_own else None
     count = len(shown) + (kl is not None)
-    chart = figure((5, 8, 11)[count - 1], 3.2)
-    chart.suptitle(f"posteriors of {whose}")
+    chart = figure((5, 8, 11)[count - 1], 3.2, f"posteriors of {whose}")
     cells = chart.subplots(1, count, squeeze=False)[0]
     for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])
@@ -80,10 +76,10 @@ def _longitude_and_latitude(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
-def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
+def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     """Draw one ring per class, the points spread over its width to be seen."""
-    chart = figure(6.8, 5.8)
-    chart.suptitle(f"posterior means of {whose} on the circle" + _rings(labels))
+    rings = "" if labels is None else ", one ring per class"
+    chart = figure(6.8, 5.8, f"posterior means of {whose} on the circle{rings}")
     axes = chart.subplots(subplot_kw={"projection": "polar"})
     angle = np.arctan2(loc[:, 1], loc[:, 0])
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
@@ -95,13 +91,8 @@ def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
     return chart
 
 
-def _rings(labels: np.ndarray | None) -> str:
-    return "" if labels is None else ", one ring per class"
-
-
-def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
-    chart = figure(8.4, 8.2)
-    chart.suptitle(f"posterior means of {whose} on the sphere")
+def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+    chart = figure(8.4, 8.2, f"posterior means of {whose} on the sphere")
     grid = chart.add_gridspec(2, 2)
     above = chart.add_subplot(grid[0, :], projection="hammer")
     hammer(above, loc, labels)
@@ -142,7 +133,7 @@ def _graticule() -> list[np.ndarray]:
     ]
 
 
-def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
+def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     values, vectors = np.linalg.eigh(loc.T @ loc)
     share = values[-3:].sum() / values.sum()
     nearest = loc @ vectors[:, :-4:-1]
@@ -159,9 +150,8 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Fi
     return chart
 
 
-def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> "Figure":
-    chart = figure(6.8, 5.8)
-    chart.suptitle(f"posterior means of {whose}")
+def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+    chart = figure(6.8, 5.8, f"posterior means of {whose}")
     axes = chart.subplots()
     if loc.shape[1] == 1:
         ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]

@@ -4,14 +4,12 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 
 from svae.plots.style import figure, show_ends
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # replaced in the SVG, so that the page's style sheet decides, in the light and in the dark
 _INK = "#010203"
@@ -24,7 +22,7 @@ Line = Sequence[tuple[float, float, float]]  # x, mean, standard deviation or na
 def against(series: dict[int, Line], xlabel: str, ylabel: str) -> str:
     """Draw means with their standard deviations against numbers such as the latent dimension."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         for number, line in series.items():
             x, mean, deviation = np.array(line).T
             style = {"color": _SERIES[number], "marker": "o", "ms": 4, "lw": 1.5, "capsize": 3}
@@ -42,7 +40,7 @@ def against(series: dict[int, Line], xlabel: str, ylabel: str) -> str:
 def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> str:
     """Draw a value per epoch, one thin line per run."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         for number, runs in series.items():
             for values in runs:
                 epochs = np.arange(1, len(values) + 1)
@@ -61,7 +59,7 @@ def agreement(series: dict[int, list[tuple[float, float]]], xlabel: str, ylabel:
     The axes span 0.1 at least, so that noise is not drawn as large as a difference.
     """
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         points = np.array([point for pairs in series.values() for point in pairs])
         low, high = points.min(), points.max()
         margin = max(0.08 * (high - low), (0.1 - (high - low)) / 2)
@@ -75,10 +73,8 @@ def agreement(series: dict[int, list[tuple[float, float]]], xlabel: str, ylabel:
     return _svg(draw, f"{ylabel} against {xlabel}")
 
 
-def _svg(draw: Callable[["Axes"], None], description: str) -> str:
+def _svg(draw: Callable[[Axes], None], description: str) -> str:
     """Return an <svg> element that takes its colours from the page and fits its column."""
-    import matplotlib
-
     colours = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     settings = {
         **dict.fromkeys(colours, _INK),

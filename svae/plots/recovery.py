@@ -1,20 +1,17 @@
 """What a model has found of a circle or a sphere that is known."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.manifolds import Manifold
 from svae.metrics.recovery import align, angles, directions
+from svae.plots import Missing
 from svae.plots.latent import hammer
-from svae.plots.style import COLOURS, Missing, class_legend, figure, scatter
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots.style import COLOURS, class_legend, figure, scatter
 
 
-def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> "Figure":
+def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> Figure:
     """Draw the true positions of the test set, what was found of them, and one against the other.
 
     What was found is turned or reflected to lie on the truth as well as it can.
@@ -35,7 +32,7 @@ def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> "Figure":
     return chart
 
 
-def _circle(truth: np.ndarray, loc: np.ndarray, found: np.ndarray, labels) -> "Figure":
+def _circle(truth: np.ndarray, loc: np.ndarray, found: np.ndarray, labels) -> Figure:
     chart = figure(11.5, 3.9)
     left, middle, right = chart.subplots(1, 3)
     turn = np.linspace(0, 2 * np.pi, 200)
@@ -57,7 +54,7 @@ def _circle(truth: np.ndarray, loc: np.ndarray, found: np.ndarray, labels) -> "F
     return chart
 
 
-def _sphere(truth: np.ndarray, loc: np.ndarray, found: np.ndarray, labels) -> "Figure":
+def _sphere(truth: np.ndarray, loc: np.ndarray, found: np.ndarray, labels) -> Figure:
     chart = figure(12.5, 3.8)
     grid = chart.add_gridspec(1, 3, width_ratios=(4, 4, 3))
     for place, points, title in ((grid[0], truth, "the truth"), (grid[1], found, "found")):

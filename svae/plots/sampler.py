@@ -1,24 +1,21 @@
 """That the sampler of the von Mises-Fisher law works, at the concentrations that a run learned."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.distributions import VonMisesFisher
 from svae.distributions.height import log_density, log_proposal_density
 from svae.plots.latent import globe
-from svae.plots.style import COLOURS, figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots.style import COLOURS, figure, legend
 
 _SAMPLES = 20_000
 _QUANTILES = {"5 % lie below": 0.05, "median": 0.5, "95 % lie below": 0.95}
 
 
-def sampler(latents: dict[str, np.ndarray], name: str) -> "Figure":
+def sampler(latents: dict[str, np.ndarray], name: str) -> Figure:
     """Draw samples at the 5 %, 50 % and 95 % quantile of the concentrations of the posteriors.
 
     `name` is the sampler's. The histogram stands before the exact density and, where candidates are
@@ -27,10 +24,8 @@ def sampler(latents: dict[str, np.ndarray], name: str) -> "Figure":
     m, learned = latents["loc"].shape[1], latents["concentration"].astype(float)
     generator = torch.Generator().manual_seed(0)
     kappas = np.quantile(learned, list(_QUANTILES.values()))
-    chart = figure(11, 6.8 if m == 3 else 3.8)
-    chart.suptitle(
-        f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the posteriors, by {name}"
-    )
+    title = f"{_SAMPLES:,} samples on S^{m - 1} at concentrations of the posteriors, by {name}"
+    chart = figure(11, 6.8 if m == 3 else 3.8, title)
     cells = chart.subplots(2 if m == 3 else 1, 3, squeeze=False).T
     for column, kappa, words in zip(cells, kappas, _QUANTILES, strict=True):
         loc = torch.nn.functional.one_hot(torch.tensor(0), m).double()
@@ -42,8 +37,7 @@ def sampler(latents: dict[str, np.ndarray], name: str) -> "Figure":
         _heights(column[0], law, draw.value)
         if m == 3:
             globe(column[1], draw.value[:2000].numpy(), None)
-    handles, labels = cells[0][0].get_legend_handles_labels()
-    chart.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    legend(chart, cells[0][0], 3)
     return chart
 
 
@@ -62,7 +56,8 @@ def _heights(axes, law: VonMisesFisher, samples: torch.Tensor) -> None:
     m, kappa = law.event_shape[0], law.concentration.item()
     below = (samples - law.loc).square().sum(-1) / 2  # 1 - w
     if m == 2:
-        x, name = _angle(below), "angle between mu and x (degrees)"
+        half_chord, name = (below / 2).sqrt().clamp(max=1), "angle between mu and x (degrees)"
+        x = torch.rad2deg(2 * half_chord.asin())
         low, high = 0.0, x.quantile(0.998).item()
     else:
         x, name = 1 - below, "w = mu.x"
@@ -81,8 +76,3 @@ def _heights(axes, law: VonMisesFisher, samples: torch.Tensor) -> None:
         axes.plot(grid, scaled, label="density of proposals / acceptance rate", **style)
     axes.set(xlabel=name, ylabel="density", ylim=(0, None))
     axes.locator_params(axis="x", nbins=4)
-
-
-def _angle(below: torch.Tensor) -> torch.Tensor:
-    """Return the angle in degrees from 1 - its cosine."""
-    return torch.rad2deg(2 * (below / 2).sqrt().clamp(max=1).asin())

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.distributions import VonMisesFisher
 from svae.metrics.catalogue import of
-from svae.plots.style import COLOURS, figure, shades
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots.style import COLOURS, figure, label, legend, shades
 
 _MARKS = "osD^vP*X"
 # what is drawn against the latent dimension, beside what is known of it
@@ -24,7 +21,7 @@ _BIAS_AND_NOISE = {
 _VAGUE = 0.3  # a bias that is not known so well says nothing, and would cover the others
 
 
-def sampler_statistics(rows: list[dict]) -> "Figure":
+def sampler_statistics(rows: list[dict]) -> Figure:
     """Draw acceptance rates against kappa, and the p-values and scores of all settings."""
     chart = figure(10.5, 4)
     left, middle, right = chart.subplots(1, 3)
@@ -34,10 +31,9 @@ def sampler_statistics(rows: list[dict]) -> "Figure":
         kappa, style = [row["concentration"] for row in mine], {"color": colour, "lw": 1, "ms": 5}
         left.plot(*_expected_rates(m, kappa), **style)
         left.plot(kappa, [row["acceptance_rate"] for row in mine], mark, label=f"m = {m}", **style)
-    left.set(xscale="log", xlabel="concentration kappa", ylabel="acceptance rate")
-    left.set_title("measured (marks), expected (lines)", fontsize="medium")
-    left.grid(alpha=0.3)
-    _legend(chart, left, 8)
+    label(left, "measured (marks), expected (lines)", xscale="log")
+    left.set(xlabel="concentration kappa", ylabel="acceptance rate")
+    legend(chart, left, 8)
     p_values = np.sort([row["ks_p_value"] for row in rows])
     share = (np.arange(len(rows)) + 0.5) / len(rows)
     _quantiles(middle, share, p_values, "Kolmogorov-Smirnov p-value")
@@ -60,12 +56,11 @@ def _quantiles(axes, expected: np.ndarray, found: np.ndarray, name: str) -> None
     ends = [min(expected[0], found[0]), max(expected[-1], found[-1])]
     axes.plot(ends, ends, color=COLOURS[8], lw=1)
     axes.plot(expected, found, "o", color=COLOURS[0], ms=4)
-    axes.set(xlabel="expected of an exact sampler", ylabel=name)
-    axes.set_title(f"{len(found)} settings, sorted", fontsize="medium")
-    axes.grid(alpha=0.3)
+    title = f"{len(found)} settings, sorted"
+    label(axes, title, xlabel="expected of an exact sampler", ylabel=name)
 
 
-def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
+def estimator_gradients(rows: list[dict], most: int = 4) -> Figure:
     """Draw mean over exact gradient, and the standard deviation of one sample, against kappa.
 
     Of `most` dimensions. A mean with a standard error above 15 % is left out.
@@ -88,7 +83,7 @@ def estimator_gradients(rows: list[dict], most: int = 4) -> "Figure":
     return chart
 
 
-def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
+def gradient_bias_and_noise(rows: list[dict]) -> Figure:
     """Draw the same of a model's own loss, at the measured epochs, by latent dimension."""
     drawn = [
         {
@@ -104,7 +99,7 @@ def gradient_bias_and_noise(rows: list[dict]) -> "Figure":
     return chart
 
 
-def training_curves(rows: list[dict]) -> "Figure":
+def training_curves(rows: list[dict]) -> Figure:
     """Draw the validation ELBO and kappa while training under each estimator."""
     names = ("val/elbo", "val/concentration_mean")
     panels = {name: {"ylabel": f"validation {of(name).title}"} for name in names}
@@ -115,7 +110,7 @@ def training_curves(rows: list[dict]) -> "Figure":
 
 def _by_estimator(
     rows: list[dict], keys: tuple[str, str], panels: dict[str, dict], x: dict, sharey="row"
-) -> "Figure":
+) -> Figure:
     """Draw a column of panels for each value of the first key, against the second one.
 
     A panel shows what the rows have under its name, with bars of NAME_error where they have that,
@@ -134,13 +129,12 @@ def _by_estimator(
                 y = np.array([row[shown] for row in mine])
                 error = np.array([row.get(f"{shown}_error", 0.0) for row in mine])
                 axes.errorbar(places, np.where(error < _VAGUE, y, np.nan), error, **style)
-            axes.set(**settings)
-            axes.grid(alpha=0.3)
+            label(axes, **settings)
         column[0].set_title(f"{'m' if name == 'm' else 'd'} = {value}", fontsize="medium")
         column[-1].set(**x)
     for axes in cells[:, 1:].flat:
         axes.set_ylabel(None)
-    _legend(chart, cells[0, 0], 3)
+    legend(chart, cells[0, 0], 3)
     return chart
 
 
@@ -155,12 +149,7 @@ def _estimators(rows: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
         yield style | {"label": label}, mine
 
 
-def _legend(chart: "Figure", axes, columns: int) -> None:
-    handles = axes.get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=columns)
-
-
-def dimensions(rows: list[dict]) -> "Figure":
+def dimensions(rows: list[dict]) -> Figure:
     """Draw what is known and what was measured of each latent dimension, every model in one."""
     chart = figure(10.5, 6.3)
     cells = chart.subplots(2, 3)
@@ -189,10 +178,8 @@ def dimensions(rows: list[dict]) -> "Figure":
             axes.errorbar(x, y, error, label=model, capsize=2, **style)
         axes.set(ylabel=f"test {of(name).title}")
     for axes in cells.flat:
-        axes.set(xlabel="latent dimension d", xscale="log")
+        label(axes, xlabel="latent dimension d", xscale="log")
         axes.set_xticks(d, [str(k) for k in d])
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    handles = cells[0, 2].get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=4)
+    legend(chart, cells[0, 2], 4)
     return chart

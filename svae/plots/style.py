@@ -1,12 +1,12 @@
 """What all figures have in common: size, colours, legends."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 # Okabe and Ito's palette, distinguishable with any kind of colour vision, and two greys: for lines
 COLOURS = (
@@ -36,21 +36,29 @@ CLASS_COLOURS = (
 )
 
 
-class Missing(Exception):
-    """A run of a person's own classes lacks what a figure shows; says what."""
-
-
-def figure(width: float, height: float) -> "Figure":
+def figure(width: float, height: float, title: str | None = None) -> Figure:
     """Return an empty figure of that size in inches, which needs no display and no global state."""
-    from matplotlib.figure import Figure
+    chart = Figure((width, height), layout="constrained")
+    if title is not None:
+        chart.suptitle(title)
+    return chart
 
-    return Figure((width, height), layout="constrained")
+
+def label(axes, title: str = "", **settings) -> None:
+    """Set the title and other properties of axes, and lay a faint grid under them."""
+    axes.set_title(title, fontsize="medium")
+    axes.set(**settings)
+    axes.grid(alpha=0.3)
+
+
+def legend(chart: Figure, axes, columns: int) -> None:
+    """Name the lines of one pair of axes, which stand for all, below everything."""
+    handles = axes.get_legend_handles_labels()
+    chart.legend(*handles, loc="outside lower center", frameon=False, ncols=columns)
 
 
 def shades(count: int) -> list:
     """Return colours for numbers in order, from dark to light, told apart without colour too."""
-    import matplotlib
-
     return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count)))
 
 
@@ -82,8 +90,6 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
 
     On the nearest to their mean, which may lie where there are none; `place` takes it to x and y.
     """
-    from matplotlib.patheffects import withStroke
-
     if labels is None:
         return
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
@@ -93,10 +99,8 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
         axes.annotate(str(name), where, ha="center", va="center", fontsize="x-large", **style)
 
 
-def class_legend(chart: "Figure", labels: np.ndarray | None) -> None:
+def class_legend(chart: Figure, labels: np.ndarray | None) -> None:
     """Name the colours of the classes to the right of everything."""
-    from matplotlib.lines import Line2D
-
     if labels is None:
         return
     handles = [

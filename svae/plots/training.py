@@ -1,22 +1,19 @@
 """Learning curves, and how well held-out links are ranked."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from svae.metrics.catalogue import CURVES, Metric, shown
 from svae.metrics.ranking import auc, average_precision
-from svae.plots.style import COLOURS, figure, show_ends
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from svae.plots.style import COLOURS, figure, label, legend, show_ends
 
 _ACROSS = 3
 
 
-def curves(rows: list[dict[str, float]]) -> "Figure":
+def curves(rows: list[dict[str, float]]) -> Figure:
     """Draw every metric against the epoch, training and validation together, of a row per epoch."""
     drawn = [metric for metric in shown(CURVES) if _is_drawn(metric, rows)]
     across, down = min(len(drawn), _ACROSS), -(-len(drawn) // _ACROSS)
@@ -27,8 +24,7 @@ def curves(rows: list[dict[str, float]]) -> "Figure":
     for axes in cells[len(drawn) :]:
         axes.axis("off")
     fullest = max(cells, key=lambda axes: len(axes.lines))
-    handles = fullest.get_legend_handles_labels()
-    chart.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    legend(chart, fullest, 2)
     return chart
 
 
@@ -49,12 +45,10 @@ def _curve(axes, rows: list[dict], metric: Metric) -> None:
     if metric.better == "higher":
         show_ends(axes, [line.get_ydata() for line in axes.lines])
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.set_xlabel("epoch")
-    axes.set_title(metric.title, fontsize="medium")
-    axes.grid(alpha=0.3)
+    label(axes, metric.title, xlabel="epoch")
 
 
-def link_curves(latents: dict[str, np.ndarray]) -> "Figure":
+def link_curves(latents: dict[str, np.ndarray]) -> Figure:
     """Draw the ROC and the precision-recall curve of the held-out links, with their areas."""
     scores, is_edge = (torch.from_numpy(latents[name]) for name in ("scores", "is_edge"))
     hits = is_edge[scores.argsort(descending=True)].double().cumsum(0)
@@ -62,7 +56,7 @@ def link_curves(latents: dict[str, np.ndarray]) -> "Figure":
     recall, fall_out = hits / hits[-1], false / false[-1]
     precision = hits / (hits + false)
     area, mean = auc(scores, is_edge).item(), average_precision(scores, is_edge).item()
-    chart = figure(8, 4)
+    chart = figure(8, 4, "held-out links of the test set")
     left, right = chart.subplots(1, 2)
     left.plot(fall_out, recall, color=COLOURS[0])
     left.plot([0, 1], [0, 1], color=COLOURS[9], ls="--")
@@ -71,5 +65,4 @@ def link_curves(latents: dict[str, np.ndarray]) -> "Figure":
     right.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title=f"AP {mean:.3f}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    chart.suptitle("held-out links of the test set")
     return chart

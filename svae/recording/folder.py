@@ -10,13 +10,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from svae.recording.files import (
-    is_temporary,
-    json_text,
-    read_own,
-    remove_temporaries,
-    write_text,
-)
+from svae.recording.files import is_temporary, json_text, read_own, remove_temporaries, write_text
 from svae.recording.saved import FORMAT
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"

@@ -11,7 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
+from omegaconf import DictConfig, OmegaConf
+
+from svae.configuration.compose import public
 from svae.recording.files import read_own, write_text
+from svae.recording.naming import run_name
 
 log = logging.getLogger("svae")
 
@@ -22,30 +26,33 @@ _MODES = ("online", "offline", "disabled")
 class WandbRun:
     """One Weights & Biases run; whatever goes wrong in it is reported once and training goes on.
 
-    Opening it again for the same folder continues the same W&B run. Offline, the earlier files of
-    the run are replaced by one that holds `history`, every epoch of it once. `report` says a line
-    to the person who waits for the run.
+    Its settings are those of `logger` in the configuration of the run. Opening it again for the
+    same folder continues the same W&B run. Offline, the earlier files of the run are replaced by
+    one that holds `history`, every epoch of it once. `report` says a line to the person who waits
+    for the run.
     """
 
     def __init__(
         self,
         folder: Path,
-        settings: dict,
-        config: dict,
+        config: DictConfig,
         group: str | None,
         history: list[dict],
         report: Callable[[str], None] = log.warning,
     ):
         self._run, self._report = None, report
+        settings = OmegaConf.to_container(config.logger, resolve=True)
         mode = _mode(settings["mode"], report)
         if mode == "disabled":
             return
+        shown = public(config)
         arguments = {
-            **{name: settings[name] for name in ("project", "entity", "name", "tags")},
+            **{name: settings[name] for name in ("project", "entity", "tags")},
+            "name": settings["name"] or run_name(shown),
             "mode": mode,
             "group": group,
             "job_type": "train",
-            "config": config,
+            "config": shown,
             "dir": str(folder),
             "resume": "allow",
         }
@@ -55,10 +62,13 @@ class WandbRun:
         """Send the metrics of one epoch; `row` has `epoch`, which is the step."""
         self._guard(lambda: self._run.log(row, step=row["epoch"]))
 
-    def finish(self, results: dict | None, images: Iterable[Path], exit_code: int) -> None:
-        """Send the final numbers and pictures and close the run; safe to call at any time."""
+    def finish(self, results: dict | None, images: Iterable[Path]) -> None:
+        """Send the final numbers and pictures and close the run; safe to call at any time.
+
+        Without results, None, the run counts as failed.
+        """
         self._guard(self._summarise, results or {}, list(images))
-        self._guard(lambda: self._run.finish(exit_code=exit_code))
+        self._guard(lambda: self._run.finish(exit_code=int(results is None)))
         self._run = None
 
     def _open(self, arguments: dict, folder: Path, history: list[dict]) -> None:

@@ -8,11 +8,12 @@ from functools import partial
 import torch
 from omegaconf import DictConfig
 
-from svae import build, experiment, plots
+from svae import build, plots
 from svae.recording.circumstances import circumstances
 from svae.recording.console import Screen
 from svae.recording.files import write_table
 from svae.recording.folder import FINISHED, RUNNING, RunFolder
+from svae.recording.wandb import WandbRun
 
 
 @dataclass
@@ -32,7 +33,7 @@ def prepare(config: DictConfig, turn: int = 0) -> Prepared:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return Prepared(config, build.device(config, turn), build.study(config))
+    return Prepared(config, build.device(config.device, turn), build.study(config))
 
 
 def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool) -> float:
@@ -42,8 +43,8 @@ def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool)
     """
     screen = Screen(quiet=group is not None)
     folder.status(RUNNING)
-    wandb_run = experiment.open_wandb(prepared, folder, group, [], screen)
-    exit_code, results, images = 1, None, []
+    wandb_run = WandbRun(folder.path, prepared.config, group, [], screen.note)
+    done, images = None, []
     try:
         screen.note(f"run folder: {folder.path}")
         started = time.perf_counter()
@@ -61,7 +62,7 @@ def run(prepared: Prepared, folder: RunFolder, group: str | None, resumed: bool)
         folder.status(FINISHED)
         screen.results(results, str(folder.path))
         screen.note(f"verdict: {findings.verdict}")
-        exit_code = 0
+        done = results
         return math.nan
     finally:
-        wandb_run.finish(results, images, exit_code)
+        wandb_run.finish(done, images)

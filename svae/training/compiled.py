@@ -39,20 +39,11 @@ def compiled(function: Callable, device: torch.device) -> Iterator[Callable]:
             stack.enter_context(torch._dynamo.config.patch(trace_autograd_ops=True))
         # on the CPU the program's lines are called from C++ too: Python takes a tenth of a step
         stack.enter_context(torch._inductor.config.patch(cpp_wrapper=device.type == "cpu"))
-        stack.enter_context(_without_warnings())
+        # it would say which operations torch calls by a longer way
+        logger = logging.getLogger("torch._inductor")
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         yield call
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep to itself which operations torch calls by a longer way."""
-    logger = logging.getLogger("torch._inductor")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def can_compile(device: torch.device) -> bool:

@@ -16,7 +16,7 @@ from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension
 from svae.plots.sampler import sampler
-from svae.plots.style import CLASS_COLOURS, Missing, figure, name_classes
+from svae.plots.style import CLASS_COLOURS, figure, name_classes
 from svae.plots.training import curves
 from svae.tasks import task_of
 
@@ -91,7 +91,7 @@ def test_a_figure_that_cannot_be_drawn_is_left_out(tmp_path):
 
 
 def _missing():
-    raise Missing("no `loc`")
+    raise plots.Missing("no `loc`")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

@@ -2,23 +2,25 @@
 
 import pytest
 import wandb
+from omegaconf import OmegaConf
 
 from svae.recording.wandb import WandbRun, _has_key, _mode
 from tests.support.wandb_file import read_records
 
 SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
+CONFIG = OmegaConf.create({"latent_dim": 3, "logger": SETTINGS})
 HISTORY = [{"epoch": e, "val/elbo": -10.0 / e, "seconds": 1.0} for e in (1, 2, 3)]
 
 
 def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
-    first = WandbRun(tmp_path, SETTINGS, {"latent_dim": 3}, "group", [])
+    first = WandbRun(tmp_path, CONFIG, "group", [])
     first.log(HISTORY[0])
     first.log(HISTORY[1])
-    first.finish(None, [], 1)
+    first.finish(None, [])
     # the third epoch was saved, but the process died before W&B heard of it
-    second = WandbRun(tmp_path, SETTINGS, {"latent_dim": 3}, "group", HISTORY)
+    second = WandbRun(tmp_path, CONFIG, "group", HISTORY)
     second.log({"epoch": 4, "val/elbo": -1.0})
-    second.finish({"test/elbo": -2.0}, [], 0)
+    second.finish({"test/elbo": -2.0}, [])
     wandb.teardown()  # as at the end of a process: until then the service may still be writing
     records = read_records(tmp_path)
     assert records.epochs == [1, 2, 3, 4]
@@ -28,6 +30,14 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert records.summary["test/elbo"] == -2.0
     steps = {"train/*": "epoch", "val/*": "epoch", "seconds": "epoch"}
     assert records.metrics == {"epoch": None, **steps}
+
+
+@pytest.mark.parametrize(("results", "code"), [(None, 1), ({}, 0)])
+def test_a_run_without_results_has_failed(tmp_path, results, code):
+    run = WandbRun(tmp_path, CONFIG, None, [])
+    run.finish(results, [])
+    wandb.teardown()
+    assert read_records(tmp_path).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -64,13 +74,14 @@ def test_a_broken_wandb_never_stops_the_run(monkeypatch, tmp_path):
         raise OSError("no space")
 
     monkeypatch.setattr(wandb, "init", broken)
-    run = WandbRun(tmp_path, SETTINGS, {}, None, HISTORY)
+    run = WandbRun(tmp_path, CONFIG, None, HISTORY)
     run.log(HISTORY[0])
-    run.finish({"a": 1}, [], 0)
+    run.finish({"a": 1}, [])
 
 
 def test_disabled_writes_nothing(tmp_path):
-    run = WandbRun(tmp_path, {**SETTINGS, "mode": "disabled"}, {}, None, HISTORY)
+    config = OmegaConf.create({"logger": SETTINGS | {"mode": "disabled"}})
+    run = WandbRun(tmp_path, config, None, HISTORY)
     run.log(HISTORY[0])
-    run.finish({}, [], 0)
+    run.finish({}, [])
     assert list(tmp_path.iterdir()) == []
