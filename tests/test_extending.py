@@ -387,7 +387,7 @@ def build(trainer=None, **targets):
         (
             "model",
             "NoUnit",
-            "draws vectors that do not lie on its `manifold`, expected Shell",
+            "draws vectors that do not lie on its `manifold`, expected R^2",
         ),
         ("model", "NoProposals", "counts less than one proposal for a draw, expected 1 where"),
         ("network", "NoPrior", "has no `prior`, expected a method that makes p(z)"),

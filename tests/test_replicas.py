@@ -12,6 +12,7 @@ import torch
 import svae
 from svae import experiment
 from svae.data.splits import DataSet, Split
+from svae.experiment import evaluation
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
@@ -268,7 +269,7 @@ def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypat
         evaluated.append([_status(tmp_path / name)["state"] for name in "01"])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(experiment, "_evaluate_best", full)
+    monkeypatch.setattr(evaluation, "evaluate_best", full)
     with RunFolder.reopen(tmp_path) as folder, pytest.raises(OSError, match="No space left"):
         experiment.run(experiment.prepare(config), folder, None, resumed=True)
     assert evaluated == [["finished", "running"]]

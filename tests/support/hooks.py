@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from svae import evaluate, experiment, objectives
+from svae import evaluate, objectives
+from svae.experiment import evaluation
 from svae.recording import checkpoint, console, files, folder, progress
 from svae.training import loop
 
@@ -115,12 +116,12 @@ def killed_in_evaluation() -> None:
 
 def killed_in_plots() -> None:
     """Die with the results written, the pictures and the status not."""
-    _before(experiment, "_draw", _die)
+    _before(evaluation, "draw", _die)
 
 
 def signal_in_plots() -> None:
     """Ask to stop while the pictures are written."""
-    _before(experiment, "_draw", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    _before(evaluation, "draw", lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def killed_in_claim() -> None:

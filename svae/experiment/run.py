@@ -1,103 +1,29 @@
-"""Runs from objects to results: train, save, evaluate, draw; one run, or replicas side by side.
+"""Training of one run, or of replicas side by side, with all that it leaves on disk and in W&B."""
 
-Replicas differ in the seed alone. The folder of all holds a complete run folder for each, RUN/0,
-RUN/1, ...: that of a run of its seed alone.
-"""
-
-import copy
-import io
 import logging
-import math
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from omegaconf import DictConfig, OmegaConf
-
-from svae import build, plots
-from svae.data.splits import DataSet
+from svae import build
+from svae.experiment import evaluation
+from svae.experiment.prepare import Experiment
 from svae.metrics.catalogue import of
 from svae.models import protocol
-from svae.models.stack import stack_models
 from svae.recording import checkpoint, signals
-from svae.recording.circumstances import circumstances
 from svae.recording.console import Bar, Screen
-from svae.recording.files import write_atomically
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
-from svae.run import Run, state_of
-from svae.tasks import Graph, Vectors, task_of
+from svae.run import state_of
 from svae.training.guard import Diverged
 from svae.training.learner import Learner
 from svae.training.loop import train
-from svae.training.streams import stream
 
 log = logging.getLogger("svae")
 
 _MOST_RESTARTS = 3
-
-
-@dataclass
-class Experiment:
-    """Everything a run needs, built and checked before the run folder is made."""
-
-    config: DictConfig
-    device: torch.device
-    data: DataSet
-    model: torch.nn.Module
-    task: Vectors | Graph
-
-
-def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
-    """Build data and model, of replicas for the seeds `seed`, `seed` + 1, ..., `trainer.replicas`.
-
-    Of several GPUs take that whose `turn` it is.
-
-    Raises:
-        ValueError: when a value, a file or the device is not to be had, or the network cannot be
-            stacked.
-    """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    count = config.trainer.get("replicas", 1)
-    if count == 1:
-        return [_prepare(config, turn)]
-    configs = [_of_replica(config, number) for number in range(count)]
-    first = _prepare(configs[0], turn)
-    experiments = [first]
-    for own in configs[1:]:
-        data = first.data if _dataset(own) == _dataset(config) else None
-        experiments.append(_prepare(own, turn, data))
-    stack = stack_models([one.model for one in experiments])
-    protocol.dry_run(stack, first.data, count)
-    return experiments
-
-
-def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
-    device = build.device(config.device, turn)
-    data = data or build.data(config)
-    model = build.model(config, data.spec).to(device)
-    data = data.to(device)
-    protocol.dry_run(model, data)
-    task = task_of(data.spec.kind, model, config.trainer.get("bound", "elbo"))
-    return Experiment(config, device, data, model, task)
-
-
-def _of_replica(config: DictConfig, number: int) -> DictConfig:
-    """Return the configuration of a replica: that of a run alone."""
-    own = copy.deepcopy(config)
-    own.seed, own.trainer.replicas, own.resume = config.seed + number, 1, None
-    return own
-
-
-def _dataset(config: DictConfig) -> dict:
-    return OmegaConf.to_container(config.dataset, resolve=True)
 
 
 def run(
@@ -140,21 +66,6 @@ def run(
             raise one.failure
     folder.status(FINISHED)
     return sum(one.learner.last.best_value for one in runs) / len(runs)
-
-
-def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
-    """Evaluate the best checkpoint, of every replica, with the present settings.
-
-    Raises:
-        checkpoint.Unusable, ValueError: when a file of the run is missing or damaged.
-        Diverged: when a number is not finite.
-    """
-    if len(experiments) == 1:
-        _evaluate_again(experiments[0], folder)
-        return
-    for number, one in enumerate(experiments):
-        with RunFolder.reopen(folder.path / str(number)) as own:
-            _evaluate_again(one, own)
 
 
 def _replica(
@@ -287,15 +198,15 @@ class _Training:
         )
         own, folder, screen = self._experiment, self.folder, self._screen
         try:
-            results = _evaluate_best(own, folder, screen)
+            results = evaluation.evaluate_best(own, folder, screen)
         except Diverged as failure:
             self._fail(failure)
             return
         seconds = sum(row["seconds"] for row in self._progress.state.history)
         about = {"epochs": last.number, "seconds": seconds, "restarts": self.learner.restarts}
-        results |= about | _split(own)
+        results |= about | evaluation.about(own)
         folder.results(results)
-        self._images = _draw(own, folder, screen)
+        self._images = evaluation.draw(own, folder, screen)
         folder.status(FINISHED)
         screen.results(results, str(folder.path))
         self._results = results
@@ -323,81 +234,3 @@ def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Pr
     if resumed:
         progress.restore()
     return progress
-
-
-def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
-    screen = Screen()
-    saved = Run(folder.path)
-    old = saved.results
-    if experiment.config.plots and not saved.history:  # they show the learning curves
-        file = folder.path / "metrics.csv"
-        raise ValueError(f"{file}: expected a row of numbers per epoch, found none")
-    results = _evaluate_best(experiment, folder, screen)
-    folder.results({**old, **results, **_split(experiment)})
-    _draw(experiment, folder, screen)
-    screen.results(results, str(folder.path))
-
-
-def _evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:
-    """Return the test metrics of the best checkpoint and write its latents.
-
-    Raises:
-        Diverged: when one of them is not finite.
-    """
-    seed, task = experiment.config.seed, experiment.task
-    model, data = experiment.model, experiment.data
-    best_epoch = _load_best(experiment, folder)
-    generator = stream(experiment.device, seed, "evaluation")
-    settings = build.evaluation(experiment.config)
-    results = task.evaluate(model, data, settings, generator, partial(screen.work, "evaluating"))
-    _check_finite(results, best_epoch)
-    of_latents, latents = task.inspect(model, data, results["test/kl"], generator, seed)
-    results |= of_latents
-    _report_collapse(results, screen)
-    _write_arrays(folder.path / "latents.npz", latents)
-    return results | {"best_epoch": best_epoch}
-
-
-def _load_best(experiment: Experiment, folder: RunFolder) -> int:
-    """Put the best checkpoint into the model; return the number of its epoch."""
-    path = folder.path / "checkpoints" / "best.pt"
-    state = checkpoint.load(path, experiment.device)
-    checkpoint.check_best(state, path)
-    checkpoint.restore_model(state, experiment.model, path)
-    return state["epoch"]
-
-
-def _check_finite(results: dict, best_epoch: int) -> None:
-    for name, value in results.items():
-        if not math.isfinite(value):
-            raise Diverged(f"{name} of the best checkpoint, of epoch {best_epoch}, is {value}")
-
-
-def _write_arrays(path: Path, arrays: dict[str, torch.Tensor]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: values.cpu().numpy() for name, values in arrays.items()})
-    write_atomically(path, buffer.getbuffer())
-
-
-def _report_collapse(results: dict, screen: Screen) -> None:
-    if results["collapse"] == "posterior":
-        screen.note(
-            f"posterior collapse: a KL of {results['test/kl']:.3f} nats is less than one bit, the "
-            "latent vectors tell hardly anything about the observations"
-        )
-    if results["collapse"] == "dimensions":
-        active = results["test/active_dimensions"]
-        screen.note(f"collapsed dimensions: fewer than half are active ({active})")
-
-
-def _draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path]:
-    if not experiment.config.plots:
-        return []
-    model, data, saved = experiment.model, experiment.data, Run(folder.path)
-    generator = stream(experiment.device, experiment.config.seed, "plots")
-    figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
-    return plots.write(figures, folder.path / "plots", screen.note)
-
-
-def _split(experiment: Experiment) -> dict:
-    return {**circumstances(experiment.device), "split": experiment.data.split_hash}
