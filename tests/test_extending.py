@@ -152,6 +152,23 @@ class NoGeometry(Family):
         self.manifold = "sphere"
 
 
+class Point:
+    """Has a part of what a manifold has."""
+
+    ambient_dim = 2
+    geodesic = distances = print
+
+    @property
+    def path(self):
+        raise KeyError("path")
+
+
+class HalfManifold(Family):
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim)
+        self.manifold = Point()
+
+
 class NoParameters(Family):
     def __init__(self, latent_dim):
         super().__init__(latent_dim)
@@ -371,6 +388,7 @@ def build(trainer=None, **targets):
     [
         ("model", "NoManifold", "has no `manifold`, expected one of svae.manifolds: Sphere(d), "),
         ("model", "NoGeometry", "has 'sphere' as `manifold`, expected one of svae.manifolds: "),
+        ("model", "HalfManifold", "as `manifold`, expected one of svae.manifolds: Sphere(d), "),
         ("model", "NoParameters", "has 0 as `parameters`, expected how many"),
         ("model", "Raising", r"raised KeyError: 'rank' (HERE:"),
         ("model", "RaisingLate", r"raised AttributeError: 'Tensor' object has no attribute"),

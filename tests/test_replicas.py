@@ -17,6 +17,7 @@ from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
 from svae.models.stack import stack_models
 from svae.recording import console, progress
+from svae.recording.checkpoint import Unusable
 from svae.recording.folder import RunFolder
 from svae.training import loop
 from svae.training.learner import Learner, Settings
@@ -278,6 +279,26 @@ def test_a_finished_replica_stays_finished_when_others_go_on(tmp_path, monkeypat
     with RunFolder.reopen(tmp_path) as folder:
         experiment.run(experiment.prepare(config), folder, None, resumed=True)
     assert [_status(tmp_path / name)["state"] for name in ("", *"01")] == ["finished"] * 3
+
+
+def test_a_replica_that_cannot_be_used_leaves_the_others_as_they_were(tmp_path):
+    quiet = ("logger.mode=disabled", "plots=false", "trainer.max_epochs=1", "device=cpu")
+    line = [*quiet, "trainer.replicas=2", "latent_dim=1", "dataset=circle"]
+    line += ["dataset.observations=140", "evaluation.importance_samples=2"]
+    config = composed(*line)
+    with RunFolder.claim(tmp_path, config, line) as folder:
+        experiment.run(experiment.prepare(config), folder, None, resumed=False)
+    before = (tmp_path / "0" / "results.json").read_text()
+    (tmp_path / "1" / "checkpoints" / "last.pt").write_text("x")
+    (tmp_path / "1" / "checkpoints" / "best.pt").write_text("x")
+    longer = composed(*line, "trainer.max_epochs=3")
+    with RunFolder.reopen(tmp_path) as folder:
+        with pytest.raises(Unusable, match=r"1/checkpoints/last\.pt"):
+            experiment.run(experiment.prepare(longer), folder, None, resumed=True)
+        with pytest.raises(Unusable, match=r"1/checkpoints/best\.pt"):
+            experiment.evaluate_again(experiment.prepare(config), folder)
+    assert [_status(tmp_path / name)["state"] for name in ("", *"01")] == ["finished"] * 3
+    assert (tmp_path / "0" / "results.json").read_text() == before
 
 
 def _spoil_one(epoch):

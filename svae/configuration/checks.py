@@ -30,6 +30,8 @@ def check(config: dict) -> None:
     flat = flatten(config)
     for name, value in flat.items():
         _check_value(name, value)
+    if _is_study(flat) and "study._target_" not in flat:
+        raise ValueError("study: has no _target_, expected experiment=NAME, which chooses a study")
     for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas):
         for sentence in contradictions(flat):
             raise ValueError(sentence)
@@ -166,7 +168,7 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
     for line in overrides:
         key = key_of(line)
         if is_unread(config, key):
-            words = ", ".join(config["study"]["reads"])
+            words = ", ".join(config["study"].get("reads", ()))
             found[line] = f"has no effect on this study, expected one of {words}"
         elif f"{key}.".startswith("sampler.") and not has_sampler:
             found[line] = "this model has no sampler, only model=vmf has one"

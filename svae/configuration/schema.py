@@ -51,7 +51,7 @@ NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Lt(1), "a number between 0 and 1"]
 Text = Annotated[str, MinLen(1)]
 Texts = Annotated[list[str], "a list of texts"]
-Widths = Annotated[list[Annotated[int, Ge(1)]], MinLen(1), "a list of whole numbers from 1 up"]
+Widths = Annotated[list[Count], MinLen(1), "a list of whole numbers from 1 up"]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"] | Annotated[str, Predicate(re.compile(r"cuda:\d+").fullmatch)],
     "auto, cpu, cuda or cuda:N",

@@ -2,6 +2,7 @@
 
 import io
 import math
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
     if len(experiments) == 1:
         _evaluate_again(experiments[0], folder)
         return
-    for number, one in enumerate(experiments):
-        with RunFolder.reopen(folder.path / str(number)) as own:
+    with ExitStack() as stack:
+        places = [folder.path / str(number) for number in range(len(experiments))]
+        replicas = [stack.enter_context(RunFolder.reopen(place)) for place in places]
+        for one, own in zip(experiments, replicas, strict=True):
+            _load_best(one, own)  # before the numbers of any are replaced
+        for one, own in zip(experiments, replicas, strict=True):
             _evaluate_again(one, own)
 
 

@@ -39,11 +39,8 @@ def run(
             done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
-    count = len(experiments)
+    first, count = experiments[0], len(experiments)
     words = f", one for each of {count} replicas in it" if count > 1 else ""
-    screen.note(f"run folder: {folder.path}{words}")
-    first = experiments[0]
-    screen.open(opening(first.config, first.device, first.data, first.model))
     with ExitStack() as stack:
         if count == 1:
             state = INTERRUPTED if resumed else None
@@ -56,6 +53,8 @@ def run(
                 for one, (own, state) in zip(experiments, places, strict=True)
             ]
         folder.status(RUNNING)
+        screen.note(f"run folder: {folder.path}{words}")
+        screen.open(opening(first.config, first.device, first.data, first.model))
         for one in runs:
             stack.enter_context(one)
         _train(runs, folder, screen)
@@ -148,8 +147,8 @@ class _Training:
         self._wandb_run, self._results, self._images = None, None, []
 
     def __enter__(self) -> "_Training":
-        self.folder.status(RUNNING if self._is_due else FINISHED)  # to restore it has written to it
         if self._is_due:
+            self._progress.begin()
             history, say = self._progress.state.history, self._screen.note
             arguments = (self._experiment.config, self._group, history, say)
             self._wandb_run = WandbRun(self.folder.path, *arguments)

@@ -25,11 +25,18 @@ _SAMPLES = 3
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _is_manifold(value: Any) -> bool:
-    return _is_count(getattr(value, "ambient_dim", None)) and hasattr(value, "geodesic")
+    """Tell whether something has all that `svae.manifolds.Euclidean` has."""
+    methods = ("contains", "distances", "geodesic", "centres", "centred", "standardised", "grid")
+    words = ("path", "has_axes", "is_compact")
+    try:
+        is_space = _is_count(value.ambient_dim) and all(hasattr(value, name) for name in words)
+        return is_space and all(callable(getattr(value, name)) for name in methods)
+    except Exception:  # a property of a person's own may raise anything
+        return False
 
 
 def check_family(latent: Any) -> None:

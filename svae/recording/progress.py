@@ -48,7 +48,7 @@ class Progress:
         self._saved = self._saved_best = 0  # numbers of epochs
 
     def restore(self) -> None:
-        """Continue from last.pt, or from the beginning where no epoch was made.
+        """Take over what last.pt holds, or nothing where no epoch was made; writes nothing.
 
         Raises:
             checkpoint.Unusable: when it is missing, damaged or of another model.
@@ -56,9 +56,16 @@ class Progress:
         path = self._folder.path / "checkpoints" / "last.pt"
         if path.exists():
             self.state = checkpoint.restore(path, self.model, self.optimizer)
-            self._write_derived()
+            self._saved = self.state.epoch.number
         elif epoch := written_status(self._folder.path).epoch:
             raise checkpoint.Unusable(f"{path}: is missing, expected that of epoch {epoch}")
+
+    def begin(self) -> None:
+        """Say that the run is at work; what follows from last.pt is written anew."""
+        if self.state.history:
+            self._write_derived()
+        else:
+            self._folder.status(RUNNING)
 
     def keep(self, epoch: Epoch) -> None:
         """Take over an epoch that has just ended, in memory."""

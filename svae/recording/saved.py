@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # OmegaConf only asserts that a file holds a list or keys
-_UNREADABLE = (UnicodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError, AssertionError)
+_UNREADABLE = (ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError, AssertionError)
 _LARGEST = 2**18  # bytes; a record has a few thousand
 _DEEPEST = 64  # lists and keys in one another; a record has a few
 FORMAT = 1  # of config.yaml; files of before have no number and the same keys

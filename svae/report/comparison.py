@@ -161,12 +161,14 @@ def read(sweeps: Iterable[Path]) -> Comparison:
     """Read the runs below the folders.
 
     Raises:
-        ValueError: when there is none that can be read.
+        ValueError: when there is none that can be read, or none below one of them.
     """
     sweeps = [Path(folder).absolute() for folder in sweeps]
-    paths = [path for folder in sweeps for path in folders(folder)]
-    if not paths:
-        raise ValueError(f"{sweeps[0]}: expected run folders below it, found none")
+    paths = []
+    for sweep in sweeps:
+        if not (found := folders(sweep)):
+            raise ValueError(f"{sweep}: expected run folders below it, found none")
+        paths += found
     runs, left_out = [], []
     for path in paths:
         try:

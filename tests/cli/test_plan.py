@@ -27,6 +27,8 @@ REFUSED = [
     ("trainer.lr=1e-3", "trainer.lr: no such key; did you mean trainer.learning_rate?"),
     ("precision=bfloat16", "expected one of float32, bf16; did you mean bf16?"),
     ("+foo=3", "foo: no such key"),
+    ("+study.x=1", "study: has no _target_, expected experiment=NAME, which chooses a study"),
+    ("network.hidden=[99999999999999999999]", "expected a list of whole numbers from 1 up"),
     ("+trainer.foo=3", "trainer.foo: no such key"),
     ("~latent_dim", "latent_dim: is missing"),
     ("~model", "model: expected keys under it"),

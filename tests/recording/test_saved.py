@@ -31,6 +31,7 @@ DAMAGED = [
     (b"a: [1\nb: {", "expected YAML"),
     (b"\xff\xfe\x00x", "expected YAML"),
     (b"\x00", "expected YAML"),
+    (b"- " + b"9" * 5000, "expected YAML"),
     (BOMB.encode(), "YAML aliases are not allowed"),
     (b"x: 1\n" * 100_000, "expected at most 262144 bytes"),
     (b"[" * 5_000, "YAML nested deeper than 64 is not allowed"),

@@ -372,6 +372,11 @@ def test_several_folders_make_one_report_in_the_first(sweep, tmp_path, capsys):
     assert "log-likelihood" in capsys.readouterr().out
 
 
+def test_a_folder_without_runs_beside_others_is_refused(sweep, tmp_path):
+    with pytest.raises(ValueError, match="typo: expected run folders below it, found none"):
+        comparison.read([sweep, tmp_path / "typo"])
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["/nowhere"]])
 def test_a_wrong_folder_is_told_in_one_sentence(monkeypatch, capsys, arguments):
     monkeypatch.setattr(sys, "argv", ["report", *arguments])
