@@ -154,10 +154,20 @@ def _has_key() -> bool:
         return True
     file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-        return netrc.netrc(file).authenticators(host) is not None
-    except (OSError, ValueError, netrc.NetrcParseError):
+        known = netrc.netrc(file)
+        return any(known.authenticators(host) is not None for host in _hosts())
+    except (ImportError, OSError, ValueError, netrc.NetrcParseError):
         return False
+
+
+def _hosts() -> set[str | None]:
+    """Return where W&B may keep a key: for the server that is chosen, else for its own ones."""
+    import wandb
+
+    servers = [os.environ.get("WANDB_BASE_URL")]
+    if not servers[0]:  # the address has changed, and keys of before stand under the old one
+        servers = ["https://api.wandb.ai", wandb.Settings().base_url]
+    return {urlparse(server).hostname for server in servers}
 
 
 def _run_id(folder: Path) -> str:

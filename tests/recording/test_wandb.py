@@ -60,10 +60,13 @@ def test_the_mode_asks_nobody(monkeypatch, tmp_path, environment, asked, mode):
     assert _mode(asked, print) == mode
 
 
-def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
+@pytest.mark.parametrize("server", ["https://api.wandb.ai", wandb.Settings().base_url])
+def test_a_key_in_netrc_counts(monkeypatch, tmp_path, server):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    host = server.removeprefix("https://")
+    (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
     assert _has_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://example.org")
     assert not _has_key()
