@@ -99,6 +99,8 @@ def of_sweep(config: DictConfig) -> float:
             # to preempt a job Slurm asks it to stop, and then submitit to queue it again
             if in_worker and launcher != "submitit_slurm":
                 signals.install()
+            if not in_worker:  # a request may have come between two jobs
+                signals.check()
             return _job(config, Path(hydra.runtime.output_dir), hydra.job.num, searches)
     except Interrupted:
         if in_worker:

@@ -142,7 +142,10 @@ def _sweep(sweep: Sweep) -> int:
     _register_sweeper()
     try:
         with watch.watching(sweep):
-            _hydra(sweep.arguments, job.of_sweep)
+            try:
+                _hydra(sweep.arguments, job.of_sweep)
+            finally:
+                signals.check()  # Python may have dropped it, or it broke what it came upon
     except Interrupted as interrupted:
         interrupted.text += f"; continue with: {sweep.again}"
         raise

@@ -206,6 +206,7 @@ class _Training:
         results |= about | evaluation.about(own)
         folder.results(results)
         self._images = evaluation.draw(own, folder, screen)
+        signals.check()
         folder.status(FINISHED)
         screen.results(results, str(folder.path))
         self._results = results

@@ -1,11 +1,15 @@
 """What the terminal tells of a sweep."""
 
+import pytest
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
 
-from svae.cli import watch
+from svae.cli import main, watch
 from svae.cli.sweeps import Sweep
 from svae.configuration import compose
+from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RunFolder
+from svae.recording.signals import Interrupted
 from svae.report import summary
 from tests.support.swept import begin, planned
 
@@ -40,3 +44,19 @@ def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeyp
     told = capsys.readouterr().out
     for rate in ("1e-3", "1e-2"):
         assert f"vmf-d10-s0 trainer.learning_rate={rate} interrupted" in told
+
+
+@pytest.mark.parametrize("error", [None, AttributeError("no flags"), HydraException("no job")])
+def test_a_request_to_stop_that_was_lost_ends_the_sweep_all_the_same(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(signals, "_request", None)
+
+    def lost(*_):
+        signals._request = Interrupted(143, "terminated")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(main, "_hydra", lost)
+    with pytest.raises(Interrupted) as stopped:
+        main._sweep(Sweep([], tmp_path, again="svae-train -m seed=0,1"))
+    assert stopped.value.code == 143
+    assert stopped.value.text == "terminated; continue with: svae-train -m seed=0,1"
