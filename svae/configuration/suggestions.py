@@ -28,7 +28,7 @@ def of_value(name: str, value: Any) -> str:
 
 def of_option(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean ...?" with the nearest of the known words, or nothing."""
-    return _question(_nearest(word, known))
+    return _question(_nearest(word.lower(), known))
 
 
 def _question(word: str | None) -> str:

@@ -26,6 +26,7 @@ REFUSED = [
     ("lr=1e-3", "lr: no such key; did you mean trainer.learning_rate?"),
     ("trainer.lr=1e-3", "trainer.lr: no such key; did you mean trainer.learning_rate?"),
     ("precision=bfloat16", "expected one of float32, bf16; did you mean bf16?"),
+    ("dataset=MNIST", "did you mean mnist?"),
     ("+foo=3", "foo: no such key"),
     ("+study.x=1", "study: has no _target_, expected experiment=NAME, which chooses a study"),
     ("network.hidden=[99999999999999999999]", "expected a list of whole numbers from 1 up"),
