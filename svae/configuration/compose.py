@@ -80,11 +80,23 @@ def check_file(config: DictConfig) -> None:
         raise ValueError(f"dataset.file={typed}: expected a readable file, found none")
 
 
+def _refuse_taken_names(folder: Path) -> None:
+    """Refuse a person's own choice that is called as one of ours: Hydra would take ours."""
+    for group in GROUPS:
+        for file in sorted((folder / group).glob("*.yaml")):
+            if (CONF / group / file.name).exists():
+                raise Refused(
+                    f"--config-dir {folder}: {group}/{file.name} is called as a choice of this "
+                    "package, which would take its place, expected another name"
+                )
+
+
 def composed(args: Namespace, overrides: list[str]) -> DictConfig:
     with _initialized(args):
         try:
             name, lines = args.config_name or "config", overrides
             if args.config_dir is not None:
+                _refuse_taken_names(Path(args.config_dir))
                 place = f"file://{Path(args.config_dir).absolute()}"
                 lines = [f"hydra.searchpath=[{_quote(place)}]", *lines]
             config = hydra.compose(name, lines, return_hydra_config=True)

@@ -44,7 +44,10 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
     for own in configs[1:]:
         data = first.data if _dataset(own) == _dataset(config) else None
         experiments.append(_prepare(own, turn, data))
-    stack = stack_models([one.model for one in experiments])
+    try:
+        stack = stack_models([one.model for one in experiments])
+    except ValueError as error:
+        raise ValueError(f"trainer.replicas={count}: {error}, expected 1") from None
     protocol.dry_run(stack, first.data, count)
     return experiments
 

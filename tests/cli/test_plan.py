@@ -361,3 +361,10 @@ def test_every_key_of_the_configuration_is_described():
     leaves = flatten(compose.unresolved(config))
     built = {"model.sampler", "model.gradient"}
     assert {k for k in leaves if not k.endswith("_target_")} - built <= schema.KEYS.keys()
+
+
+def test_a_choice_called_as_one_of_the_package_is_refused(tmp_path):
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "mlp.yaml").write_text("_target_: mine.Network\n")
+    refusal = _refusal(f"--config-dir {tmp_path} network=mlp")
+    assert "network/mlp.yaml is called as a choice of this package" in refusal
