@@ -1,0 +1,93 @@
+"""Muon: steps along the momentum of a weight matrix, made orthogonal; Adam for all else.
+
+References: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; for the
+length of a step Liu et al. 2025, "Muon is scalable for LLM training", arXiv 2502.16982.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ_STEPS = 5
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: a quintic, as steep at 0 as may be
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the groups of parameters with `muon` true, fused Adam for the others.
+
+    Of a matrix W (out, in) with the gradient G:
+
+        M <- .95 M + .05 G,    W <- W - .2 sqrt(max(out, in)) lr orthogonal(.95 M + .05 G)
+
+    The entries of such a step are about as large as Adam's. A kernel (out, in, ...) is taken as
+    (out, in x ...); where `stacked` is true, an axis of models lies in front.
+
+    Args:
+        groups: of parameters, see `groups_of`.
+        lr: the learning rate of all.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float = 1e-3):
+        super().__init__(groups, {"lr": lr, "muon": False, "stacked": False})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take a step with each parameter that has a gradient; reads nothing from the device."""
+        for group in self.param_groups:
+            trained = [p for p in group["params"] if p.grad is not None]
+            (self._muon if group["muon"] else self._adam)(trained, group)
+
+    def _muon(self, trained: list[Tensor], group: dict[str, Any]) -> None:
+        for weight in trained:
+            state = self.state[weight]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(weight)
+            momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - MOMENTUM)
+            matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(2 if group["stacked"] else 1)
+            length = 0.2 * math.sqrt(max(matrix.shape[-2:])) * group["lr"]
+            weight.sub_(orthogonal(matrix).view_as(weight), alpha=length)
+
+    def _adam(self, trained: list[Tensor], group: dict[str, Any]) -> None:
+        states = [self.state[parameter] for parameter in trained]
+        for parameter, state in zip(trained, states, strict=True):
+            if "step" not in state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        names = ("exp_avg", "exp_avg_sq", "step")
+        means, squares, steps = ([state[name] for state in states] for name in names)
+        torch._foreach_add_(steps, 1)
+        gradients, options = [p.grad for p in trained], {"lr": group["lr"], "weight_decay": 0.0}
+        options |= {"beta1": _BETAS[0], "beta2": _BETAS[1], "eps": _EPSILON}
+        options |= {"amsgrad": False, "maximize": False}
+        torch._fused_adam_(trained, gradients, means, squares, [], steps, **options)
+
+
+def groups_of(model: nn.Module, matrices: Iterable[Tensor]) -> list[dict[str, Any]]:
+    """Return the parameters of `model` as groups: `matrices` for Muon, the others for Adam."""
+    chosen = {id(matrix) for matrix in matrices}
+    return [
+        {"params": [p for p in model.parameters() if (id(p) in chosen) == muon], "muon": muon}
+        for muon in (True, False)
+    ]
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return matrices (..., out, in) with singular values about 1, by Newton and Schulz.
+
+    X <- G / |G|, then five times X <- (a + b X X^T + c (X X^T)^2) X: a singular value of .001 |G|
+    or more ends between .7 and 1.2.
+    """
+    a, b, c = NEWTON_SCHULZ
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    X = matrices.mT if is_tall else matrices
+    X = X / torch.linalg.matrix_norm(X, keepdim=True).clamp(min=1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = X @ X.mT
+        X = a * X + (b * gram + c * gram @ gram) @ X
+    return X.mT if is_tall else X

@@ -1,0 +1,84 @@
+"""Muon: torch's own, of one matrix, of kernels and of stacks; and Adam beside it."""
+
+import pytest
+import torch
+from torch import nn
+
+from svae.training.muon import Muon, groups_of, orthogonal
+
+SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4)]
+
+
+def _walk(optimizer, parameters, steps=4):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+
+
+def _weights(*shapes):
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def _muon(parameters, **options):
+    return Muon([{"params": parameters, "muon": True, **options}], lr=0.1)
+
+
+def test_a_step_is_that_of_torch(monkeypatch):
+    library = pytest.importorskip("torch.optim._muon", reason="torch.optim.Muon is of torch 2.9")
+    # that iterates in bfloat16
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+    ours, theirs = _weights(*SHAPES), _weights(*SHAPES)
+    options = {"lr": 0.1, "weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    _walk(_muon(ours), ours)
+    _walk(library.Muon(theirs, **options), theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stack_takes_the_steps_of_its_matrices(shape):
+    singles = _weights(shape, shape, shape)
+    stacked = [nn.Parameter(torch.stack(singles).detach())]
+    _walk(_muon(stacked, stacked=True), stacked)
+    generator, optimizer = torch.Generator().manual_seed(1), _muon(singles)
+    for _ in range(4):
+        rows = torch.randn((3, *shape), generator=generator)
+        for single, row in zip(singles, rows, strict=True):
+            single.grad = row
+        optimizer.step()
+    torch.testing.assert_close(stacked[0], torch.stack(singles), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_kernel_is_taken_as_a_matrix(stacked):
+    models = (2,) if stacked else ()
+    (kernel,), (matrix,) = _weights((*models, 4, 3, 2, 2)), _weights((*models, 4, 12))
+    for parameter in (kernel, matrix):
+        _walk(_muon([parameter], stacked=stacked), [parameter])
+    torch.testing.assert_close(kernel.view_as(matrix), matrix)
+
+
+def test_the_other_parameters_take_the_steps_of_adam():
+    ours, theirs = _weights((4, 3), (3,), ()), _weights((4, 3), (3,), ())
+    _walk(Muon([{"params": ours}], lr=0.1), ours)
+    _walk(torch.optim.Adam(theirs, lr=0.1, fused=True), theirs)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_singular_values_come_near_one():
+    G = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(0))
+    for matrices in (G, G.mT, 1e-6 * G):
+        low, high = torch.linalg.svdvals(orthogonal(matrices)).aminmax()
+        assert 0.6 < low <= high < 1.3
+    assert not orthogonal(torch.zeros(3, 4)).any()
+
+
+def test_groups_hold_each_parameter_once():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    muon, rest = groups_of(model, [model[0].weight])
+    assert (muon["muon"], rest["muon"]) == (True, False)
+    assert [id(p) for p in muon["params"]] == [id(model[0].weight)]
+    others = (model[0].bias, model[1].weight, model[1].bias)
+    assert [id(p) for p in rest["params"]] == [id(p) for p in others]
