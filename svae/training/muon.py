@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
             momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - MOMENTUM)
             matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(2 if group["stacked"] else 1)
             length = 0.2 * math.sqrt(max(matrix.shape[-2:])) * group["lr"]
-            weight.sub_(orthogonal(matrix).view_as(weight), alpha=length)
+            weight.sub_(orthogonal(matrix).reshape(weight.shape), alpha=length)
 
     def _adam(self, trained: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in trained]
@@ -80,14 +80,17 @@ def groups_of(model: nn.Module, matrices: Iterable[Tensor]) -> list[dict[str, An
 def orthogonal(matrices: Tensor) -> Tensor:
     """Return matrices (..., out, in) with singular values about 1, by Newton and Schulz.
 
-    X <- G / |G|, then five times X <- (a + b X X^T + c (X X^T)^2) X: a singular value of .001 |G|
-    or more ends between .7 and 1.2.
+    X <- G / |G|, then five times X <- P X with P = a + b A + c A^2 and A = X X^T: singular values
+    of .001 |G| and more end between .7 and 1.2. Every P is a polynomial in the first A, so that the
+    product of all is found from matrices of the shorter side alone, by A <- P A P.
     """
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
     a, b, c = NEWTON_SCHULZ
-    is_tall = matrices.shape[-2] > matrices.shape[-1]
-    X = matrices.mT if is_tall else matrices
-    X = X / torch.linalg.matrix_norm(X, keepdim=True).clamp(min=1e-7)
+    X = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=1e-7)
+    gram, one = X @ X.mT, torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
+    product = one
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = X @ X.mT
-        X = a * X + (b * gram + c * gram @ gram) @ X
-    return X.mT if is_tall else X
+        factor = a * one + b * gram + c * (gram @ gram)
+        product, gram = factor @ product, factor @ gram @ factor
+    return product @ X
