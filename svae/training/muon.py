@@ -86,11 +86,19 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonal(matrices.mT).mT
-    a, b, c = NEWTON_SCHULZ
     X = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=1e-7)
-    gram, one = X @ X.mT, torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
-    product = one
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        factor = a * one + b * gram + c * (gram @ gram)
-        product, gram = factor @ product, factor @ gram @ factor
+    gram = X @ X.mT
+    product = factor = _factor(gram)
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram)
+        product = factor @ product
     return product @ X
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """Return a + b A + c A^2 of A (..., n, n)."""
+    a, b, c = NEWTON_SCHULZ
+    factor = c * (gram @ gram) + b * gram
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
