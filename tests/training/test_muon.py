@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from svae import build
+from svae.data.splits import DataSpec
+from svae.models.dense import AutoEncoder
+from svae.models.graph import GraphAutoEncoder
+from svae.models.latent import NormalFamily, PowerSphericalFamily
 from svae.training.muon import Muon, groups_of, orthogonal
+from tests.support.swept import composed
 
 SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4)]
 
@@ -82,3 +88,34 @@ def test_groups_hold_each_parameter_once():
     assert [id(p) for p in chosen["params"]] == [id(model[0].weight)]
     others = (model[0].bias, model[1].weight, model[1].bias)
     assert [id(p) for p in rest["params"]] == [id(p) for p in others]
+
+
+@pytest.mark.parametrize(
+    ("family", "has_head"), [(NormalFamily, False), (PowerSphericalFamily, True)]
+)
+def test_a_head_that_is_read_as_it_is_keeps_adam(family, has_head):
+    dense = AutoEncoder(10, family(2), hidden=(8, 4))
+    graph = GraphAutoEncoder(10, family(2), hidden=(8,))
+    for model, head in ((dense, dense.encoder[-1]), (graph, graph.layers[-1].lin)):
+        matrices = {id(p) for p in model.parameters() if p.dim() == 2}
+        matrices -= set() if has_head else {id(head.weight)}
+        assert {id(weight) for weight in model.hidden_weights()} == matrices
+
+
+def test_a_network_that_names_no_weights_is_refused(monkeypatch):
+    monkeypatch.delattr(AutoEncoder, "hidden_weights")
+    spec = DataSpec(10, "bernoulli")
+    build.model(composed("trainer.optimizer=adam"), spec)
+    with pytest.raises(ValueError, match=r"muon: .*AutoEncoder does not say by `hidden_weights`"):
+        build.model(composed("trainer.optimizer=muon"), spec)
+
+
+def test_mnist_alone_has_it_by_default():
+    own, others = composed(), composed("dataset=circle")
+    assert (own.trainer.optimizer, others.trainer.optimizer) == ("muon", "adam")
+    earlier = composed("trainer=minibatch", "network=mlp")
+    assert (earlier.trainer, earlier.network) == (others.trainer, others.network)
+    published = composed("experiment=table1")
+    changes = {"max_epochs": 1000, "warmup_epochs": 100, "patience": 50}
+    assert published.trainer == {**others.trainer, **changes}
+    assert published.network == others.network
