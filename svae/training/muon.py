@@ -14,6 +14,7 @@ from torch import Tensor, nn
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: a quintic, as steep at 0 as may be
+ADAM_SHARE = 0.1  # of the learning rate: at all of it a Gaussian head ends 1.5 nats lower
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
 
@@ -24,12 +25,13 @@ class Muon(torch.optim.Optimizer):
 
         M <- .95 M + .05 G,    W <- W - .2 sqrt(max(out, in)) lr orthogonal(.95 M + .05 G)
 
-    The entries of such a step are about as large as Adam's. A kernel (out, in, ...) is taken as
+    The entries of such a step are about as large as Adam's. Muon bears ten times the rate that Adam
+    does, which is given a tenth of it. A kernel (out, in, ...) is taken as
     (out, in x ...); where `stacked` is true, an axis of models lies in front.
 
     Args:
         groups: of parameters, see `groups_of`.
-        lr: the learning rate of all.
+        lr: the learning rate of Muon.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float = 1e-3):
@@ -62,9 +64,9 @@ class Muon(torch.optim.Optimizer):
         names = ("exp_avg", "exp_avg_sq", "step")
         means, squares, steps = ([state[name] for state in states] for name in names)
         torch._foreach_add_(steps, 1)
-        gradients, options = [p.grad for p in trained], {"lr": group["lr"], "weight_decay": 0.0}
-        options |= {"beta1": _BETAS[0], "beta2": _BETAS[1], "eps": _EPSILON}
-        options |= {"amsgrad": False, "maximize": False}
+        gradients = [p.grad for p in trained]
+        options = {"lr": ADAM_SHARE * group["lr"], "weight_decay": 0.0, "eps": _EPSILON}
+        options |= {"beta1": _BETAS[0], "beta2": _BETAS[1], "amsgrad": False, "maximize": False}
         torch._fused_adam_(trained, gradients, means, squares, [], steps, **options)
 
 

@@ -68,7 +68,7 @@ def test_a_kernel_is_taken_as_a_matrix(stacked):
 
 def test_the_other_parameters_take_the_steps_of_adam():
     ours, theirs = _weights((4, 3), (3,), ()), _weights((4, 3), (3,), ())
-    _walk(Muon([{"params": ours}], lr=0.1), ours)
+    _walk(Muon([{"params": ours}], lr=1.0), ours)
     _walk(torch.optim.Adam(theirs, lr=0.1, fused=True), theirs)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
