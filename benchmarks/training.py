@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=2 python -m benchmarks.training [PART ...]
 
-Parts are step, epoch, evaluation, start, memory and graph; without a word all of them. The last
-needs a GPU, the others are about the CPU.
+Parts are step, profile, epoch, evaluation, start, memory and graph; without a word all of them. The
+last needs a GPU, the others are about the CPU.
 
 A step is what `svae-train` does for a batch: gather and binarise images, forward, loss, backward,
 numerical guard, Adam, averaging. It is compared with the matrix products of its layers alone, an
@@ -36,6 +36,7 @@ from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.tasks import task_of
 from svae.training import compiled, loop, step
 from svae.training.learner import Learner, Settings
+from svae.training.muon import Muon, groups_of, orthogonal
 
 FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
 DIMENSIONS, BATCHES = (2, 5, 10, 20, 40), (64, 256, 1000)
@@ -91,9 +92,9 @@ def epoch(
     )
 
 
-def epoch_of(model: AutoEncoder, data: DataSet, batch: int, **options) -> Callable:
-    """Return a function that trains `model` for one more epoch."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+def epoch_of(model: AutoEncoder, data: DataSet, batch: int, optimizer=None, **options) -> Callable:
+    """Return a function that trains `model` for one more epoch, by Adam without an optimiser."""
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     settings = Settings(1, 1e-3, 1, 1, 1.0, 1, batch, averaging=True, **options)
     learner = Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
     return lambda: loop._train([learner], 1)
@@ -132,6 +133,32 @@ def steps(data: DataSet, images: int = 1600, repetitions: int = 15) -> None:
             cells = [f"{1e3 * medians(times)['products'] / count:.2f}"]
             cells += [f"{ratio(times, *pair):.2f}" for pair in columns.values()]
             print(f"| {batch} | {d} | {' | '.join(cells)} |", flush=True)
+
+
+def profiles(data: DataSet, d: int = 10, repetitions: int = 9) -> None:
+    """Print the time of a step by Adam and by Muon, and of what the latter consists of."""
+    columns = "batch | step, Adam | step, Muon | images | passes, guard | orthogonal | products"
+    print(f"\n| d = 10, ms | {columns} |", "|---" * 8 + "|", sep="\n")
+    for batch, (name, family) in itertools.product((512, 1000), FAMILIES.items()):
+        few, source = part(data, 4 * batch), torch.Generator().manual_seed(0)
+        model = AutoEncoder(data.spec.features, family(d))
+        muon = Muon(groups_of(model, model.hidden_weights()))
+        index, task = torch.arange(batch), task_of(data.spec.kind, model)
+        images = few.train.observe(index, source)
+        calls = {
+            "Adam": epoch(family, d, few, batch),
+            "Muon": epoch_of(model, few, batch, muon),
+            "images": lambda few=few, i=index, s=source: few.train.observe(i, s),
+            "passes": lambda m=model, x=images, t=task, s=source: step.differentiate(
+                m, x, 1.0, t.objective, 1, "none", s
+            ),
+            "orthogonal": lambda m=model: [orthogonal(w.detach()) for w in m.hidden_weights()],
+            "products": products(model, batch),
+        }
+        took = medians(turns(calls, repetitions))
+        steps = {"Adam": 4, "Muon": 4}
+        cells = [f"{1e3 * took[call] / steps.get(call, 1):.1f}" for call in calls]
+        print(f"| {name} | {batch} | {' | '.join(cells)} |", flush=True)
 
 
 def graphs(data: DataSet, repetitions: int = 2) -> None:
@@ -298,7 +325,7 @@ def memory() -> None:
 
 
 def main() -> None:
-    parts = sys.argv[1:] or ["step", "epoch", "evaluation", "start", "memory", "graph"]
+    parts = sys.argv[1:] or ["step", "profile", "epoch", "evaluation", "start", "memory", "graph"]
     data = mnist.load()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} thread(s) of "
@@ -309,6 +336,8 @@ def main() -> None:
     loop.step_count = lambda _, settings: len(data.train) // settings.batch_size
     if "step" in parts:
         steps(data)
+    if "profile" in parts:
+        profiles(data)
     if "epoch" in parts:
         epochs(data)
     if "evaluation" in parts:

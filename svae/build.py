@@ -22,6 +22,7 @@ from svae.recording import checkpoint
 from svae.recording.saved import saved_config
 from svae.training import compiled
 from svae.training.learner import Settings
+from svae.training.muon import Muon, groups_of
 from svae.training.streams import seeded
 
 
@@ -101,6 +102,8 @@ def model(config: DictConfig, spec: DataSpec) -> nn.Module:
     with seeded("cpu", config.seed, "parameters"):
         network = _instantiate(config.network, "network", **arguments)
     protocol.check_network(network)
+    if _has_muon(config):
+        protocol.check_hidden_weights(network)
     return network
 
 
@@ -168,13 +171,20 @@ def _saved_likelihood(config: DictConfig, name: str, path: Path) -> str | type:
 
 
 def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam over the parameters of `model`, where they lie."""
+    """Return the optimiser of the parameters of `model`, where they lie."""
+    if _has_muon(config):
+        return Muon(groups_of(model, model.hidden_weights()), config.trainer.learning_rate)
     return torch.optim.Adam(model.parameters(), lr=config.trainer.learning_rate, fused=True)
+
+
+def _has_muon(config: DictConfig) -> bool:
+    return config.trainer.get("optimizer") == "muon"  # earlier runs have Adam, and no such key
 
 
 def training(config: DictConfig) -> Settings:
     keys = OmegaConf.to_container(config.trainer, resolve=True)
-    for other in ("negatives", "replicas"):  # the data set's; the number of such trainings
+    # the data set's; the number of such trainings; see `optimizer`
+    for other in ("negatives", "replicas", "optimizer"):
         keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = compiled.can_compile(device(config.device))

@@ -22,6 +22,7 @@ from svae.recording.folder import RunFolder
 from svae.training import loop
 from svae.training.learner import Learner, Settings
 from svae.training.loop import train_alone
+from svae.training.muon import Muon, groups_of
 from svae.training.streams import seeded
 from tests.conftest import QUICK
 from tests.support.forked import Program
@@ -38,7 +39,7 @@ def _data(count=200, binary=True):
     return DataSet(*parts, "bernoulli" if binary else "gaussian")
 
 
-def _learner(seed, data, latent, half=False, **changes):
+def _learner(seed, data, latent, half=False, optimizer="adam", **changes):
     settings = {
         "max_epochs": 13,
         "batch_size": 20,
@@ -50,8 +51,10 @@ def _learner(seed, data, latent, half=False, **changes):
     }
     with seeded("cpu", seed, "parameters"):
         model = AutoEncoder(20, latent, data.likelihood, hidden=(16, 8), half=half)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return learner(model, optimizer, data, Settings(**(settings | changes), seed=seed))
+    chosen = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    if optimizer == "muon":
+        chosen = Muon(groups_of(model, model.hidden_weights()))
+    return learner(model, chosen, data, Settings(**(settings | changes), seed=seed))
 
 
 def _alone(learner):
@@ -100,6 +103,8 @@ def test_a_stack_computes_what_its_models_compute(family, binary):
         (VonMisesFisherFamily(2, sampler="inversion"), {}),
         (NormalFamily(3), {"bound": "iwae", "samples": 2}),
         (NormalFamily(3), {"schedule": "cosine"}),
+        (NormalFamily(3), {"optimizer": "muon"}),
+        (VonMisesFisherFamily(3), {"optimizer": "muon", "averaging": True}),
         (VonMisesFisherFamily(3), {"bound": "iwae", "samples": 3, "objective": "val/iwae"}),
     ],
 )

@@ -212,11 +212,11 @@ def changes(verb: str, lines: list[str], before: dict) -> dict[str, Any]:
         if key not in known:
             raise Refused(no_such_key(key))
         found[key] = override.value()
-    key = "trainer.max_epochs"
-    if known.get("trainer.schedule") == "cosine" and found.get(key, known[key]) != known[key]:
+    key, schedule = "trainer.max_epochs", known.get("trainer.schedule", "constant")
+    if schedule != "constant" and found.get(key, known[key]) != known[key]:
         raise Refused(
             f"{key} was {known[key]} when the run began and is {found[key]} now, as "
-            "trainer.schedule=cosine ends there"
+            f"trainer.schedule={schedule} ends there"
         )
     return found
 

@@ -104,8 +104,11 @@ KEYS: dict[str, Key] = {
     "trainer.max_epochs": Key(Count, "epochs n_epochs num_epochs", "resume"),
     "trainer.batch_size": Key(Count, "bs", only="vectors"),
     "trainer.learning_rate": Key(Positive, "lr"),
+    "trainer.optimizer": Key(Literal["adam", "muon"], "optim", before="adam"),
     "trainer.schedule": Key(
-        Literal["constant", "cosine"], "scheduler lr_schedule lr_scheduler", before="constant"
+        Literal["constant", "cosine", "linear"],
+        "scheduler lr_schedule lr_scheduler",
+        before="constant",
     ),
     "trainer.warmup_epochs": Key(_count(0), "warmup kl_warmup"),
     "trainer.patience": Key(Count, "early_stopping", "resume"),

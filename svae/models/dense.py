@@ -64,11 +64,23 @@ class AutoEncoder(nn.Module):
         read = self.latent.manifold.standardised(latent) if self.unit_variance else latent
         return self.likelihood_family(self._run(self.decoder, read))
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """Return the matrices that Muon trains: without the encoder's last one, unless the family
+        normalises what that gives.
+        """
+        *hidden, head = _weights(self.encoder)
+        hidden += _weights(self.decoder)
+        return [head, *hidden] if getattr(self.latent, "is_normalised", False) else hidden
+
     def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
         if not self.half:
             return network(inputs)
         with torch.autocast(inputs.device.type, torch.bfloat16):
             return network(inputs).float()
+
+
+def _weights(network: nn.Sequential) -> list[nn.Parameter]:
+    return [layer.weight for layer in network if isinstance(layer, nn.Linear)]
 
 
 def _mlp(*widths: int) -> nn.Sequential:

@@ -98,6 +98,11 @@ class GraphAutoEncoder(nn.Module):
         scale = latent.new_ones(()) if self.log_scale is None else self.log_scale.exp()
         return InnerProductEdges(latent, scale)
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """Return the matrices that Muon trains, see `AutoEncoder`."""
+        *hidden, head = (layer.lin.weight for layer in self.layers)
+        return [*hidden, head] if getattr(self.latent, "is_normalised", False) else hidden
+
     def _drop(self, values: Tensor) -> Tensor:
         if not self.training or not self.dropout:
             return values

@@ -2,7 +2,9 @@
 
 A family has no parameters of its own. It says how many numbers per observation it needs
 (`parameters`) and in which space latent vectors lie (`manifold`), turns the encoder's output into
-the posterior, and names what is worth logging about a posterior (`summary`).
+the posterior, and names what is worth logging about a posterior (`summary`). With `is_normalised`
+it says that the length of that output does not matter, a direction is read from it: then Muon may
+train the layer that gives it (`trainer.optimizer`); without, Adam does.
 """
 
 import math
@@ -60,6 +62,8 @@ class _SphericalFamily:
     Raises:
         ValueError: for another initial concentration.
     """
+
+    is_normalised = True
 
     def __init__(self, latent_dim: int, initial_concentration: float | str = PUBLISHED):
         self.manifold = Sphere(latent_dim)

@@ -69,6 +69,15 @@ def check_network(model: Any) -> None:
         part.refuse("has no parameters to train", "some")
 
 
+def check_hidden_weights(model: nn.Module) -> None:
+    """Refuse to train a network by Muon that does not say which weights it is to train."""
+    if not hasattr(model, "hidden_weights"):
+        raise ValueError(
+            f"trainer.optimizer=muon: {name_of(model)} does not say by `hidden_weights` which "
+            "matrices it is to train, expected adam (as in trainer=minibatch)"
+        )
+
+
 def check_data(data: Any, target: Any) -> None:
     """Refuse what the function `target` gives unless it is a good data set."""
     if is_own(target):

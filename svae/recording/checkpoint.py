@@ -108,11 +108,11 @@ def restore(path: Path, model, optimizer) -> State:
     _check(_Last, content, path)
     for part in (content, content["best"]):
         check_model(part, model, path)
-    moments = _moments(content.get("optimizer"), model, path)
+    moments = _moments(content.get("optimizer"), optimizer, path)
     # its groups are ours: they are settings, not state
-    adam = {**optimizer.state_dict(), "state": moments}
+    optimized = {**optimizer.state_dict(), "state": moments}
     state = State(
-        tensors={"model": content["model"], "optimizer": adam},
+        tensors={"model": content["model"], "optimizer": optimized},
         epoch=Epoch(**content["epoch"]),
         **{name: content[name] for name in ("history", "restarts", "best")},
     )
@@ -143,23 +143,26 @@ def check_model(state: dict, model, path: Path) -> None:
     _check_tensors(theirs, model.state_dict(), f"{path}: does not fit this model: ")
 
 
-def _moments(state: Any, model, path: Path) -> dict[int, dict[str, Tensor]]:
-    """Return Adam's moments by the number of their parameter, laid out in memory as that is.
+def _moments(state: Any, optimizer, path: Path) -> dict[int, dict[str, Tensor]]:
+    """Return what an optimiser knows by the number of its parameter, laid out in memory as that is.
 
-    A wrong shape among them ends the process without a word, and so do numbers that share memory.
+    A wrong shape among it ends the process without a word, and so do numbers that share memory.
     """
-    found, parameters = {}, list(model.parameters())
+    found = {}
+    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     theirs = state.get("state") if isinstance(state, dict) else None
     if not isinstance(theirs, dict) or theirs.keys() != set(range(len(parameters))):
         raise Unusable(f"{path}: expected the optimiser's state of {len(parameters)} parameters")
-    for number, parameter in enumerate(parameters):
+    for number, (parameter, group) in enumerate(parameters):
         own, step = theirs[number], parameter.new_zeros((), dtype=torch.float32)
         like = {"step": step, "exp_avg": parameter, "exp_avg_sq": parameter}
+        if group.get("muon"):
+            like = {"momentum_buffer": parameter}
         if not isinstance(own, dict) or own.keys() - {MEAN} != like.keys():
             raise Unusable(f"{path}: expected the optimiser's {', '.join(like)}")
         like = {name: like.get(name, parameter) for name in own}
         _check_tensors(own, like, f"{path}: the optimiser's ")
-        for name in ("step", "exp_avg_sq"):
+        for name in own.keys() & {"step", "exp_avg_sq"}:
             if (own[name] < 0).any():
                 raise Unusable(f"{path}: the optimiser's {name}: expected no negative number")
         found[number] = {k: torch.empty_like(v).copy_(own[k].detach()) for k, v in like.items()}

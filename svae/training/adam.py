@@ -1,8 +1,11 @@
 """The steps of an epoch, without what an optimiser looks up anew at each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
+
+from svae.training.muon import Muon
 
 
 class Descent:
@@ -12,22 +15,24 @@ class Descent:
     for as long as the optimiser's options and the set of parameters that get a gradient stand.
 
     Args:
-        optimizer: Adam with fused=True and one group of parameters.
+        optimizer: Adam with fused=True and one group of parameters; or `Muon`, which takes all of
+            its steps itself.
+        parameters: of the model, all that are trained.
     """
 
-    def __init__(self, optimizer: torch.optim.Adam):
-        self._optimizer = optimizer
-        (self._group,) = optimizer.param_groups
+    def __init__(self, optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]):
+        self._optimizer, self._parameters = optimizer, list(parameters)
+        self._group = optimizer.param_groups[0]
         self._trained = []
 
     def clear(self) -> None:
         """Forget the gradients."""
-        for parameter in self._group["params"]:
+        for parameter in self._parameters:
             parameter.grad = None
 
     def step(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """Go a step down the gradients of the parameters that are trained, in their order."""
-        trained = (p for p in self._group["params"] if p.requires_grad)
+        trained = (p for p in self._parameters if p.requires_grad)
         for parameter, gradient in zip(trained, gradients, strict=True):
             # fused Adam reads a transposed gradient in the order of memory
             parameter.grad = None if gradient is None else gradient.contiguous()
@@ -35,6 +40,10 @@ class Descent:
             self._step()
             return
         self._optimizer.step()
+        if not isinstance(self._optimizer, Muon):
+            self._collect()
+
+    def _collect(self) -> None:
         self._trained = [p for p in self._group["params"] if p.grad is not None]
         states = [self._optimizer.state[p] for p in self._trained]
         self._steps = _in_one(states)

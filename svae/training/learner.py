@@ -44,13 +44,18 @@ class Settings:
         return self.samples if self.bound == "iwae" else 1
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Return Adam's in `epoch` = 1, 2, ...: constant, or on half a cosine towards 0.
+        """Return that of `epoch` = 1, 2, ...: constant, or falling towards 0.
 
-        lr (1 + cos(pi (epoch - 1) / max_epochs)) / 2 (Loshchilov and Hutter 2017, eq. 5).
+        With t = (epoch - 1) / max_epochs, cosine: lr (1 + cos(pi t)) / 2 (Loshchilov and Hutter
+        2017, eq. 5); linear: lr min(1, 2 (1 - t)), constant up to the middle.
         """
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.max_epochs)) / 2
+        past = epoch - 1
+        match self.schedule:
+            case "cosine":
+                return self.learning_rate * (1 + math.cos(math.pi * past / self.max_epochs)) / 2
+            case "linear":
+                return self.learning_rate * min(1.0, 2 * (1 - past / self.max_epochs))
+        return self.learning_rate
 
     def kl_weight_at(self, epoch: int) -> float:
         """Return the weight of the KL in `epoch` = 1, 2, ...: a linear warm-up, then kl_weight."""
@@ -84,7 +89,7 @@ class Learner:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     data: DataSet
     settings: Settings
     task: object

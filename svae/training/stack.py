@@ -15,11 +15,9 @@ from torch import nn
 from svae.data.splits import Split, Splits
 from svae.models.stack import stack, stack_models, unstack
 from svae.noise import Rows, Source
-from svae.training.averaging import averaged
+from svae.training.averaging import MEAN, averaged
 from svae.training.learner import Learner, Settings
 from svae.training.streams import stream
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, for each parameter; a mean begins anew
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Stack:
 
     learners: Sequence[Learner]
     model: nn.Module
-    optimizer: torch.optim.Adam | None = None
+    optimizer: torch.optim.Optimizer | None = None
 
     @property
     def settings(self) -> Settings:
@@ -65,7 +63,7 @@ def training(learners: Sequence[Learner]) -> Iterator[Stack]:
         yield Stack(learners, first.model, first.optimizer)
         return
     whole = stack_models([own.model for own in learners])
-    optimizer = torch.optim.Adam(whole.parameters(), lr=first.settings.learning_rate, fused=True)
+    optimizer = _stacked(whole, first)
     _load(optimizer, whole, learners)
     yield Stack(learners, whole, optimizer)
     _save(optimizer, whole, learners)
@@ -84,25 +82,34 @@ def validating(learners: Sequence[Learner]) -> Iterator[Stack]:
     yield Stack(learners, whole)
 
 
-def _load(optimizer: torch.optim.Adam, whole: nn.Module, learners: Sequence[Learner]) -> None:
+def _stacked(whole: nn.Module, learner: Learner) -> torch.optim.Optimizer:
+    """Return an optimiser of the stack as that of a learner, with its parameters in like groups."""
+    of = {own: stacked for stacked, own in _parameters(whole, [learner])}
+    groups = [
+        {**group, "params": [of[parameter] for parameter in group["params"]], "stacked": True}
+        for group in learner.optimizer.param_groups
+    ]
+    return type(learner.optimizer)(groups)
+
+
+def _load(optimizer: torch.optim.Optimizer, whole: nn.Module, learners: Sequence[Learner]) -> None:
     """Put what the optimisers of the learners know into that of the stack."""
     for stacked, *own in _parameters(whole, learners):
         states = [one.optimizer.state[p] for one, p in zip(learners, own, strict=True)]
-        if states[0]:  # empty before the first step
-            optimizer.state[stacked] = {
-                "step": states[0]["step"].clone(),
-                **{name: stack([state[name] for state in states]) for name in _MOMENTS},
-            }
+        for name in states[0].keys() - {MEAN}:  # none before the first step; a mean begins anew
+            rows = [state[name] for state in states]
+            optimizer.state[stacked][name] = rows[0].clone() if name == "step" else stack(rows)
 
 
-def _save(optimizer: torch.optim.Adam, whole: nn.Module, learners: Sequence[Learner]) -> None:
+def _save(optimizer: torch.optim.Optimizer, whole: nn.Module, learners: Sequence[Learner]) -> None:
     """Put the parameters of the stack and what its optimiser knows into those of the learners."""
     for stacked, *own in _parameters(whole, learners):
         unstack(stacked, own)
         state = optimizer.state[stacked]
         for one, parameter in zip(learners, own, strict=True):
             mine = one.optimizer.state[parameter]
-            mine["step"] = state["step"].clone()
+            if "step" in state:
+                mine["step"] = state["step"].clone()
             for name in state.keys() - {"step"}:
                 mine.setdefault(name, torch.empty_like(parameter))
         for name in state.keys() - {"step"}:

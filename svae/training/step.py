@@ -28,7 +28,8 @@ def stepping(stack: Stack, epoch: int, source: Source) -> Iterator[Step]:
     device = next(stack.model.parameters()).device
     for group in stack.optimizer.param_groups:
         group["lr"] = settings.learning_rate_at(epoch)
-    kl_weight, descent = settings.kl_weight_at(epoch), Descent(stack.optimizer)
+    kl_weight = settings.kl_weight_at(epoch)
+    descent = Descent(stack.optimizer, stack.model.parameters())
     both_passes, drawn_from = differentiate, source
     with ExitStack() as contexts:
         if settings.compile:

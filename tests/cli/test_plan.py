@@ -298,7 +298,7 @@ def _run_of_earlier(folder, *lines, lacks=()):
 @pytest.mark.parametrize("name", ["resume", "evaluate"])
 def test_a_run_goes_on_as_it_began_though_keys_have_come_in(tmp_path, name):
     lacks = ("trainer.compile", "trainer.averaging", "model.initial_concentration")
-    lacks += ("trainer.bound", "trainer.schedule", "network.unit_variance")
+    lacks += ("trainer.bound", "trainer.schedule", "trainer.optimizer", "network.unit_variance")
     _run_of_earlier(tmp_path, "latent_dim=3", lacks=lacks)
     config = plan.plan(_parse(f"{name}={tmp_path}")).config
     assert config.trainer.averaging is False  # which the default of now is not
@@ -324,12 +324,13 @@ def test_a_study_goes_on_though_keys_have_come_in_that_it_does_not_read(tmp_path
     assert _refusal(line) == ""
 
 
-def test_a_run_whose_rate_falls_keeps_its_length(tmp_path):
-    lines = ("latent_dim=3", "trainer.max_epochs=7", "trainer.schedule=cosine")
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_run_whose_rate_falls_keeps_its_length(tmp_path, schedule):
+    lines = ("latent_dim=3", "trainer.max_epochs=7", f"trainer.schedule={schedule}")
     _run_of_earlier(tmp_path, *lines)
     longer = f"resume={tmp_path} trainer.max_epochs="
     assert _refusal(f"{longer}7") == ""
-    assert "is 9 now, as trainer.schedule=cosine ends there" in _refusal(f"{longer}9")
+    assert f"is 9 now, as trainer.schedule={schedule} ends there" in _refusal(f"{longer}9")
 
 
 @pytest.mark.parametrize("name", ["resume", "evaluate"])

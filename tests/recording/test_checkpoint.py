@@ -12,12 +12,20 @@ from torch import nn
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State, Unusable
 from svae.training.loop import Epoch
+from svae.training.muon import Muon, groups_of
 
 
 def _model(width=3):
     model = nn.Linear(width, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     model(torch.ones(1, width)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def _muon():
+    model, _ = _model()
+    optimizer = Muon(groups_of(model, [model.weight]))
     optimizer.step()
     return model, optimizer
 
@@ -142,6 +150,32 @@ def test_a_missing_part_is_refused(tmp_path, keys):
     _drop(content, keys)
     with pytest.raises(Unusable, match=r"last\.pt"):
         _restore(tmp_path / "last.pt", content)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(7), r"momentum_buffer: expected .* \(2, 3\), got"),
+        (torch.zeros(2, 3).double(), "momentum_buffer: expected .* got torch.float64"),
+        (torch.full((2, 3), torch.nan), "momentum_buffer: expected finite numbers"),
+        (None, "expected the optimiser's momentum_buffer$"),
+    ],
+)
+def test_a_damaged_momentum_of_muon_is_refused(tmp_path, value, words):
+    content, (model, muon) = _content(), _muon()
+    content["optimizer"] = copy.deepcopy(muon.state_dict())
+    checkpoint.save(tmp_path / "last.pt", content)
+    checkpoint.restore(tmp_path / "last.pt", model, muon)
+    content["optimizer"]["state"][0] = {} if value is None else {"momentum_buffer": value}
+    checkpoint.save(tmp_path / "last.pt", content)
+    with pytest.raises(Unusable, match=words):
+        checkpoint.restore(tmp_path / "last.pt", model, muon)
+
+
+def test_the_state_of_another_optimiser_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", _content())
+    with pytest.raises(Unusable, match="expected the optimiser's momentum_buffer"):
+        checkpoint.restore(tmp_path / "last.pt", *_muon())
 
 
 def test_moments_that_share_memory_are_those_of_their_numbers(tmp_path):

@@ -34,7 +34,7 @@ def test_steps_and_state_are_those_of_torch(options):
     ours, theirs = _setup(options), _setup(options)
     parameters = list(ours[0].parameters())
     for _ in range(2):  # epochs
-        descent = Descent(ours[1])
+        descent = Descent(ours[1], parameters)
         take = partial(_take, descent, parameters)
         _walk(*ours, take, descent.clear)
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def test_steps_and_state_are_those_of_torch(options):
 def test_a_gradient_may_lie_in_memory_in_any_order():
     gradient = torch.randn(3, 5)
     ours, theirs = (nn.Parameter(torch.ones(5, 3)) for _ in range(2))
-    descent = Descent(torch.optim.Adam([ours], fused=True))
+    descent = Descent(torch.optim.Adam([ours], fused=True), [ours])
     single = torch.optim.Adam([theirs])
     for _ in range(3):
         descent.step([gradient.T])

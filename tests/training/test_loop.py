@@ -16,6 +16,7 @@ from svae.recording import checkpoint
 from svae.training import compiled, loop, step
 from svae.training.guard import Diverged
 from svae.training.learner import Settings
+from svae.training.muon import Muon, groups_of
 from svae.training.stack import Stack
 from svae.training.streams import stream
 from tests.support.training import learner, train
@@ -34,7 +35,7 @@ def _settings(**changes):
     return Settings(**(base | changes))
 
 
-def _setup(family=VonMisesFisherFamily, values=None):
+def _setup(family=VonMisesFisherFamily, values=None, optimizer="adam"):
     torch.manual_seed(0)
     values = torch.rand(120, 10) if values is None else values
     data = DataSet(
@@ -44,6 +45,8 @@ def _setup(family=VonMisesFisherFamily, values=None):
         "bernoulli",
     )
     model = AutoEncoder(10, family(2), hidden=(8,))
+    if optimizer == "muon":
+        return model, Muon(groups_of(model, model.hidden_weights())), data
     return model, torch.optim.Adam(model.parameters(), lr=1e-2, fused=True), data
 
 
@@ -64,7 +67,13 @@ def test_the_learning_rate_falls_on_half_a_cosine():
     assert _settings(learning_rate=2.0).learning_rate_at(3) == 2.0
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_falls_on_a_line_from_the_middle():
+    settings = _settings(schedule="linear", max_epochs=8, learning_rate=2.0)
+    planned = [settings.learning_rate_at(epoch) for epoch in range(1, 9)]
+    assert planned == pytest.approx([2.0, 2.0, 2.0, 2.0, 2.0, 1.5, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 def test_the_steps_are_taken_at_the_rate_of_the_epoch(schedule):
     model, optimizer, data = _setup()
     # all of the data in one step: Adam's are at most about as long as the rate
@@ -87,14 +96,17 @@ def test_training_raises_the_bound():
     assert all(0.65 < e.metrics["train/acceptance_rate"] <= 1 for e in epochs)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize(
+    ("schedule", "algorithm"),
+    [("constant", "adam"), ("cosine", "adam"), ("linear", "muon")],
+)
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
-    settings = _settings(schedule=schedule)
-    model, optimizer, data = _setup()
+def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule, algorithm):
+    settings = _settings(schedule=schedule, averaging=algorithm == "muon")
+    model, optimizer, data = _setup(optimizer=algorithm)
     whole = list(train(model, optimizer, data, settings))
 
-    again, second, data = _setup()
+    again, second, data = _setup(optimizer=algorithm)
     first = []
     for epoch in train(again, second, data, settings):
         first.append(epoch)
@@ -106,7 +118,7 @@ def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule):
     state = checkpoint.State(tensors, epoch, history, 0, best)
     checkpoint.save(tmp_path / "last.pt", state.content())
 
-    fresh, third, data = _setup()
+    fresh, third, data = _setup(optimizer=algorithm)
     for parameter in fresh.parameters():
         parameter.data.zero_()
     last = checkpoint.restore(tmp_path / "last.pt", fresh, third).epoch
@@ -169,10 +181,13 @@ def test_divergence_names_the_quantity_and_the_epoch():
         VonMisesFisherFamily(3, gradient="corrected"),
     ],
 )
-def test_a_step_reads_nothing_from_the_device(latent, monkeypatch):
+@pytest.mark.parametrize("algorithm", ["adam", "muon"])
+def test_a_step_reads_nothing_from_the_device(latent, algorithm, monkeypatch):
     """The meta device has no values: whatever would read one fails."""
     model = AutoEncoder(10, latent, hidden=(8,)).to("meta")
     optimizer = torch.optim.Adam(model.parameters())  # a fused one is not made there
+    if algorithm == "muon":
+        optimizer = Muon(groups_of(model, model.hidden_weights()))
     split = Split(torch.empty(15, 10, device="meta"))
     data = DataSet(split, split, split, likelihood="bernoulli")
     own = learner(model, optimizer, data, _settings(averaging=True, batch_size=5))
