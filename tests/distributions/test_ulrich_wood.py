@@ -16,6 +16,7 @@ from svae.distributions.ulrich_wood import (
     sufficient_places,
     sufficient_proposals,
 )
+from svae.noise import Rows
 from tests.support.height_law import CONCENTRATIONS, DIMENSIONS, HeightLaw
 
 # m -> expected proposals at kappa = 0.1, 1, 5, 10, 50, 100, 1000 and in the limit
@@ -148,7 +149,7 @@ def test_the_places_of_the_second_round_suffice(m, size):
 def test_rows_of_a_stack_draw_a_fixed_number_as_they_would_alone():
     complement = envelope(6, torch.logspace(-1, 3, 64).double()).complement
     shape = torch.Size((2, 3, 64))
-    together = draw_fixed(6, complement, shape, tuple(map(_seeded, range(3))))
+    together = draw_fixed(6, complement, shape, Rows(map(_seeded, range(3))))
     for row in range(3):
         alone = draw_fixed(6, complement, torch.Size((2, 64)), _seeded(row))
         assert torch.equal(together.below_top[:, row], alone.below_top)

@@ -115,12 +115,11 @@ def test_a_network_that_names_no_weights_is_refused(monkeypatch):
         build.model(composed("trainer.optimizer=muon"), spec)
 
 
-def test_mnist_alone_has_it_by_default():
-    own, others = composed(), composed("dataset=circle")
-    assert (own.trainer.optimizer, others.trainer.optimizer) == ("muon", "adam")
-    earlier = composed("trainer=minibatch", "network=mlp")
-    assert (earlier.trainer, earlier.network) == (others.trainer, others.network)
-    published = composed("experiment=table1")
+def test_the_short_protocol_is_chosen_and_the_published_one_is_as_it_was():
+    short = composed("trainer=muon", "network=mlp_unit_variance")
+    assert (short.trainer.optimizer, short.trainer.schedule) == ("muon", "linear")
+    assert short.network == {**composed().network, "unit_variance": True}
+    assert composed().trainer.optimizer == composed("dataset=circle").trainer.optimizer == "adam"
+    published = composed("experiment=table1", "trainer=muon")
     changes = {"max_epochs": 1000, "warmup_epochs": 100, "patience": 50}
-    assert published.trainer == {**others.trainer, **changes}
-    assert published.network == others.network
+    assert published.trainer == {**composed().trainer, **changes}
