@@ -52,18 +52,24 @@ def run(
                 _Training(one, stack.enter_context(own), state, group, screen, is_replica=True)
                 for one, (own, state) in zip(experiments, places, strict=True)
             ]
-        folder.status(RUNNING)
+        if count > 1:  # of one alone it is written below
+            folder.status(RUNNING)
         screen.note(f"run folder: {folder.path}{words}")
         screen.open(opening(first.config, first.device, first.data, first.model))
         for one in runs:
             stack.enter_context(one)
-        _train(runs, folder, screen)
+        try:
+            _train(runs, screen)
+        finally:
+            if count > 1:
+                folder.status(RUNNING, max(one.learner.last.number for one in runs))
         for one in runs:
             one.conclude()
     for one in runs:
         if one.failure is not None:
             raise one.failure
-    folder.status(FINISHED)
+    if count > 1:
+        folder.status(FINISHED)
     return sum(one.learner.last.best_value for one in runs) / len(runs)
 
 
@@ -80,7 +86,7 @@ def _replica(
     return RunFolder.renew(place, own.config, typed), None
 
 
-def _train(runs: list["_Training"], folder: RunFolder, screen: Screen) -> None:
+def _train(runs: list["_Training"], screen: Screen) -> None:
     """Run the epochs that are left; the screen shows the means over the replicas."""
     learners = [one.learner for one in runs]
     done, pace = min(learner.last.number for learner in learners), Pace()
@@ -98,7 +104,6 @@ def _train(runs: list["_Training"], folder: RunFolder, screen: Screen) -> None:
         finally:
             for one in runs:
                 one.save()
-            folder.status(RUNNING, max(learner.last.number for learner in learners))
 
 
 def _show(bar: Bar, group: list[Learner]) -> None:
