@@ -4,7 +4,8 @@
 
 The labelled images are drawn uniformly, or balanced: as many of each digit. Of digits with as many
 of the five votes the smallest wins (as in scikit-learn), or that of the nearest voter (as in
-`svae.neighbours`), or votes weigh 1 / distance. Mean and standard error of 50 draws, in per cent.
+`svae.metrics.neighbours`), or votes weigh 1 / distance. Mean and standard error of
+50 draws, in per cent.
 """
 
 import sys

@@ -30,9 +30,9 @@ class Muon(torch.optim.Optimizer):
 
         M <- .95 M + .05 G,    W <- W - .2 sqrt(max(out, in)) lr orthogonal(.95 M + .05 G)
 
-    The entries of such a step are about as large as Adam's. Muon bears ten times the rate that Adam
-    does, which is given a tenth of it. A kernel (out, in, ...) is taken as
-    (out, in x ...); where `stacked` is true, an axis of models lies in front.
+    The entries of such a step are about as large as Adam's. Adam is given a tenth of the rate: it
+    bears no more. A kernel (out, in, ...) is taken as (out, in x ...); where `stacked` is true, an
+    axis of models lies in front.
 
     Args:
         groups: of parameters, see `groups_of`.
