@@ -20,6 +20,7 @@ def opening(
         ("", f"{_sizes(data)}{f'; {data.origin}' if data.origin else ''}"),
         ("model", _model(plain, model)),
         ("training", _training(config)),
+        *_optimizer(config, model),
         ("device", f"{circumstances(device)['device']}, {config.precision}"),
     ]
 
@@ -60,6 +61,16 @@ def _model(config: dict, model: nn.Module) -> str:
         f"{chosen(config, 'model')} on {latent.manifold}, {latent.parameters} numbers per "
         f"posterior; {chosen(config, 'network')}, {count:,} parameters"
     )
+
+
+def _optimizer(config: DictConfig, model: nn.Module) -> list[tuple[str, str]]:
+    """Return which parameters Muon trains and which Adam, where there are both."""
+    if config.trainer.get("optimizer", "adam") == "adam":
+        return []
+    chosen = {id(weight) for weight in model.hidden_weights()}
+    names = [name for name, p in model.named_parameters() if id(p) not in chosen and p.dim() > 1]
+    others = ", ".join(["biases", *names])
+    return [("", f"muon for {len(chosen)} weight matrices, adam for the others ({others})")]
 
 
 def _training(config: DictConfig) -> str:

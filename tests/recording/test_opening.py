@@ -47,3 +47,14 @@ def test_every_kind_of_data_is_described(line, data, model):
     if "graph" in line[0]:
         assert said[1].startswith("edges: 170 train, 10 validate, 20 test; ")
         assert said[3] == "learning rate 0.01, at most 200 epochs; watches val/auc"
+
+
+@pytest.mark.parametrize(
+    ("family", "muon"), [("vmf", ("6", "")), ("normal", ("5", ", encoder.4.weight"))]
+)
+def test_who_trains_which_parameters_is_said(family, muon):
+    line = ("dataset=circle", "dataset.observations=70", f"model={family}")
+    said, _ = _said(*line, "trainer.optimizer=muon")
+    count, head = muon
+    assert said[4] == f"muon for {count} weight matrices, adam for the others (biases{head})"
+    assert said[5].endswith("float32")

@@ -9,7 +9,7 @@ from svae.data.splits import DataSpec
 from svae.models.dense import AutoEncoder
 from svae.models.graph import GraphAutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily
-from svae.training.muon import Muon, groups_of, orthogonal
+from svae.training.muon import BLOCK, Muon, groups_of, orthogonal
 from tests.support.swept import composed
 
 SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4)]
@@ -84,6 +84,15 @@ def test_singular_vectors_stay_and_values_come_near_one():
             assert 0.18 < values.min() <= values.max() < 1.87
             assert (inside - torch.diag_embed(values)).abs().max() < 1e-3
     assert not orthogonal(torch.zeros(3, 4)).any()
+
+
+def test_blocks_of_the_shorter_side_are_made_orthogonal_by_themselves():
+    G = torch.randn(2 * BLOCK, 300, generator=torch.Generator().manual_seed(0))
+    apart = torch.cat([orthogonal(G[:BLOCK]), orthogonal(G[BLOCK:])])
+    torch.testing.assert_close(orthogonal(G), apart)
+    torch.testing.assert_close(orthogonal(G.mT), apart.mT)
+    whole = orthogonal(torch.randn(BLOCK + 2, 300, generator=torch.Generator().manual_seed(0)))
+    assert torch.linalg.matrix_norm(whole, 2) < 1.87  # does not fit: one block
 
 
 def test_groups_hold_each_parameter_once():
