@@ -22,6 +22,11 @@ class Grid(NamedTuple):
     name: str
 
 
+def _chords(x: Tensor, y: Tensor) -> Tensor:
+    """Return |x - y| (N, K) of x (N, m) and y (K, m), which |x|^2 - 2 xy + |y|^2 would round."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 @dataclass(frozen=True)
 class Euclidean:
     """R^d with the straight line and its length.
@@ -49,7 +54,7 @@ class Euclidean:
 
     def distances(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the distances (N, K) of the points x (N, m) from the points y (K, m)."""
-        return torch.cdist(x, y)
+        return _chords(x, y)
 
     def geodesic(self, first: Tensor, last: Tensor, share: Tensor) -> Tensor:
         """Return points (N, S, m) at the shares (S,) of the ways from `first` to `last` (N, m)."""
@@ -106,7 +111,8 @@ class Sphere:
         return bool((points.norm(dim=-1) - 1).abs().max() <= 1e-3)
 
     def distances(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x @ y.T).clamp(-1, 1).acos()
+        # by the chord, without products: of near directions a cosine in float32 tells nothing
+        return 2 * (_chords(x, y) / 2).clamp(max=1).asin()
 
     def geodesic(self, first: Tensor, last: Tensor, share: Tensor) -> Tensor:
         """Return points of the arcs from `first` to `last`.

@@ -11,11 +11,11 @@ score       the score of x itself, w - A in kappa and kappa (x - w mu) in mu; x 
 A score s enters as a log weight, 0 in value and of slope s, to be multiplied by f - baseline.
 """
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from svae.distributions.sphere import place, pull_back, sum_samples
+from svae.distributions.sphere import place, pull_back, refuse_second, sum_samples
 from svae.distributions.ulrich_wood import Envelope
 
 GRADIENTS = ("implicit", "corrected", "score", "pathwise")
@@ -34,20 +34,21 @@ class Reparameterised(Function):
         complement = below_top.to(loc.dtype)
         sine = (2.0 - complement).mul_(complement).sqrt_()
         x = place(loc, complement, sine, generator)
-        ctx.save_for_backward(x, loc, complement, below_top)
-        ctx.slope, ctx.shape = slope, concentration.shape
+        ctx.save_for_backward(x, loc, complement, below_top, concentration)
+        ctx.slope = slope
         return x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        x, loc, complement, below_top = ctx.saved_tensors
-        in_loc, in_w = pull_back(grad, x, loc, complement)
-        in_concentration = None
-        if ctx.needs_input_grad[1]:
-            in_concentration = in_w * ctx.slope(below_top).to(grad.dtype)
-            in_concentration = sum_samples(in_concentration, ctx.shape)
-        return sum_samples(in_loc, loc.shape), in_concentration, None, None, None
+        x, loc, complement, below_top, concentration = ctx.saved_tensors
+        with torch.no_grad():
+            in_loc, in_w = pull_back(grad, x, loc, complement)
+            gradients = [sum_samples(in_loc, loc.shape)]
+            if ctx.needs_input_grad[1]:
+                in_concentration = in_w * ctx.slope(below_top).to(grad.dtype)
+                gradients.append(sum_samples(in_concentration, concentration.shape))
+        gradients = [refuse_second(g, grad, loc, concentration) for g in gradients]
+        return *gradients, *(None for _ in range(5 - len(gradients)))
 
 
 def acceptance_score(

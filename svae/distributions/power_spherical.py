@@ -12,6 +12,7 @@ from svae.distributions.draw import Draw
 from svae.distributions.sphere import (
     Placement,
     broadcast_parameters,
+    checked,
     finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
@@ -52,6 +53,7 @@ class PowerSpherical(Distribution):
         self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None
     ):
         self.loc, self.concentration = broadcast_parameters(loc, concentration)
+        self.loc = checked(self.loc, validate_args)
         super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape, _instance=None):
@@ -98,10 +100,13 @@ class PowerSpherical(Distribution):
         log_normaliser = beta * math.log(4 * math.pi) - _LogGammaRatio.apply(
             beta, self.concentration.double()
         )
-        # (1 + mu.x)/2 = 1 - |x - mu|^2/4: mu.x rounds to 1 long before x - mu rounds to 0
-        distance = (value - self.loc).square().sum(-1).clamp(max=4)
-        power = torch.special.xlog1py(self.concentration, distance / -4)
-        return power - log_normaliser.to(value.dtype)
+        # (1 + mu.x)/2 = 1 - |x - mu|^2/4 = |x + mu|^2/4: mu.x rounds to 1 long before x - mu rounds
+        # to 0, and to -1 long before x + mu does
+        distance = (value - self.loc).square().sum(-1)
+        near = torch.special.xlog1py(self.concentration, distance.clamp(max=2) / -4)
+        opposite = (value + self.loc).square().sum(-1).clamp(max=2)
+        far = torch.special.xlogy(self.concentration, opposite / 4)
+        return torch.where(distance > 2, far, near) - log_normaliser.to(value.dtype)
 
     def entropy(self) -> Tensor:
         return log_sphere_area(self.event_shape[0]) - self._relative_entropy()

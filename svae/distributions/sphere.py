@@ -1,24 +1,28 @@
 """The unit sphere S^{m-1} in R^m: its area, its constraint, and points at a given angle."""
 
 import math
+import warnings
 
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 from svae.noise import Source, normal
 
 
 class _UnitSphere(constraints.Constraint):
-    """Vectors of length 1, up to a hundred roundings of their dtype."""
+    """Vectors of length 1, up to a hundred roundings of float32, or of their dtype if coarser."""
 
     event_dim = 1
 
     def check(self, value: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(value, dim=-1)
-        return (norm - 1).abs() <= 100 * torch.finfo(value.dtype).eps
+        return (norm - 1).abs() <= 100 * max(map(_rounding, (value.dtype, torch.float32)))
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
 
 
 unit_sphere = _UnitSphere()
@@ -34,14 +38,18 @@ def log_sphere_area(m: int) -> float:
 def broadcast_parameters(loc: Tensor, concentration: Tensor | float) -> tuple[Tensor, Tensor]:
     """Returns loc (..., m) and concentration (...) expanded to one batch shape.
 
-    A number is taken as a concentration in the dtype of loc.
+    A number is taken as a concentration in the dtype of loc. A concentration (B, 1) beside loc
+    (B, m) makes B x B distributions, as torch broadcasts them, and a warning.
 
     Raises:
-        ValueError: if m < 2, the shapes do not broadcast, or the dtypes differ.
+        ValueError: if m < 2, loc is not of floats, the shapes do not broadcast, or the dtypes
+            differ.
     """
     m = loc.shape[-1] if loc.dim() else 0
     if m < 2:
         raise ValueError(f"loc needs m >= 2 entries in its last axis, got shape {tuple(loc.shape)}")
+    if not loc.is_floating_point():
+        raise ValueError(f"loc needs floating point numbers, got {loc.dtype}")
     if not isinstance(concentration, Tensor):
         concentration = loc.new_tensor(concentration)
     if loc.dtype != concentration.dtype:
@@ -57,7 +65,58 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor | float) -> tuple[Te
             f"loc of shape {tuple(loc.shape)} and concentration of shape "
             f"{tuple(concentration.shape)} have batch shapes that do not broadcast"
         ) from error
+    B = len(loc)
+    if loc.dim() == 2 and B > 1 and concentration.shape == (B, 1):
+        warnings.warn(
+            f"a concentration of shape ({B}, 1) beside {B} locations makes a batch of {B} x {B}: "
+            "for one each use concentration.squeeze(-1)",
+            stacklevel=3,
+        )
     return loc.expand(*batch, m), concentration.expand(batch)
+
+
+def checked(loc: Tensor, validate_args: bool | None) -> Tensor:
+    """Return loc, if arguments are validated of length 1 to a hundred roundings of its dtype.
+
+    Unit vectors of float32 are those of float64 too, once they are normalised.
+
+    Raises:
+        ValueError: if a length differs from 1 by more than a hundred roundings of float32.
+    """
+    if not (Distribution._validate_args if validate_args is None else validate_args):
+        return loc
+    length = torch.linalg.vector_norm(loc.detach(), dim=-1, keepdim=True)
+    if not unit_sphere.check(loc).all():
+        worst = (length - 1).abs().nan_to_num(math.inf).argmax()
+        vector = loc.detach().reshape(-1, loc.shape[-1])[worst]
+        raise ValueError(
+            f"loc needs vectors of length 1, got {vector} of length {length.reshape(-1)[worst]:.7g}"
+        )
+    if (length - 1).abs().max() <= 100 * _rounding(loc.dtype):
+        return loc
+    # a sum keeps nothing that a first backward pass would free
+    return loc + (loc / length - loc).detach()
+
+
+def refuse_second(gradient: Tensor, *parameters: Tensor) -> Tensor:
+    """Return the gradient of samples, of which a derivative in the parameters is refused.
+
+    torch's `once_differentiable` gives up the graph, without a word, where the gradient that comes
+    in does not require one itself.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return gradient
+    return _Refused.apply(gradient, *parameters)
+
+
+class _Refused(Function):
+    @staticmethod
+    def forward(ctx, gradient, *parameters):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise NotImplementedError("samples have a first derivative in their parameters, no second")
 
 
 def joint_batch_shape(p: Distribution, q: Distribution) -> Size:
@@ -138,14 +197,15 @@ class Placement(Function):
     def forward(ctx, loc, concentration, below, above, slope, generator):
         complement = below.to(loc.dtype)
         x = place(loc, complement, torch.sqrt(below * above).to(loc.dtype), generator)
-        ctx.save_for_backward(x, loc, complement, slope)
-        ctx.shape = concentration.shape
+        ctx.save_for_backward(x, loc, complement, slope, concentration)
         return x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        x, loc, complement, slope = ctx.saved_tensors
-        in_loc, in_w = pull_back(grad, x, loc, complement)
-        in_concentration = sum_samples((in_w * slope).to(grad.dtype), ctx.shape)
-        return sum_samples(in_loc, loc.shape), in_concentration, None, None, None, None
+        x, loc, complement, slope, concentration = ctx.saved_tensors
+        with torch.no_grad():
+            in_loc, in_w = pull_back(grad, x, loc, complement)
+            in_concentration = sum_samples((in_w * slope).to(grad.dtype), concentration.shape)
+            in_loc = sum_samples(in_loc, loc.shape)
+        both = (refuse_second(g, grad, loc, concentration) for g in (in_loc, in_concentration))
+        return *both, None, None, None, None

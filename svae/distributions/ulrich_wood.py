@@ -49,7 +49,7 @@ def envelope(m: int, concentration: Tensor) -> Envelope:
     """
     n, twice = float(m - 1), concentration * 2.0
     c = (twice * twice).add_(n * n).sqrt_()
-    return Envelope((twice + n).add_(c).reciprocal_().mul_(2.0 * n), c)
+    return Envelope((twice + n).add_(c).reciprocal().mul(2.0 * n), c)
 
 
 def draw_until_accepted(

@@ -56,6 +56,10 @@ class HypersphericalUniform(Distribution):
         new._validate_args = self._validate_args
         return new
 
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"HypersphericalUniform({self.event_shape[0]}{batch})"
+
     def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
         """Returns normalised normal vectors; all random numbers come from generator."""
         shape = Size(shape) + self.batch_shape

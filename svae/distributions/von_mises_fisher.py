@@ -18,6 +18,7 @@ from svae.distributions.inversion import draw_by_inversion
 from svae.distributions.series import Series
 from svae.distributions.sphere import (
     broadcast_parameters,
+    checked,
     finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
@@ -84,6 +85,7 @@ class VonMisesFisher(Distribution):
         validate_args: bool | None = None,
     ):
         self.loc, self.concentration = broadcast_parameters(loc, concentration)
+        self.loc = checked(self.loc, validate_args)
         self.gradient, self.sampler, self.proposals = gradient, sampler, proposals
         self._check_options()
         super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)

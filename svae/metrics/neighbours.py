@@ -71,8 +71,11 @@ def classify(
     """Return the label (Q,) that most of the nearest `references` (R, m) of each point have.
 
     Of labels with as many votes the one wins that the nearest of their voters has. |q - r| has the
-    order of |r|^2 - 2 q.r, which for unit vectors is also that of the angle.
+    order of |r|^2 - 2 q.r, which for unit vectors is also that of the angle; both are seen from the
+    middle of the references, so that those close together do not round to one.
     """
+    middle = references.mean(0)
+    points, references = points - middle, references - middle
     squares = references.square().sum(-1)
     # each of the halves outweighs all later ones, and together they are less than a vote
     ranks = torch.arange(1, neighbours + 1, device=points.device)[:, None]

@@ -36,6 +36,10 @@ class BernoulliPixels(Distribution):
     def mean(self) -> Tensor:
         return self.logits.sigmoid()
 
+    def sample(self, sample_shape=()) -> Tensor:
+        with torch.no_grad():
+            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+
     def log_prob(self, value: Tensor) -> Tensor:
         return _PixelsLogProb.apply(self.logits, value)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from svae.distributions import VonMisesFisher, estimators
+from svae.distributions import PowerSpherical, VonMisesFisher, estimators
 from svae.distributions.ulrich_wood import envelope
 from svae.special import bessel_moments
 from tests.support.height_law import HeightLaw
@@ -246,12 +246,16 @@ def test_log_weights_are_zero_and_ask_for_a_gradient_only_where_it_is_needed(gra
         torch.testing.assert_close(found[1], expected[1] - along)
 
 
-def test_a_second_derivative_of_a_sample_is_refused():
+@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+@pytest.mark.parametrize("parameter", [0, 1])
+@pytest.mark.parametrize("power", [1, 2])  # linear: what comes in does not require a gradient
+def test_a_second_derivative_of_a_sample_is_refused(law, parameter, power):
     kappa = torch.tensor(3.0, requires_grad=True)
-    x = VonMisesFisher(north(4, torch.float32), kappa).rsample()
-    (slope,) = torch.autograd.grad(x[0] ** 2, kappa, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.backward()
+    loc = north(4, torch.float32).requires_grad_()
+    x = law(loc, kappa).rsample()
+    (slope,) = torch.autograd.grad(x[0] ** power, (loc, kappa)[parameter], create_graph=True)
+    with pytest.raises(NotImplementedError, match="first derivative in their parameters, no sec"):
+        slope.sum().backward()
 
 
 def test_standard_scores_of_the_unbiased_gradients_are_standard():

@@ -254,3 +254,21 @@ def test_bad_values_and_another_sphere_are_refused():
         q.log_prob(torch.tensor([1.5, 0.0]))
     with pytest.raises(ValueError, match=r"R\^2 and R\^3"):
         kl_divergence(q, HypersphericalUniform(3))
+
+
+@pytest.mark.parametrize("m", [2, 5, 41])
+def test_the_density_of_float32_vectors_is_theirs_opposite_to_mu(m):
+    mu = north(m, torch.float32)
+    across = torch.randn(20, m, generator=torch.Generator().manual_seed(m))
+    x = -mu + torch.logspace(-6, 0, 20)[:, None] * across
+    x = (x / x.norm(dim=-1, keepdim=True)).requires_grad_()
+    found = PowerSpherical(mu, torch.tensor(6.0)).log_prob(x)
+    with mpmath.workdps(40):
+        pairs = [zip(v, mu.tolist(), strict=True) for v in x.tolist()]
+        squares = [mpmath.fsum((mpmath.mpf(a) + b) ** 2 for a, b in pair) for pair in pairs]
+        exact = [6 * mpmath.log(square) for square in squares]
+        top = PowerSpherical(mu, torch.tensor(6.0)).log_prob(mu).item() - 6 * math.log(4)
+    expected = torch.tensor([float(value) for value in exact]) + top
+    torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-6)
+    found.sum().backward()
+    assert x.grad.isfinite().all()

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch.distributions import kl_divergence
 
-from svae.distributions import HypersphericalUniform
+from svae.distributions import HypersphericalUniform, PowerSpherical, VonMisesFisher
 from svae.distributions.sphere import Placement, log_sphere_area, place, unit_sphere
 
 DIMENSIONS = (2, 3, 4, 11, 101, 3000)
@@ -113,7 +113,7 @@ def test_the_sphere_admits_rounding_and_nothing_else():
     for dtype in (torch.float32, torch.float64):
         x = unit(torch.randn(10_000, 40, dtype=dtype))
         assert unit_sphere.check(x).all()
-        assert not unit_sphere.check(x * (1 + 200 * torch.finfo(dtype).eps)).any()
+        assert not unit_sphere.check(x * (1 + 200 * torch.finfo(torch.float32).eps)).any()
         assert not unit_sphere.check(x * torch.nan).any()
 
 
@@ -161,3 +161,42 @@ def test_uniform_refuses_values_off_the_sphere_and_another_sphere():
         HypersphericalUniform(2, validate_args=True).log_prob(torch.tensor([1.5, 0.0]))
     with pytest.raises(ValueError, match=r"R\^3 and R\^4"):
         kl_divergence(HypersphericalUniform(3), HypersphericalUniform(4))
+
+
+def test_the_uniform_law_is_printed_with_its_dimension():
+    assert repr(HypersphericalUniform(11)) == "HypersphericalUniform(11)"
+    assert repr(HypersphericalUniform(3, (2, 5))) == "HypersphericalUniform(3, batch_shape=(2, 5))"
+
+
+@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+def test_unit_vectors_of_float32_are_those_of_float64(law):
+    loc = unit(torch.randn(100, 5, generator=torch.Generator().manual_seed(0))).double()
+    lengths = law(loc, 3.0).loc.norm(dim=-1)
+    assert (loc.norm(dim=-1) - 1).abs().max() > 1e-8
+    torch.testing.assert_close(lengths, torch.ones(100).double(), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+@pytest.mark.parametrize(
+    ("loc", "message"),
+    [
+        (torch.tensor([[0.0, 1.0], [0.0, 1.5]]), r"length 1, got tensor.* of length 1.5"),
+        (torch.tensor([0.0, 1.0001]).double(), r"length 1, got tensor.* of length 1.0001"),
+        (torch.tensor([0.0, math.nan]), r"length 1, got tensor.* of length nan"),
+        (torch.tensor([0, 1]), "floating point numbers, got torch.int64"),
+        (torch.tensor([False, True]), "floating point numbers, got torch.bool"),
+    ],
+)
+def test_what_is_wrong_with_a_location_is_said(law, loc, message):
+    with pytest.raises(ValueError, match=message):
+        law(loc, 2.0)
+
+
+@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+def test_a_column_of_concentrations_is_warned_of(law, recwarn):
+    loc = unit(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    with pytest.warns(UserWarning, match=r"batch of 4 x 4: for one each use .*squeeze\(-1\)"):
+        assert law(loc, torch.ones(4, 1)).batch_shape == (4, 4)
+    recwarn.clear()
+    law(loc, torch.ones(4)), law(loc[:1], torch.ones(4, 1)), law(loc[:, None], torch.ones(4, 1))
+    assert not recwarn.list

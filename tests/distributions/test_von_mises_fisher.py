@@ -397,3 +397,10 @@ def test_the_density_of_float32_samples_is_theirs_at_high_concentration(m):
     expected = VonMisesFisher(loc, 1e6).log_prob(exact)
     # what is left is the rounding of the points: 1e6 |x - mu| 6e-8 nats
     torch.testing.assert_close(q.log_prob(x).double(), expected, rtol=0, atol=2e-3 * m**0.5)
+
+
+@pytest.mark.parametrize("m", [2, 5, 41])
+def test_the_expected_acceptance_rate_has_its_slope(m):
+    kappa = torch.tensor([0.3, 4.0, 90.0], dtype=torch.float64, requires_grad=True)
+    loc = torch.eye(m, dtype=torch.float64)[0]
+    assert gradcheck(lambda k: VonMisesFisher(loc, k).expected_acceptance_rate, kappa)

@@ -159,3 +159,25 @@ def test_points_that_are_all_one_have_no_clusters():
     found = neighbours.separation(test, test, torch.Generator().manual_seed(0), Euclidean(4))
     assert found["test/nmi"] == pytest.approx(0)
     assert found["test/silhouette"] == 0
+
+
+@pytest.mark.parametrize("manifold", [Sphere(2), Euclidean(3)])
+def test_points_at_one_place_are_apart_by_nothing(manifold):
+    points = F.normalize(torch.tensor([[1.0, 2.0, 3.0]]).expand(9, 3), dim=-1)
+    assert neighbours.silhouette(points, torch.arange(9) % 3, manifold) == 0
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("manifold", [Sphere(2), Euclidean(3)])
+def test_points_close_together_keep_their_distances(manifold, spread):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 2
+    points = torch.randn(60, 3, generator=generator) + 2 * labels[:, None]
+    points = F.normalize(torch.tensor([1.0, -2.0, 0.5]) + spread * points, dim=-1)
+    exact = points.double().numpy()
+    expected = silhouette_score(exact, labels.numpy())  # so near, the chord is the angle
+    found = neighbours.silhouette(points, labels, manifold).item()
+    assert found == pytest.approx(expected, abs=1e-4 if spread > 1e-3 else 1e-5)
+    oracle = KNeighborsClassifier(neighbours.NEIGHBOURS).fit(exact[:40], labels[:40].numpy())
+    votes = neighbours.classify(points[40:], points[:40], labels[:40])
+    assert votes.tolist() == oracle.predict(exact[40:]).tolist()

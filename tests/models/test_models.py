@@ -197,3 +197,14 @@ def test_inversion_is_refused_off_the_two_sphere():
     VonMisesFisherFamily(2, sampler="inversion")
     with pytest.raises(ValueError, match="latent_dim=2 only, got 3"):
         VonMisesFisherFamily(3, sampler="inversion")
+
+
+def test_pixels_are_drawn_with_their_probabilities():
+    torch.manual_seed(0)
+    logits = torch.tensor([[-2.0, 0.0, 3.0], [40.0, -40.0, 1.0]])
+    drawn = BernoulliPixels(logits).sample((20_000,))
+    assert drawn.shape == (20_000, 2, 3)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    p = logits.sigmoid()
+    z = (drawn.mean(0) - p) / (p * (1 - p) / 20_000).sqrt().clamp(min=1e-9)
+    assert z.abs().max() < 5
