@@ -172,9 +172,12 @@ def _saved_likelihood(config: DictConfig, name: str, path: Path) -> str | type:
 
 def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimiser of the parameters of `model`, where they lie."""
+    rate, decay = config.trainer.learning_rate, config.trainer.get("weight_decay", 0.0)
     if _has_muon(config):
-        return Muon(groups_of(model, model.hidden_weights()), config.trainer.learning_rate)
-    return torch.optim.Adam(model.parameters(), lr=config.trainer.learning_rate, fused=True)
+        return Muon(groups_of(model, model.hidden_weights()), rate, decay)
+    if decay:
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
 
 
 def _has_muon(config: DictConfig) -> bool:
@@ -184,7 +187,7 @@ def _has_muon(config: DictConfig) -> bool:
 def training(config: DictConfig) -> Settings:
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     # the data set's; the number of such trainings; see `optimizer`
-    for other in ("negatives", "replicas", "optimizer"):
+    for other in ("negatives", "replicas", "optimizer", "weight_decay"):
         keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = compiled.can_compile(device(config.device))

@@ -105,6 +105,7 @@ KEYS: dict[str, Key] = {
     "trainer.batch_size": Key(Count, "bs", only="vectors"),
     "trainer.learning_rate": Key(Positive, "lr"),
     "trainer.optimizer": Key(Literal["adam", "muon"], "optim", before="adam"),
+    "trainer.weight_decay": Key(NotNegative, "wd l2 decay", before=0.0),
     "trainer.schedule": Key(
         Literal["constant", "cosine", "linear"],
         "scheduler lr_schedule lr_scheduler",

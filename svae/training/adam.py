@@ -15,8 +15,8 @@ class Descent:
     for as long as the optimiser's options and the set of parameters that get a gradient stand.
 
     Args:
-        optimizer: Adam with fused=True and one group of parameters; or `Muon`, which takes all of
-            its steps itself.
+        optimizer: Adam or AdamW with fused=True and one group of parameters; or `Muon`, which takes
+            all of its steps itself.
         parameters: of the model, all that are trained.
     """
 
@@ -49,6 +49,8 @@ class Descent:
         self._steps = _in_one(states)
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
         self._moments = [[state[name] for state in states if name in state] for name in names]
+        is_decoupled = isinstance(self._optimizer, torch.optim.AdamW)
+        self._fused = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
         beta1, beta2 = self._group["betas"]
         names = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
         self._options = {"beta1": beta1, "beta2": beta2, **{n: self._group[n] for n in names}}
@@ -57,7 +59,7 @@ class Descent:
     def _step(self) -> None:
         gradients = [p.grad for p in self._trained]
         self._steps.add_(1)
-        torch._fused_adam_(self._trained, gradients, *self._moments, **self._options)
+        self._fused(self._trained, gradients, *self._moments, **self._options)
 
 
 def _in_one(states: list[dict]) -> torch.Tensor:

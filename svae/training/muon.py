@@ -31,17 +31,23 @@ class Muon(torch.optim.Optimizer):
 
         M <- .95 M + .05 G,    W <- W - .2 sqrt(max(out, in)) lr orthogonal(.95 M + .05 G)
 
-    The entries of such a step are about as large as Adam's. Adam is given a tenth of the rate: it
-    bears no more. A kernel (out, in, ...) is taken as (out, in x ...); where `stacked` is true, an
-    axis of models lies in front.
+    The entries of such a step are about as large as Adam's. With a weight decay, W is multiplied by
+    1 - lr weight_decay before (Loshchilov and Hutter 2019, "Decoupled weight decay
+    regularization"). What Adam trains has none, and a tenth of the rate: it bears no more. A kernel
+    (out, in, ...) is taken as (out, in x ...); where `stacked` is true, an axis of models lies in
+    front.
 
     Args:
         groups: of parameters, see `groups_of`.
         lr: the learning rate of Muon.
+        weight_decay: of the matrices that Muon trains.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float = 1e-3):
-        super().__init__(groups, {"lr": lr, "muon": False, "stacked": False})
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float = 1e-3, weight_decay: float = 0.0
+    ):
+        defaults = {"lr": lr, "weight_decay": weight_decay, "muon": False, "stacked": False}
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -58,6 +64,8 @@ class Muon(torch.optim.Optimizer):
             momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - MOMENTUM)
             matrix = weight.grad.lerp(momentum, MOMENTUM).flatten(2 if group["stacked"] else 1)
             length = 0.2 * math.sqrt(max(matrix.shape[-2:])) * group["lr"]
+            if group["weight_decay"]:
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
             weight.sub_(orthogonal(matrix).reshape(weight.shape), alpha=length)
 
     def _adam(self, trained: list[Tensor], group: dict[str, Any]) -> None:

@@ -124,11 +124,28 @@ def test_a_network_that_names_no_weights_is_refused(monkeypatch):
         build.model(composed("trainer.optimizer=muon"), spec)
 
 
-def test_the_short_protocol_is_chosen_and_the_published_one_is_as_it_was():
-    short = composed("trainer=muon", "network=mlp_unit_variance")
-    assert (short.trainer.optimizer, short.trainer.schedule) == ("muon", "linear")
-    assert short.network == {**composed().network, "unit_variance": True}
-    assert composed().trainer.optimizer == composed("dataset=circle").trainer.optimizer == "adam"
-    published = composed("experiment=table1", "trainer=muon")
+def test_mnist_alone_has_it_by_default():
+    own, others = composed(), composed("dataset=circle")
+    assert (own.trainer.optimizer, others.trainer.optimizer) == ("muon", "adam")
+    assert own.network == {**others.network, "unit_variance": True}
+    earlier = composed("trainer=minibatch", "network=mlp")
+    assert (earlier.trainer, earlier.network) == (others.trainer, others.network)
+    published = composed("experiment=table1")
     changes = {"max_epochs": 1000, "warmup_epochs": 100, "patience": 50}
-    assert published.trainer == {**composed().trainer, **changes}
+    assert published.trainer == {**others.trainer, **changes}
+    assert published.network == others.network
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_weights_decay_by_their_share_of_the_rate(optimizer):
+    line = (f"trainer.optimizer={optimizer}", "trainer.learning_rate=0.5")
+    found = []
+    for decay in (0.0, 0.1):
+        torch.manual_seed(0)
+        model = AutoEncoder(10, NormalFamily(2), hidden=(8, 4))
+        chosen = build.optimizer(composed(*line, f"trainer.weight_decay={decay}"), model)
+        before = [weight.detach().clone() for weight in model.hidden_weights()]
+        _walk(chosen, list(model.parameters()), steps=1)
+        found.append([w.detach() for w in model.hidden_weights()])
+    for start, without, with_decay in zip(before, *found, strict=True):
+        torch.testing.assert_close(without - with_decay, 0.5 * 0.1 * start, rtol=1e-4, atol=1e-6)
