@@ -20,7 +20,14 @@ def load(run_folder, device: str = "cpu", trust=()):
 
 
 def __getattr__(name: str):
-    """Import `Run` and `runs` where they are used: `import svae` stays light."""
+    """Find `Run`, `runs` and `__version__` where they are used: `import svae` stays light."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("svae")
+        except PackageNotFoundError:  # a checkout that is not installed
+            return "(an uninstalled checkout)"
     if name in ("Run", "runs"):
         from svae import run
 

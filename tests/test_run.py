@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -250,3 +251,9 @@ def test_the_package_and_a_run_import_nothing_heavy(tmp_path):
     assert done.stdout.endswith("test/elbo -1.0000> 1\n[]\n"), done.stderr
     with pytest.raises(AttributeError, match="no attribute 'rums'"):
         _ = svae.rums
+
+
+def test_the_version_is_that_of_the_package():
+    assert svae.__version__ == metadata.version("svae")
+    with pytest.raises(AttributeError, match="no attribute 'version'"):
+        _ = svae.version

@@ -18,6 +18,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 
+import svae
 from svae.cli import job
 from svae.cli.job import Failed
 from svae.cli.plan import Report, Single, plan
@@ -83,7 +84,7 @@ def _say(text: str, code: int) -> int:
 
 def _dispatch(args: Namespace) -> int:
     if args.version:
-        print(f"svae {_version()}")
+        print(f"svae {svae.__version__}")
     elif args.experimental_rerun is not None:
         raise Refused("--experimental-rerun: not supported, it unpickles a file; use resume=FOLDER")
     elif args.config_path is not None:
@@ -96,15 +97,6 @@ def _dispatch(args: Namespace) -> int:
     else:
         return _work(args)
     return 0
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("svae")
-    except PackageNotFoundError:
-        return "(an uninstalled checkout)"
 
 
 def _hydra(arguments: list[str], task: Callable) -> None:
