@@ -45,7 +45,20 @@ def _discrete(override: Override) -> list[str]:
     if not 1 <= len(found) <= _MOST:
         count = f"more than {_MOST} values" if found else "no value"
         raise Refused(f"{override.input_line}: {count}, expected 1 to {_MOST}")
+    kept = set()
+    for value in found:
+        if (own := _read(value)) in kept:
+            raise Refused(f"{override.input_line}: {value} is there twice, expected it once")
+        kept.add(own)
     return found
+
+
+def _read(value: str) -> float | str:
+    """Return what tells a value from others: 1e-3 is 0.001."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def jobs(values: list[list[str]]) -> list[list[str]]:

@@ -24,7 +24,14 @@ from svae.cli.job import Failed
 from svae.cli.plan import Report, Single, plan
 from svae.cli.sweeps import Sweep
 from svae.configuration import CONF, compose, trusted
-from svae.configuration.messages import HYDRA_ERRORS, Refused, one_line, refusing, sentence
+from svae.configuration.messages import (
+    HYDRA_ERRORS,
+    Refused,
+    one_line,
+    refusing,
+    sentence,
+    unknown_flag,
+)
 from svae.recording import signals
 from svae.recording.signals import Interrupted
 
@@ -65,7 +72,7 @@ def _parser() -> ArgumentParser:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise Refused(text)
+    raise Refused(unknown_flag(text))
 
 
 def _flush(stream: TextIO) -> None:

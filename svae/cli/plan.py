@@ -1,6 +1,7 @@
 """From arguments to a plan: everything is composed and checked before anything is made."""
 
 import contextlib
+import re
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.configuration.checks import key_of
 from svae.configuration.messages import Refused, refusing
+from svae.recording.folder import holds_run
 from svae.recording.saved import reopened, saved_values
 
 
@@ -44,7 +46,9 @@ def plan(args: Namespace) -> Report | Single | Sweep:
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
+    args.overrides = [_with_a_name(line) for line in args.overrides]
     typed, flags = compose.values(args.overrides), compose.flags(args)
+    _refuse_repeated(args.overrides)
     match [verb for verb in ("report", "resume", "evaluate") if typed.get(verb) is not None]:
         case ["report", *_]:
             return _report(args, typed["report"])
@@ -53,15 +57,58 @@ def plan(args: Namespace) -> Report | Single | Sweep:
         case [_, _]:
             raise Refused("resume and evaluate: give one of the two")
     if args.multirun:
-        return sweeps.plan(args, flags)
+        return _sweep(args, flags)
     config = compose.checked(args, args.overrides)
     compose.refuse_without_effect(compose.unresolved(config), args.overrides)
     if config.hydra.mode is not None and config.hydra.mode.name != "RUN":
-        return sweeps.plan(args, flags)
+        return _sweep(args, flags)
+    for line in args.overrides:
+        if f"{key_of(line)}.".startswith(_OF_SWEEPS):
+            raise Refused(f"{line}: is of a sweep, which needs --multirun (-m)")
     if config.hydra.callbacks or config.hydra.job.env_set:
         raise Refused("hydra.callbacks, hydra.job.env_set: only the jobs of a sweep have them (-m)")
     folder = compose.folder(config, "run")
+    # before the data are read, which takes seconds
+    with refusing(ValueError, OSError):
+        if folder.exists():
+            holds_run(folder)
     return Single("start", folder, compose.task(config), args.overrides, flags)
+
+
+def _with_a_name(line: str) -> str:
+    """Return an override that names a folder of runs such that Hydra reads the name as a text.
+
+    It may be 0 or 1e5, or hold what Hydra's grammar has other uses for.
+    """
+    key, _, value = line.partition("=")
+    several = r"|\[.*\]" if key == "report" else ""
+    is_read = not value or re.fullmatch(rf"'.*'|\".*\"{several}", value)
+    is_name = key in ("resume", "evaluate", "report") and not is_read
+    return compose.quoted(key, Path(value)) if is_name else line
+
+
+# what a run alone does not read
+_OF_SWEEPS = (
+    *("hydra.sweep.", "hydra.sweeper.", "hydra.launcher.", "hydra/sweeper.", "hydra/launcher."),
+    *("search.", "cluster."),
+)
+
+
+def _sweep(args: Namespace, flags: tuple[str, ...]) -> Sweep:
+    for line in args.overrides:
+        if (key := key_of(line)).startswith("hydra.run."):
+            raise Refused(f"{line}: is of a run alone, expected {key.replace('run', 'sweep')}")
+    return sweeps.plan(args, flags)
+
+
+def _refuse_repeated(lines: list[str]) -> None:
+    """Refuse a key that is typed twice, of which one would win without a word."""
+    found = {}
+    for override in compose.parsed(lines):
+        key, line = override.get_key_element().lstrip("+"), override.input_line
+        if key in found:
+            raise Refused(f"{line}: {found[key]} is typed, too, expected {key} once")
+        found[key] = line
 
 
 def _report(args: Namespace, typed: Any) -> Report:
@@ -70,7 +117,11 @@ def _report(args: Namespace, typed: Any) -> Report:
         raise Refused(f"report={typed}: reads runs that were made, nothing else goes with it")
     if not names or not all(isinstance(name, str) and name for name in names):
         raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
-    return Report([Path(name).expanduser() for name in names])
+    folders = [compose.expanded(name) for name in names]
+    for folder in folders:
+        if not folder.exists():
+            raise Refused(f"report={folder}: no such folder")
+    return Report(folders)
 
 
 def _reopen(
@@ -81,7 +132,7 @@ def _reopen(
         raise Refused(f"{verb}={typed}: takes one run folder, without --multirun")
     if not isinstance(typed, str) or not typed:
         raise Refused(f"{verb}={typed}: expected a run folder")
-    folder = Path(typed).expanduser()
+    folder = compose.expanded(typed)
     lines = [line for line in args.overrides if key_of(line) != verb]
     try:
         before = saved_values(folder)

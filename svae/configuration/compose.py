@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from omegaconf.resolvers import oc
 
-from svae.configuration import CONF, checks
+from svae.configuration import CONF, checks, suggestions
 from svae.configuration.checks import key_of, without_effect
 from svae.configuration.compare import since
 from svae.configuration.messages import (
@@ -63,21 +63,30 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     return {key: values(node) if OmegaConf.is_config(node) else node for key, node in nodes}
 
 
+def expanded(text: str | Path) -> Path:
+    """Return the path with ~ replaced by the home folder; ~NAME stays where NAME is nobody."""
+    return Path(os.path.expanduser(text))
+
+
 def _is_a_persons(file: Path) -> bool:
     """Tell whether it is a file, and none by which the system shows what is in its memory."""
     return file.is_file() and not file.resolve().is_relative_to("/proc")
 
 
 def check_file(config: DictConfig) -> None:
-    """Check that a file of data is there, and name it as it was typed: a path may hold a secret.
+    """Check that the data are there, and name them as they were typed: a path may hold a secret.
 
     Raises:
-        ValueError: when it is not.
+        ValueError: when they are not.
     """
-    file = config.dataset.get("file")
-    if isinstance(file, str) and not _is_a_persons(Path(file).expanduser()):
-        typed = OmegaConf.to_container(config.dataset, resolve=False)["file"]
-        raise ValueError(f"dataset.file={typed}: expected a readable file, found none")
+    typed = OmegaConf.to_container(config.dataset, resolve=False)
+    file, root = config.dataset.get("file"), config.dataset.get("root")
+    if isinstance(file, str) and not _is_a_persons(expanded(file)):
+        raise ValueError(f"dataset.file={typed['file']}: expected a readable file, found none")
+    # what the root of a person's own data set is, that knows
+    is_ours = str(typed.get("_target_")).startswith("svae.data.")
+    if isinstance(root, str) and is_ours and not expanded(root).is_dir():
+        raise ValueError(f"dataset.root={typed['root']}: expected a folder, found none")
 
 
 def _refuse_taken_names(folder: Path) -> None:
@@ -150,10 +159,19 @@ def _sentence(overrides: list[str], args: Namespace, error: Exception) -> str:
     """Return a sentence for an error of Hydra's that has no type of its own."""
     for line in overrides:
         key, _, value = line.partition("=")
-        if key in GROUPS and (value == "null" or not re.fullmatch(r"[\w./-]+", value)):
-            return f"{line}: expected the name of a choice, as --help lists them"
+        if not key:
+            return f"{line}: cannot be read, expected key=value"
+        is_word = isinstance(_value(line), str) and re.fullmatch(r"[\w./-]+", value)
+        if key in GROUPS and not is_word:
+            meant = suggestions.of_option(value, (), key)
+            return f"{line}: expected the name of a choice, as --help lists them{meant}"
     where = f"--config-dir {args.config_dir}: " if args.config_dir else ""
     return f"{where}{' '.join(overrides)}: {one_line(error)}"
+
+
+def _value(line: str) -> Any:
+    (override,) = parsed([line])
+    return None if override.is_sweep_override() else override.value()
 
 
 def task(config: DictConfig) -> DictConfig:
@@ -228,6 +246,9 @@ def refuse_without_effect(config: dict, lines: list[str]) -> None:
 
 
 def parsed(overrides: list[str]) -> list[Override]:
+    for line in overrides:
+        if re.search(r"\d{301}", line):  # no float is as large, and Python reads none of 4,301
+            raise Refused(f"{line}: expected a number of at most 300 digits")
     return OverridesParser.create().parse_overrides(overrides)
 
 
@@ -241,7 +262,7 @@ def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list
     for name in ("file", "root"):
         path = OmegaConf.to_container(config.dataset, resolve=False).get(name)
         if f"dataset.{name}" in typed and isinstance(path, str) and "${" not in path:
-            path = Path(path).expanduser().absolute()
+            path = expanded(path).absolute()
             moved[f"dataset.{name}"] = quoted(f"dataset.{name}", path)
             config.dataset[name] = str(path)
     return config, [moved.get(key_of(line), line) for line in overrides]
@@ -256,7 +277,10 @@ def folder(config: DictConfig, mode: Literal["run", "sweep"]) -> Path:
     text = config.hydra[mode].dir
     if not isinstance(text, str) or not text:
         raise Refused(f"hydra.{mode}.dir={text}: expected a folder")
-    return Path(os.path.abspath(Path(text).expanduser()))
+    path = expanded(text)
+    if str(path).startswith("~"):
+        raise Refused(f"hydra.{mode}.dir={text}: there is no such home folder, ./~ means a name")
+    return Path(os.path.abspath(path))
 
 
 def flags(args: Namespace) -> tuple[str, ...]:
@@ -267,11 +291,12 @@ def flags(args: Namespace) -> tuple[str, ...]:
 
 
 def quoted(key: str, path: Path) -> str:
-    """Return the override key=path for any path; quoted where Hydra needs it."""
-    plain = re.fullmatch(r"[\w./-]+", str(path), re.ASCII)
+    """Return the override key=path for any path; quoted where Hydra needs it: 0 is a number."""
+    plain = re.fullmatch(r"/[\w./-]*", str(path), re.ASCII)
     return f"{key}={path if plain else _quote(str(path))}"
 
 
 def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # to Hydra a backslash is one, but before a quote
+    escaped = re.sub(r"(\\*)('|\Z)", r"\1\1\2", text).replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,15 +1,16 @@
 """Refusals in one sentence: Hydra's and OmegaConf's errors in a person's words."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from svae.configuration import suggestions
-from svae.configuration.schema import GROUPS
+from svae.configuration.schema import GROUPS, KEYS, expected, flatten, takes
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 # what brings a launcher or a sweeper
@@ -26,8 +27,12 @@ class Refused(Exception):
     """What was typed cannot be done; the text is one sentence that says what was expected."""
 
     def __init__(self, text: str):
-        # what was typed may have line breaks
+        # what was typed may have line breaks, and numbers without an end
+        text = _ENDLESS.sub(lambda n: f"{n[0][:9]}...({len(n[0])} digits)", text)
         super().__init__(" ".join(text.splitlines()))
+
+
+_ENDLESS = re.compile(r"\d{50,}")
 
 
 def one_line(error: Exception) -> str:
@@ -56,9 +61,10 @@ def _sentence(error: Exception) -> str:
         return _missing(error)
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read, expected key=value ({one_line(text)})"
+        return f"{error.override}: cannot be read, expected {_readable(error.override)}"
     if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
-        return no_such_key(found.group(1))
+        _, _, value = text.rpartition(f"use +{found[1]}=")
+        return no_such_key(found[1], value, _keys_there(error, found[1]))
     if found := re.search(r"An item is already at '([^']+)'", text):
         key = found.group(1)
         return f"+{key}: the key is there already, expected {key}=... without the plus"
@@ -68,8 +74,61 @@ def _sentence(error: Exception) -> str:
         return f"{found.group(1)}: is not what stands there, {_reason(error)}"
     if "Ambiguous value for argument" in text:
         line = text.split("'")[1]
-        return f"{line}: several values are a sweep, which needs --multirun (-m)"
+        needs = "several values are a sweep, which needs --multirun (-m)"
+        return f"{line}: {needs}{_with_a_point(line)}"
     return one_line(error)
+
+
+def _readable(line: str) -> str:
+    """Return how a line is typed that Hydra's grammar does not read."""
+    key, equals, value = line.partition("=")
+    if found := re.fullmatch(r"([A-Za-z][\w./]*):(.*)", key) if not equals else None:
+        return f"{found[1]}={found[2] or 'VALUE'}"
+    if not equals or not key.strip():
+        return "key=value, without spaces around the equals sign"
+    if not re.fullmatch(r"[+~]*[A-Za-z][\w./@:]*", key):
+        return "key=value, and a key is made of letters, digits, _ and points"
+    if value.rstrip().endswith(","):
+        return f"{key}={value.rstrip(', ')}, without a comma at its end"
+    if found := re.search(r"[,\s]\s*([A-Za-z][\w.]*=)", value):
+        return f"{found[1]}... to be a word of its own, with a space before it and no comma"
+    if "${" in value:
+        return "a reference to be ${KEY}, in single quotes: 'key=${KEY}'"
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
+        return "every bracket to be closed, and a value with brackets in quotes: 'key=[1,2]'"
+    if key in KEYS and not takes(key, "any"):
+        return f"{key}=VALUE, and as VALUE {expected(KEYS[key].type)}"
+    return f"quotes around such a value: {suggestions.in_quotes(key, value)}"
+
+
+def _with_a_point(line: str) -> str:
+    key, _, value = line.partition("=")
+    is_decimal = re.fullmatch(r"\d+,\d+", value) and key in KEYS and takes(key, 0.5)
+    return f"; did you mean {key}={value.replace(',', '.')}?" if is_decimal else ""
+
+
+def _keys_there(error: Exception, key: str) -> set[str] | None:
+    """Return the keys that a configuration has beside `key`, and what it may have elsewhere."""
+    node = getattr(error.__cause__, "parent_node", None)
+    if not OmegaConf.is_dict(node):
+        return None
+    group = key.rpartition(".")[0]
+    prefix = f"{group}." if group else ""
+    values = OmegaConf.to_container(node, resolve=False)
+    values.pop("hydra", None)
+    beside = flatten(values, prefix)
+    return {*beside, *(name for name in KEYS if prefix and not name.startswith(prefix))}
+
+
+def unknown_flag(text: str) -> str:
+    """Turn what argparse says of a flag into a sentence: keys are no flags."""
+    found = re.match(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(?:=(\S+))?", text)
+    if found is None:
+        return text
+    name = found[1].replace("-", "_")
+    if meant := suggestions.key_meant(name):
+        return f"--{found[1]}: keys have no dashes, expected {meant}={found[2] or 'VALUE'}"
+    return f"--{found[1]}: no such flag, expected key=value, or a flag that --help lists"
 
 
 def yaml_sentence(error: yaml.YAMLError, folder: str) -> str:
@@ -81,22 +140,30 @@ def yaml_sentence(error: yaml.YAMLError, folder: str) -> str:
 
 
 def _missing(error: MissingConfigException) -> str:
-    group, _, name = error.missing_cfg_file.rpartition("/")
     if not error.options:
         return f"{error.missing_cfg_file}: there is no such configuration"
+    # the name of a choice may be a path
+    found = re.search(r"Available options in '([^']+)'", str(error))
+    group, name = error.missing_cfg_file.rpartition("/")[::2]
+    if found:
+        group, name = found[1], error.missing_cfg_file.removeprefix(f"{found[1]}/")
     if extra := _EXTRAS.get(name):
         return f"{group}={name}: is not installed, it comes with pip install -e '.[{extra}]'"
-    expected = ", ".join(error.options)
-    return f"{group}={name}: expected one of {expected}{suggestions.of_option(name, error.options)}"
+    choices = ", ".join(error.options)
+    meant = suggestions.of_option(name, error.options, group)
+    if not meant and group in GROUPS:
+        meant = ", or one of your own, in the folder of --config-dir"
+    return f"{group}={name}: expected one of {choices}{meant}"
 
 
-def no_such_key(key: str) -> str:
+def no_such_key(key: str, value: str = "", there: Collection[str] | None = None) -> str:
     """Return a sentence about a key that the configuration does not have."""
     if key in GROUPS:
         return f"{key}: is a group, expected {key}=NAME or {key}.KEY=VALUE"
-    return f"{key}: no such key{suggestions.of_key(key)}"
+    return f"{key}: no such key{suggestions.of_key(key, value, there)}"
 
 
 def _reason(error: Exception) -> str:
     cause = error.__cause__ or error.__context__
-    return one_line(cause) if cause is not None else "expected another kind of value"
+    lines = str(cause or "").splitlines()  # behind the first stands what only OmegaConf needs
+    return lines[0] if lines else "expected another kind of value"

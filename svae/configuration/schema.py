@@ -52,8 +52,9 @@ Fraction = Annotated[float, Gt(0), Lt(1), "a number between 0 and 1"]
 Text = Annotated[str, MinLen(1)]
 Texts = Annotated[list[str], "a list of texts"]
 Widths = Annotated[list[Count], MinLen(1), "a list of whole numbers from 1 up"]
+_CUDA = re.compile(r"cuda:(\d|[1-9]\d)")
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"] | Annotated[str, Predicate(re.compile(r"cuda:\d+").fullmatch)],
+    Literal["auto", "cpu", "cuda"] | Annotated[str, Predicate(_CUDA.fullmatch)],
     "auto, cpu, cuda or cuda:N",
 ]
 Concentration = Annotated[
@@ -66,11 +67,16 @@ Objective = Literal[
     "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
 ]
 
+_MODES = dict.fromkeys(("false", "off", "none", "null"), "disabled") | {"true": "online"}
+
 KEYS: dict[str, Key] = {
     "latent_dim": Key(Count, "z_dim zdim dim latent_size n_latent"),
     "seed": Key(Seed, "random_seed"),
     "device": Key(
-        Device, "gpu cuda accelerator", "resume evaluate sweep", {"gpu": "cuda", "0": "cuda:0"}
+        Device,
+        "gpu cuda accelerator",
+        "resume evaluate sweep",
+        {"gpu": "cuda", "true": "cuda", "0": "cuda:0", "1": "cuda:1"},
     ),
     "precision": Key(
         Literal["float32", "bf16"], "bf16 amp half", words={"bfloat16": "bf16", "fp32": "float32"}
@@ -131,7 +137,7 @@ KEYS: dict[str, Key] = {
         Literal["auto", "online", "offline", "disabled"],
         "wandb wandb_mode",
         "resume sweep",
-        {"false": "disabled", "off": "disabled", "none": "disabled", "null": "disabled"},
+        _MODES,
     ),
     "logger.project": Key(Text, "wandb_project", "resume sweep"),
     "logger.entity": Key(Text | None, "wandb_entity", "resume sweep"),
@@ -160,10 +166,26 @@ KEYS: dict[str, Key] = {
     "dataset.concentration": Key(Positive),
     "dataset.observations": Key(Count),
 }
-GROUPS = (
-    *("model", "sampler", "network", "trainer", "dataset", "evaluation", "logger"),
-    *("experiment", "search", "cluster"),
-)
+# each with {word that people type: the choice, or the key and value, that they mean}
+GROUPS: dict[str, dict[str, str]] = {
+    "model": {
+        **dict.fromkeys(("svae", "s-vae", "s_vae", "hyperspherical", "von_mises_fisher"), "vmf"),
+        **dict.fromkeys(("gaussian", "gauss", "vae", "n-vae", "nvae"), "normal"),
+        "ps": "power_spherical",
+    },
+    "sampler": {},
+    "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn"},
+    "trainer": {"adam": "minibatch"},
+    "dataset": {"graph": "sphere_graph", "file": "array", "npz": "array", "custom": "array"},
+    "evaluation": {},
+    "logger": {
+        **{word: f"logger.mode={mode}" for word, mode in _MODES.items()},
+        **{mode: f"logger.mode={mode}" for mode in ("auto", "online", "offline", "disabled")},
+    },
+    "experiment": {},
+    "search": {},
+    "cluster": {},
+}
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
 BUILT = ("model.", "network.", "dataset.", "study")
 

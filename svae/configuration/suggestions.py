@@ -1,50 +1,147 @@
 """What somebody may have meant: the nearest key, group or value."""
 
 import difflib
-from collections.abc import Iterable
+import re
+import shlex
+from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any
 
-from svae.configuration.schema import GROUPS, KEYS, options
+from svae.configuration import CONF
+from svae.configuration.schema import GROUPS, KEYS, options, takes
 
 _BY_DATASET = ("network", "trainer", "evaluation")  # groups that a data set chooses
 
 
-def of_key(name: str) -> str:
-    """Return what helps after "no such key": the nearest key or group, or nothing."""
+def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> str:
+    """Return what helps after "no such key": the nearest key or group, or nothing.
+
+    Args:
+        name: the key that was typed.
+        value: what was typed for it; where it is a word of the key that is meant, that is shown.
+        there: the keys that the configuration has; one of these is meant rather than another.
+    """
     if name in KEYS:
         group = name.split(".")[0]
-        chosen = ", which the dataset chooses" if group in _BY_DATASET else ""
-        return f" for this {group}{chosen}"
+        by_dataset = group in _BY_DATASET
+        only = ", which the dataset chooses" if by_dataset else _only(name, ", only {} it")
+        return f" for this {group}{only}"
+    there = KEYS if there is None else there
+    if meant := _key(name, there):
+        has = "" if meant in there or meant in GROUPS else _only(meant, ", which only {}")
+        return _question(f"{meant}{_word(meant, value)}{has}")
+    return ""
+
+
+def key_meant(name: str) -> str | None:
+    """Return the key or group that is called so, or that is meant by it."""
+    return name if name in KEYS or name in GROUPS else _key(name, KEYS)
+
+
+def _key(name: str, there: Collection[str]) -> str | None:
+    """Return what is meant by `name`: a key of those that are `there` rather than another."""
     group, _, word = name.rpartition(".")
-    known = KEYS if group else (*KEYS, *GROUPS)
-    return _question(_also(word, group) or _also(word) or _nearest(name, known))
+    for known in (there, KEYS):
+        if meant := _also(word, known, group) or _also(word, known):
+            return meant
+    for known in (there, KEYS):
+        every = known if group else (*known, *GROUPS)
+        if meant := _beside(word, known, group) or _nearest(name, every, 0.85 if group else 0.6):
+            return meant
+    return None
+
+
+def _beside(word: str, known: Collection[str], group: str) -> str | None:
+    """Return the key of the group of which the last part looks most like `word`."""
+    last = [name.rpartition(".") for name in known]
+    own = [leaf for place, _, leaf in last if place == group and leaf != "_target_"]
+    found = difflib.get_close_matches(word, own, 1, 0.6) if group else ()
+    return f"{group}.{found[0]}" if found else None
+
+
+def _word(name: str, value: str) -> str:
+    """Return "=word" of a key that takes words, and `value` is one of them or stands for it."""
+    if name not in KEYS:
+        return ""
+    word = KEYS[name].words.get(value.lower(), value)
+    return f"={word}" if word in options(KEYS[name].type) or word != value else ""
+
+
+@cache
+def _only(name: str, words: str) -> str:
+    """Return `words` with "GROUP=A and GROUP=B have", the choices with this key; or nothing."""
+    group, _, leaf = name.partition(".")
+    line = re.compile(rf"^ *{re.escape(leaf)}:", re.MULTILINE)
+    files = sorted((CONF / group).glob("*.yaml"))
+    found = [f"{group}={file.stem}" for file in files if line.search(file.read_text())]
+    verb = "has" if len(found) == 1 else "have"
+    return words.format(f"{' and '.join(found)} {verb}") if found else ""
 
 
 def of_value(name: str, value: Any) -> str:
     """Return "; did you mean ...?" with the nearest value that the key takes, or nothing."""
     key, word = KEYS[name], shown(value)
-    return _question(key.words.get(word) or _nearest(word, options(key.type)))
+    meant = key.words.get(word.lower()) or _same(name, value) or _several(name, value)
+    return _question(meant or _nearest(word.lower(), options(key.type)) or _text(name, value))
 
 
-def of_option(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the nearest of the known words, or nothing."""
-    return _question(_nearest(word.lower(), known))
+def _same(name: str, value: Any) -> str | None:
+    """Return what is the same value in the words or the numbers that the key takes."""
+    if isinstance(value, str):
+        return value.lower() if takes(name, value.lower()) and not takes(name, "any") else None
+    is_whole = isinstance(value, float) and value.is_integer() and takes(name, int(value))
+    return str(int(value)) if is_whole else None
+
+
+_RANGE = re.compile(r"(\d{1,9})(?:\.\.\.?|-|:)(\d{1,9})")
+
+
+def _several(name: str, value: Any) -> str | None:
+    """Return how several values are typed that look like a list or like 0..3."""
+    if isinstance(value, list) and value and all(takes(name, item) for item in value):
+        return f"-m {name}={','.join(map(shown, value))}"
+    found = _RANGE.fullmatch(value) if isinstance(value, str) else None
+    if found and takes(name, int(found[1])):
+        return f"-m '{name}=range({found[1]},{int(found[2]) + 1})'"
+    return None
+
+
+def _text(name: str, value: Any) -> str | None:
+    """Return how a text is typed that reads as a number or a switch."""
+    is_other = isinstance(value, bool | int | float)
+    if is_other and takes(name, shown(value)) and takes(name, "any"):
+        return in_quotes(name, shown(value))
+    return None
+
+
+def in_quotes(key: str, text: str) -> str:
+    """Return how key=text is typed in a shell, whatever the text is."""
+    escaped = re.sub(r'(\\*)("|\Z)', r"\1\1\2", text).replace('"', '\\"')
+    return shlex.quote(f'{key}="{escaped}"')
+
+
+def of_option(word: str, known: Iterable[str], group: str = "") -> str:
+    """Return "; did you mean ...?" with the nearest of the known choices, or nothing."""
+    meant = GROUPS.get(group, {}).get(word.lower())
+    if group == "dataset" and re.search(r"[/.~]", word):
+        meant = f"dataset=array dataset.file={word}"
+    return _question(meant or _nearest(word.lower(), known))
 
 
 def _question(word: str | None) -> str:
     return f"; did you mean {word}?" if word else ""
 
 
-def _also(word: str, group: str = "") -> str | None:
+def _also(word: str, known: Collection[str], group: str = "") -> str | None:
     """Return the key of a group, or any, that people call `word`."""
-    rows = KEYS.items()
+    rows = ((name, key) for name, key in KEYS.items() if name in known)
     return next((n for n, key in rows if n.startswith(group) and word in key.also.split()), None)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str | None:
+def _nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the name that looks most like `word`, whole or at its end; None when none does."""
     known = list(known)
-    if found := difflib.get_close_matches(word, known, 1, 0.6):
+    if found := difflib.get_close_matches(word, known, 1, likeness):
         return found[0]
     last = {name.rsplit(".", 1)[-1]: name for name in reversed(known)}
     found = difflib.get_close_matches(word.rsplit(".", 1)[-1], last, 1, 0.75)

@@ -6,6 +6,7 @@ vouches for it: by a `--config-dir DIR`, for all names that the files of DIR hol
 What a run folder says vouches for nothing.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,7 @@ def vouching(
     global _vouched
     before = _vouched
     several = [folders] if isinstance(folders, str | Path) else folders
-    folders = [Path(folder).expanduser().absolute() for folder in several]
+    folders = [Path(os.path.expanduser(folder)).absolute() for folder in several]
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder of configuration to trust")

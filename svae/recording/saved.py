@@ -52,7 +52,7 @@ def saved_values(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file}: expected a configuration")
     number = content.pop("format", 0)
-    if not isinstance(number, int) or not 0 <= number <= FORMAT:
+    if type(number) is not int or not 0 <= number <= FORMAT:  # true is an int, too
         raise ValueError(f"{file}: format {number}, and this version of svae reads up to {FORMAT}")
     return content
 

@@ -64,6 +64,17 @@ class Group:
 
     @property
     def finished(self) -> list[Entry]:
+        """The finished runs, of each seed the first: the same run again is no other sample."""
+        return [*{run.settings["seed"]: run for run in reversed(self._ended)}.values()][::-1]
+
+    @property
+    def repeated(self) -> list[Entry]:
+        """The finished runs that are left out of the numbers, as their seed is there already."""
+        kept = {run.run.path for run in self.finished}
+        return [run for run in self._ended if run.run.path not in kept]
+
+    @property
+    def _ended(self) -> list[Entry]:
         return [run for run in self.runs if run.status.state == FINISHED]
 
     @property
@@ -106,7 +117,7 @@ class Group:
 class Comparison:
     """All runs, what they differ in, and the groups in the order of the tables.
 
-    `left_out` says which runs could not be read, and why.
+    `left_out` says which runs could not be read or are not counted, and why.
     """
 
     folders: list[Path]
@@ -178,7 +189,11 @@ def read(sweeps: Iterable[Path]) -> Comparison:
     if not runs:
         raise ValueError(left_out[0])
     runs = _with_settings(runs)
-    return Comparison(sweeps, runs, _groups(runs), left_out)
+    groups = _groups(runs)
+    for run in (run for group in groups for run in group.repeated):
+        seed = run.settings["seed"]
+        left_out.append(f"{run.run.path}: repeats a run of seed {seed}, which the means count once")
+    return Comparison(sweeps, runs, groups, left_out)
 
 
 def _read(run: Run) -> Entry:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, run_folders
 from tests.support import slurm
+from tests.support.forked import once
 
 # `pytest -m launchers`, where the extras are installed
 pytestmark = [pytest.mark.launchers, pytest.mark.xdist_group("launchers")]
@@ -47,7 +48,7 @@ def start(tiny, folder):
     environment["RAY_AUTH_MODE"] = "disabled"
 
     def run(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.Popen:
-        command = [sys.executable, "-m", "svae", f"dataset.file={tiny}", *TINY, *arguments]
+        command = [sys.executable, *once(["-m", "svae", f"dataset.file={tiny}", *TINY, *arguments])]
         options = {"cwd": folder, "start_new_session": True, "text": True}
         options["env"] = {**environment, "PATH": path}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)

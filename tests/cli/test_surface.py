@@ -20,13 +20,16 @@ _OPTIONS = settings(
 )
 _ODD = ["ключ", "名前", "latent_dim\u0301", "x" * 5_000, "a." * 500 + "b", "🙂", "\u202emodel"]
 _HYDRA = ["run.dir", "sweep.dir", "sweep.subdir", "job.num", "job.name", "mode", "launcher.n_jobs"]
+_GROUPS = [*GROUPS]
 _KEYS = st.one_of(
     st.sampled_from(sorted(KEYS)),
-    st.sampled_from(GROUPS),
+    st.sampled_from(_GROUPS),
     st.sampled_from([f"hydra.{key}" for key in _HYDRA]),
     st.sampled_from(["model._target_", "hydra/launcher", "hydra/sweeper", "hydra", "defaults"]),
     # a group put elsewhere, a key below a value, an item of a list
-    st.builds("{}@{}".format, st.sampled_from(GROUPS), st.sampled_from(["model", "x.y", ":z", ""])),
+    st.builds(
+        "{}@{}".format, st.sampled_from(_GROUPS), st.sampled_from(["model", "x.y", ":z", ""])
+    ),
     st.builds(
         "{}.{}".format, st.sampled_from(sorted(KEYS)), st.sampled_from(["x", "0", "_target_"])
     ),

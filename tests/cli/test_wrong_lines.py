@@ -1,0 +1,279 @@
+"""What people really type wrong: exit code 2 and one sentence that holds what they needed."""
+
+import copy
+import shlex
+
+import pytest
+from hydra._internal.utils import get_args_parser
+
+from svae.cli import main, plan
+from svae.configuration import checks, compose, messages
+from svae.recording import signals
+from tests.support.swept import begin
+
+POINT = "key=value, without spaces around the equals sign"
+ONCE = "expected {} once"
+LINES = [
+    # as other programs have it
+    ("--latent_dim 10", "--latent_dim: keys have no dashes, expected latent_dim=VALUE"),
+    ("--latent-dim 10", "expected latent_dim=VALUE"),
+    ("--latent_dim=10", "expected latent_dim=10"),
+    ("--lr=3", "--lr: keys have no dashes, expected trainer.learning_rate=3"),
+    ("-lr 3", "expected trainer.learning_rate=VALUE"),
+    ("--epochs 5 --batch-size 4", "expected trainer.max_epochs=VALUE"),
+    ("--trainer.lr=1", "expected trainer.learning_rate=1"),
+    ("--model vmf", "expected model=VALUE"),
+    ("--dataset=mnist", "expected dataset=mnist"),
+    ("--seed 3", "expected seed=VALUE"),
+    ("--gpu 0", "expected device=VALUE"),
+    ("--resume x", "expected resume=VALUE"),
+    ("--verbose", "--verbose: no such flag, expected key=value, or a flag that --help lists"),
+    ("-x", "-x: no such flag"),
+    ("--c", "ambiguous option: --c could match --cfg"),
+    ("--cfg", "--cfg/-c: expected one argument"),
+    ("--cfg yaml", "choose from 'job', 'hydra', 'all'"),
+    ("--config-dir ~nouser/x", "--config-dir ~nouser/x: expected a folder"),
+    # spaces, colons, commas, brackets, quotes
+    ("latent_dim = 10", POINT),
+    ("latent_dim= 10", POINT),
+    ("latent_dim =10", POINT),
+    ("latent_dim 10", POINT),
+    ("latent_dim:10", "latent_dim:10: cannot be read, expected latent_dim=10"),
+    ("latent_dim: 10", "expected latent_dim=VALUE"),
+    ("train", POINT),
+    ("=3", "=3: cannot be read, expected key=value"),
+    ("==", POINT),
+    ("1=3", "a key is made of letters"),
+    ("latent_dim=10,", "latent_dim=10,: cannot be read, expected latent_dim=10, without a comma"),
+    ("latent_dim=10, seed=3", "expected latent_dim=10, without a comma at its end"),
+    ("'latent_dim=10, seed=3'", "expected seed=... to be a word of its own"),
+    ("'latent_dim=10 seed=3'", "expected seed=... to be a word of its own"),
+    ("latent_dim==10", "expected latent_dim=VALUE, and as VALUE a whole number from 1 up"),
+    ("'latent_dim=>10'", "and as VALUE a whole number from 1 up"),
+    ("'latent_dim=10;'", "and as VALUE a whole number from 1 up"),
+    ("network.hidden=[64", "expected every bracket to be closed"),
+    ("'seed=range(3'", "expected every bracket to be closed"),
+    ("'network.hidden=64]'", "expected every bracket to be closed"),
+    ("'seed=${'", "expected a reference to be ${KEY}"),
+    ("dataset.file=~/x.npz", """expected quotes around such a value: 'dataset.file="~/x.npz"'"""),
+    ("dataset.file=a#b", """'dataset.file="a#b"'"""),
+    ("dataset.file=a=b.npz", """'dataset.file="a=b.npz"'"""),
+    ("dataset.file=é.npz", """'dataset.file="é.npz"'"""),
+    ("logger.name=it\\'s", '''logger.name="it'"'"'s"'''),
+    ("'logger.name=a\"b'", """'logger.name="a\\"b"'"""),
+    ("hydra.run.dir=~nouser/x", """'hydra.run.dir="~nouser/x"'"""),
+    # choices by other names
+    ("model=VMF", "model=VMF: expected one of normal, power_spherical, vmf; did you mean vmf?"),
+    ("model=gaussian", "did you mean normal?"),
+    ("model=Gaussian", "did you mean normal?"),
+    ("model=vae", "did you mean normal?"),
+    ("model=svae", "did you mean vmf?"),
+    ("model=s-vae", "did you mean vmf?"),
+    ("model=powerspherical", "did you mean power_spherical?"),
+    ("model=1", "model=1: expected the name of a choice"),
+    ("dataset=MNIST", "did you mean mnist?"),
+    ("dataset=Cora", "did you mean cora?"),
+    ("dataset=/data/x.npz", "dataset=/data/x.npz: expected one of array,"),
+    ("dataset=/data/x.npz", "did you mean dataset=array dataset.file=/data/x.npz?"),
+    ("dataset=x.npz", "did you mean dataset=array dataset.file=x.npz?"),
+    ("dataset=cifar10", "or one of your own, in the folder of --config-dir"),
+    ("trainer=short", "muon, or one of your own, in the folder of --config-dir"),
+    ("network=cnn", "network=cnn: expected one of gcn, mlp"),
+    ("logger=none", "did you mean logger.mode=disabled?"),
+    ("logger=null", "did you mean logger.mode=disabled?"),
+    ("logger=false", "did you mean logger.mode=disabled?"),
+    ("logger=offline", "did you mean logger.mode=offline?"),
+    ("sampler=null", "sampler=null: expected the name of a choice"),
+    # one or several values
+    ("trainer.learning_rate=0,001", "did you mean trainer.learning_rate=0.001?"),
+    ("latent_dim=2,5", "several values are a sweep, which needs --multirun (-m)"),
+    ("seed=0 seed=1", f"seed=1: seed=0 is typed, too, {ONCE.format('seed')}"),
+    ("model=vmf model=normal", ONCE.format("model")),
+    ("latent_dim=3 +latent_dim=4", ONCE.format("latent_dim")),
+    ("-m seed=0,1 seed=2,3", f"seed=2,3: seed=0,1 is typed, too, {ONCE.format('seed')}"),
+    ("-m seed=5 'seed=range(4)'", ONCE.format("seed")),
+    ("-m hydra.run.dir=x seed=0,1", "is of a run alone, expected hydra.sweep.dir"),
+    # runs and folders
+    ("resume=0", "resume=0: no such folder"),
+    ("resume=null", "resume=null: no such folder"),
+    ("resume=~nouser/x", "resume=~nouser/x: no such folder"),
+    ("evaluate=1e5", "evaluate=1e5: no such folder"),
+    ("evaluate=ü#=x", "evaluate=ü#=x: no such folder"),
+    ("report=0", "report=0: no such folder"),
+    ("report=~nouser", "report=~nouser: no such folder"),
+    ("resume", POINT),
+    # numbers without an end
+    (f"seed={'9' * 5000}", "seed=999999999...(5000 digits): expected a number of at most 300 dig"),
+    (f"trainer.learning_rate={'9' * 310}", "(310 digits): expected a number of at most 300"),
+    (f"-m seed=0,{'9' * 310}", "expected a number of at most 300 digits"),
+    (f"network.hidden=[{'9' * 5000}]", "expected a number of at most 300 digits"),
+    (f"resume={'9' * 400}", "(400 digits)"),
+    # a few that have to be composed
+    ("gpu=0", "gpu: no such key; did you mean device=cuda:0?"),
+    ("wandb=false", "wandb: no such key; did you mean logger.mode=disabled?"),
+    ("data_file=x", "did you mean dataset.file, which only dataset=array and dataset=directions"),
+    ("dataset.file=x.npz", "for this dataset, only dataset=array and dataset=directions have it"),
+    ("dataset.root=/nowhere", "dataset.root=/nowhere: expected a folder, found none"),
+    ("hydra.run.dir=/etc/hosts", "/etc/hosts: is a file, expected a folder"),
+    ("'hydra.run.dir=\"~nouser/x\"'", "there is no such home folder"),
+    ("hydra.sweep.dir=x", "hydra.sweep.dir=x: is of a sweep, which needs --multirun (-m)"),
+    ("-m seed=0,0", "seed=0,0: 0 is there twice, expected it once"),
+    ("-m model=vmf,vmf", "vmf is there twice"),
+    ("-m trainer.learning_rate=1e-3,0.001", "0.001 is there twice"),
+]
+# what is said of the value of a key that there is
+VALUES = [
+    ("device=0", "did you mean cuda:0?"),
+    ("device=gpu", "did you mean cuda?"),
+    ("device=GPU", "did you mean cuda?"),
+    ("device=CUDA:1", "did you mean cuda:1?"),
+    ("device=cuda:99999999999", "expected auto, cpu, cuda or cuda:N"),
+    ("device=cuda:01", "expected auto, cpu, cuda or cuda:N"),
+    ("device=cuda:-1", "expected auto, cpu, cuda or cuda:N"),
+    ("device=null", "expected auto, cpu"),
+    ("precision=bfloat16", "did you mean bf16?"),
+    ("precision=BF16", "did you mean bf16?"),
+    ("precision=fp32", "did you mean float32?"),
+    ("precision=32", "expected one of float32, bf16"),
+    ("seed=[0,1,2]", "did you mean -m seed=0,1,2?"),
+    ("latent_dim=[2,5]", "did you mean -m latent_dim=2,5?"),
+    ("seed=0..3", "did you mean -m 'seed=range(0,4)'?"),
+    ("seed=0-3", "did you mean -m 'seed=range(0,4)'?"),
+    ("seed=0:3", "did you mean -m 'seed=range(0,4)'?"),
+    ("seed=1e3", "did you mean 1000?"),
+    ("seed=", "seed=: expected a whole number from 0 up"),
+    ("seed=random", "expected a whole number from 0 up"),
+    ("seed=0.5", "expected a whole number from 0 up"),
+    ("seed=null", "expected a whole number from 0 up"),
+    ("seed='3'", "expected a whole number from 0 up"),
+    ("latent_dim=10.0", "did you mean 10?"),
+    ("latent_dim=1O", "expected a whole number from 1 up"),
+    ("latent_dim=9999999999", "up to 2147483647"),
+    ("latent_dim=", "expected a whole number from 1 up"),
+    ("threads=0.5", "a whole number from 1 to 1024, or null"),
+    ("threads=all", "a whole number from 1 to 1024, or null"),
+    ("plots=no", "expected true or false"),
+    ("plots=1", "expected true or false"),
+    ("plots=null", "expected true or false"),
+    ("objective=elbo", "did you mean val/elbo?"),
+    ("objective=val_elbo", "did you mean val/elbo?"),
+    ("objective=VAL/ELBO", "did you mean val/elbo?"),
+    ("objective=loss", "expected one of val/elbo"),
+    ("trainer.optimizer=Adam", "did you mean adam?"),
+    ("trainer.optimizer=MUON", "did you mean muon?"),
+    ("trainer.optimizer=sgd", "expected one of adam, muon"),
+    ("trainer.schedule=cos", "did you mean cosine?"),
+    ("trainer.schedule=none", "expected one of constant, cosine, linear"),
+    ("trainer.max_epochs=-1", "expected a whole number from 1 up"),
+    ("trainer.max_epochs=1e2", "did you mean 100?"),
+    ("trainer.max_epochs=inf", "expected a whole number from 1 up"),
+    ("trainer.batch_size=64.0", "did you mean 64?"),
+    ("trainer.batch_size=all", "expected a whole number from 1 up"),
+    ("trainer.learning_rate=1e-3s", "expected a number above 0"),
+    ("trainer.learning_rate=auto", "expected a number above 0"),
+    ("trainer.learning_rate=-1", "expected a number above 0"),
+    ("trainer.kl_weight=nan", "expected a number from 0 up"),
+    ("trainer.bound=ELBO", "did you mean elbo?"),
+    ("trainer.bound=iw", "expected one of elbo, iwae"),
+    ("trainer.averaging=yes", "expected true or false"),
+    ("trainer.compile=0", "expected true or false"),
+    ("trainer.replicas=2000", "expected a whole number from 1 to 1024"),
+    ("trainer.on_nan=ignore", "expected one of stop, restart"),
+    ("sampler.gradient=Implicit", "did you mean implicit?"),
+    ("sampler.gradient=reparameterization", "did you mean implicit?"),
+    ("sampler.baseline=loo", "expected one of none, mean, leave_one_out"),
+    ("sampler.baseline=null", "expected one of none"),
+    ("model.initial_concentration=M", "did you mean m?"),
+    ("model.initial_concentration=0", "expected a number above 1, or m"),
+    ("network.hidden=256", "expected a list of whole numbers"),
+    ("network.hidden=[256,128.0]", "expected a list of whole numbers"),
+    ("network.hidden=null", "expected a list of whole numbers"),
+    ("network.unit_variance=on", "expected true or false"),
+    ("logger.mode=false", "did you mean disabled?"),
+    ("logger.mode=none", "did you mean disabled?"),
+    ("logger.mode=OFFLINE", "did you mean offline?"),
+    ("logger.name=5", """did you mean 'logger.name="5"'?"""),
+    ("logger.project=true", """did you mean 'logger.project="true"'?"""),
+    ("logger.tags=paper", "expected a list of texts"),
+    ("logger.tags=[1]", "expected a list of texts"),
+    ("dataset.root=0", """did you mean 'dataset.root="0"'?"""),
+    ("evaluation.importance_samples=1e3", "did you mean 1000?"),
+    ("evaluation.batch_size=0", "expected a whole number from 1 up"),
+    ("study=3", "expected null, or keys under it"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), LINES, ids=[line[:40] for line, _ in LINES])
+def test_a_wrong_line_is_refused_in_one_sentence(line, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["svae-train", *shlex.split(line)])
+    monkeypatch.setattr(signals, "install", lambda: None)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    text = capsys.readouterr().err
+    assert (ended.value.code, text.count("\n")) == (2, 1)
+    assert words in text
+    assert not any(word in text for word in ("Error", "hydra.cc", "expecting", "EOF"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def values() -> dict:
+    return compose.public(compose.task(compose.checked(get_args_parser().parse_args([]), [])))
+
+
+@pytest.mark.parametrize(("line", "words"), VALUES, ids=[line for line, _ in VALUES])
+def test_a_wrong_value_is_refused_in_one_sentence(line, words, values):
+    (override,) = compose.parsed([line])
+    *groups, key = override.key_or_group.split(".")
+    group = values = copy.deepcopy(values)
+    for name in groups:
+        group = group[name]
+    group[key] = override.value()
+    with pytest.raises(ValueError, match="expected") as refused:
+        checks.check(values)
+    text = str(refused.value)
+    assert text.startswith(f"{override.key_or_group}=")
+    assert words in text
+
+
+def test_there_are_as_many_lines_as_promised():
+    from tests.cli.test_plan import REFUSED
+
+    assert len({*LINES, *VALUES, *REFUSED}) >= 200
+
+
+ODD = ("0", "null", "true", "1e5", "ü ñ", "it's", 'q"q', "a=b#c", "~nouser", "a,b", "[x]", "b\\s\\")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_run_folder_may_be_called_anything(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begin(tmp_path / name, "interrupted")
+    lines = [f"resume={name}", f"evaluate=./{name}", f"resume={name}/"]
+    lines.append(compose.quoted("resume", tmp_path / name))
+    for line in lines:
+        found = plan.plan(get_args_parser().parse_intermixed_args([line]))
+        assert found.folder == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (
+            "network.hiden",
+            "did you mean network.hidden, which only network=gcn and network=mlp hav",
+        ),
+        ("network.widht", "did you mean network.width?"),
+        ("hidden_dim", "did you mean network.hidden, which only"),
+        ("network.hidden", "network.hidden: no such key for this network"),
+    ],
+)
+def test_a_network_of_ones_own_has_the_keys_that_it_has(key, words, tmp_path):
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "own.yaml").write_text("_target_: mine.Network\nwidth: 3\n")
+    line = ["--config-dir", str(tmp_path), "network=own", f"{key}=3"]
+    with pytest.raises(messages.HYDRA_ERRORS) as refused:
+        plan.plan(get_args_parser().parse_intermixed_args(line))
+    assert words in messages.sentence(refused.value)
