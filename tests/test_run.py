@@ -85,10 +85,10 @@ def test_a_default_of_today_neither_locks_a_job_out_nor_enters_it(tmp_path):
     folder, state, config = claim(tmp_path / "0", today, OVERRIDES, searches=False)
     with folder:
         assert state == INTERRUPTED
-        assert (config.trainer.batch_size, config.precision) == (64, "float32")
+        assert (config.trainer.batch_size, config.precision) == (750, "float32")
         assert config.device == "cpu"  # the machine of now
     typed = [*OVERRIDES, "trainer.batch_size=1000"]
-    with pytest.raises(ValueError, match="batch_size was 64 when the run began and is 1000 now"):
+    with pytest.raises(ValueError, match="batch_size was 750 when the run began and is 1000 now"):
         claim(tmp_path / "0", today, typed, searches=False)
 
 
