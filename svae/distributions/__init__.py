@@ -3,6 +3,7 @@
 from svae.distributions.draw import Draw
 from svae.distributions.normal import DiagonalNormal, StandardNormal
 from svae.distributions.power_spherical import PowerSpherical
+from svae.distributions.scaled import ScaledVonMisesFisher
 from svae.distributions.spherical_cauchy import SphericalCauchy
 from svae.distributions.uniform import HypersphericalUniform
 from svae.distributions.von_mises_fisher import VonMisesFisher
@@ -12,6 +13,7 @@ __all__ = [
     "Draw",
     "HypersphericalUniform",
     "PowerSpherical",
+    "ScaledVonMisesFisher",
     "SphericalCauchy",
     "StandardNormal",
     "VonMisesFisher",

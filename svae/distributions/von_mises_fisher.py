@@ -152,6 +152,10 @@ class VonMisesFisher(Distribution):
             return self._series.divergence()
         return self._values.relative_entropy, self._kappa * self._values.variance
 
+    def _relative_entropy(self) -> Tensor:
+        """Return the divergence from the uniform law."""
+        return _Divergence.apply(self.concentration, self._order, *self._divergence())
+
     def _slope(self, below_top: Tensor) -> Tensor:
         """Return (dw/dkappa) / (1 - w^2) at drawn heights, as `gradient` has it."""
         if self.gradient != "implicit" and self.sampler != "inversion":
@@ -233,10 +237,14 @@ class VonMisesFisher(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+        return self._to_dtype(self._log_prob(value))
+
+    def _log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density in float64."""
         # 1 - mu.x by the distance: of vectors in float32, mu.x is known within 1e-7 only
         below_top = (value.double() - self.loc.double()).square().sum(-1) / 2
         log_normaliser = self._moments.log_normaliser + log_sphere_area(self.event_shape[0])
-        return self._to_dtype(-self.concentration.double() * below_top - log_normaliser)
+        return -self.concentration.double() * below_top - log_normaliser
 
     def entropy(self) -> Tensor:
         return self._to_dtype(log_sphere_area(self.event_shape[0]) - self._moments.relative_entropy)
@@ -297,8 +305,7 @@ class _Divergence(Function):
 
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
-    shape = joint_batch_shape(p, q)
-    value = _Divergence.apply(p.concentration, p._order, *p._divergence())
+    shape, value = joint_batch_shape(p, q), p._relative_entropy()
     return value if shape == p.batch_shape else value.expand(shape)
 
 
