@@ -3,6 +3,7 @@
 from svae.distributions.draw import Draw
 from svae.distributions.normal import DiagonalNormal, StandardNormal
 from svae.distributions.power_spherical import PowerSpherical
+from svae.distributions.product import Product
 from svae.distributions.scaled import ScaledVonMisesFisher
 from svae.distributions.spherical_cauchy import SphericalCauchy
 from svae.distributions.uniform import HypersphericalUniform
@@ -13,6 +14,7 @@ __all__ = [
     "Draw",
     "HypersphericalUniform",
     "PowerSpherical",
+    "Product",
     "ScaledVonMisesFisher",
     "SphericalCauchy",
     "StandardNormal",
