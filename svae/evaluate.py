@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from svae.data.splits import DataSet, Split
+from svae.distributions.divergence import divergence, is_sampled
 from svae.metrics.recovery import recovery
 from svae.objectives import link_loss, link_scores, log_mean_exp, log_weights
+
+_DRAWS = 16  # of each posterior, for a divergence without a closed form
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _measure(model, observations: Tensor, settings: Settings, generator) -> dict
     return {
         "log_likelihood": torch.stack(weights).logsumexp(0) - torch.tensor(float(total)).log(),
         "reconstruction": torch.stack(likelihoods).sum(0) / total,
-        "kl": kl_divergence(posterior, model.prior()),
+        "kl": _kl(posterior, model.prior(), draw.value),
         "proposals": torch.stack(proposals).sum(0) / total,
         **model.latent.summary(posterior),
     }
@@ -150,8 +152,20 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
     names = [name for name in ("loc", "concentration", "scale") if hasattr(posteriors[0], name)]
     arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
-    arrays["kl"] = torch.cat([kl_divergence(q, model.prior()) for q in posteriors])
+    arrays["kl"] = torch.cat([_kl_of(q, model.prior(), generator) for q in posteriors])
     return arrays | split.known
+
+
+def _kl(posterior, prior, value: Tensor | None) -> Tensor:
+    """Return the divergence (batch,), by the samples `value` where it has no closed form."""
+    found = divergence(posterior, prior, value)
+    return found.mean(0) if is_sampled(posterior) else found
+
+
+def _kl_of(posterior, prior, generator: torch.Generator) -> Tensor:
+    """Return the divergence (batch,), by new samples where it has no closed form."""
+    value = posterior.draw((_DRAWS,), generator).value if is_sampled(posterior) else None
+    return _kl(posterior, prior, value)
 
 
 def usage(kl: float, loc: Tensor | None, *, has_axes: bool) -> dict[str, float | str]:

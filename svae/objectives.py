@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
+from svae.distributions.divergence import divergence, is_sampled
 from svae.metrics.ranking import auc, average_precision
 
 _CACHED = 2**20  # numbers, 4 MiB
@@ -71,9 +72,10 @@ def elbo(
 ) -> Elbo:
     """Estimate the ELBO of `observations` (batch, D) with `samples` posterior samples each.
 
-    The KL is in closed form. Where the sampler's gradient needs the value of the objective, the
-    surrogate is stop_gradient(f - baseline) * log_weight, f = log p(x|z) (Naesseth et al. 2017,
-    eq. 8; Mnih and Gregor 2014, section 2.3).
+    The KL is in closed form, or that of the same samples, see `divergence`. Where the sampler's
+    gradient needs the value of the objective, the surrogate is stop_gradient(f - baseline) *
+    log_weight, f = log p(x|z) (Naesseth et al. 2017, eq. 8; Mnih and Gregor 2014, section 2.3); a
+    KL by samples has such a term of its own, so that any weight of it is right.
     """
     posterior = model.posterior(observations)
     draw = posterior.draw((samples,), generator)
@@ -81,7 +83,7 @@ def elbo(
     return Elbo(
         # a mean over one sample would cost a training step five operations
         reconstruction=log_likelihood.mean(0) if samples > 1 else log_likelihood.squeeze(0),
-        kl=kl_divergence(posterior, model.prior()),
+        kl=_kl(model, posterior, draw, baseline),
         proposals=draw.proposals,
         surrogate=_surrogate(log_likelihood, draw.log_weight, baseline),
         summary=model.latent.summary(posterior),
@@ -132,7 +134,7 @@ def iwae(
     log_likelihood = model.likelihood(draw.value).log_prob(observations)
     return ImportanceBound(
         reconstruction=log_likelihood.mean(0),
-        kl=kl_divergence(posterior, model.prior()),
+        kl=_kl(model, posterior, draw, "none"),
         proposals=draw.proposals,
         surrogate=None,
         summary=model.latent.summary(posterior),
@@ -183,7 +185,7 @@ def link_loss(
     log_weight = draw.log_weight.sum(-1, keepdim=True)
     return LinkLoss(
         reconstruction=sums.log_prob.mean(0, keepdim=True) / len(graph),
-        kl=kl_divergence(posterior, model.prior()),
+        kl=_kl(model, posterior, draw, baseline),
         proposals=draw.proposals,
         surrogate=_surrogate(balanced, log_weight, baseline),
         summary=model.latent.summary(posterior) | _ranking(model, posterior, graph),
@@ -192,9 +194,24 @@ def link_loss(
     )
 
 
+def _kl(model, posterior: Distribution, draw, baseline: str) -> Tensor:
+    """Return the divergence, if by samples with the score term of its own gradient."""
+    values = divergence(posterior, model.prior(), draw.value)
+    if not is_sampled(posterior):
+        return values
+    return _with(_surrogate(values, draw.log_weight, baseline), values.mean(0))
+
+
 def link_scores(model, posterior: Distribution, graph) -> tuple[Tensor, Tensor]:
-    """Return the logits (P,) of the held-out pairs at the posterior means, and which are edges."""
-    scores = model.likelihood(posterior.mean[None]).logits(graph.pairs)[0]
+    """Return the logits (P,) of the held-out pairs at the posterior means, and which are edges.
+
+    A posterior whose mean has no closed form is ranked by its `loc`.
+    """
+    try:
+        mean = posterior.mean
+    except NotImplementedError:
+        mean = posterior.loc
+    scores = model.likelihood(mean[None]).logits(graph.pairs)[0]
     return scores, torch.arange(len(scores), device=scores.device) < len(scores) // 2
 
 

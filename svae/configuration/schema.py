@@ -61,6 +61,11 @@ Concentration = Annotated[
     Literal["m"] | Annotated[float, Gt(1)],
     "a number above 1, or m (the ambient dimension, latent_dim + 1)",
 ]
+Factors = Annotated[
+    list[Annotated[str, Predicate(re.compile("[SR][1-9][0-9]{0,4}").fullmatch)]],
+    MinLen(1),
+    "a list of spheres and Euclidean spaces, such as [S9,S9,R2]",
+]
 Concentrations = Annotated[list[Positive], MinLen(1), "a list of numbers above 0"]
 Likelihood = Literal["auto", "bernoulli", "gaussian", "heteroscedastic", "vmf"]
 Objective = Literal[
@@ -98,7 +103,10 @@ KEYS: dict[str, Key] = {
     "resume": Key(Text | None, "checkpoint ckpt restore continue"),
     "evaluate": Key(Text | None, "eval test"),
     "report": Key(Annotated[None, "null, or a folder of runs"], before=None),
-    "model.initial_concentration": Key(Concentration, "kappa", before=1.6931471805599454),
+    "model.initial_concentration": Key(Concentration | None, "kappa", before=1.6931471805599454),
+    "model.link": Key(Literal["softplus", "exp"] | None, "activation", before=None),
+    "model.scales": Key(bool, "scaled", before=False),
+    "model.factors": Key(Factors, "components manifolds"),
     "model.isotropic": Key(bool, before=False),
     "sampler.name": Key(Literal["rejection", "inversion"]),
     "sampler.gradient": Key(

@@ -6,28 +6,35 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from svae.distributions.draw import Draw
-from svae.distributions.sphere import finite_nonnegative, log_sphere_area, unit_sphere
+from svae.distributions.sphere import (
+    broadcast_parameters,
+    checked,
+    finite_nonnegative,
+    log_sphere_area,
+    unit_sphere,
+)
 from svae.distributions.von_mises_fisher import VonMisesFisher
 from svae.noise import Source
 
 
 class ScaledVonMisesFisher(Distribution):
-    """The law of y = Az / |Az|, z ~ vMF(mu, kappa), A = diag(a) with sum log a = 0.
+    """The law of y = Az / |Az|, z ~ vMF(mu, kappa), A = diag(a), around loc = A mu / |A mu|.
 
     The map of the sphere onto itself has the Jacobian |A| / |Az|^m, so that with |Az| =
     1 / |A^-1 y|
 
         log q(y) = log vMF(A^-1 y / |A^-1 y|) - m log |A^-1 y|.
 
-    The length of A does not matter: log a is centred here. a = 1 is the von Mises-Fisher law; with
-    others there are m - 1 numbers more, and level lines that are no circles.
+    where sum log a = 0: the length of A does not matter, and log a is centred here. a = 1 is the
+    von Mises-Fisher law; with others, level lines are no circles.
 
-    Samples have the gradient of the von Mises-Fisher law in mu and kappa, by `gradient`, and that
-    of the map in a. The divergence from the uniform law has no closed form, see `divergence`, nor
-    have mean and variance.
+    `loc` is where the map sends mu. It is not the mean direction, which has no closed form, but is
+    near it where kappa is large. Samples have the gradient of the von Mises-Fisher law in mu and
+    kappa, by `gradient`, and that of the map in a. The divergence from the uniform law has no
+    closed form either, see `divergence`.
 
     Args:
-        loc: mu, unit vectors, (..., m), m from 2 up.
+        loc: unit vectors, (..., m), m from 2 up.
         concentration: kappa in [0, 1e8], (...), a number or broadcasts with loc; same dtype.
         log_scales: log a, (..., m), broadcasts with loc; its mean over the last axis is taken off.
         gradient, sampler, proposals: see `VonMisesFisher`.
@@ -59,46 +66,38 @@ class ScaledVonMisesFisher(Distribution):
         proposals: int | None = None,
         validate_args: bool | None = None,
     ):
-        base = VonMisesFisher(
-            loc, concentration, gradient, sampler, proposals=proposals, validate_args=validate_args
-        )
+        loc, concentration = broadcast_parameters(loc, concentration)
         try:
-            shape = torch.broadcast_shapes(base.batch_shape + base.event_shape, log_scales.shape)
+            shape = torch.broadcast_shapes(loc.shape, log_scales.shape)
         except RuntimeError:
             shape = None
-        if shape is None or shape[-1:] != base.event_shape:
+        if shape is None or shape[-1:] != loc.shape[-1:]:
             raise ValueError(
                 f"log_scales needs a shape that broadcasts with loc's {tuple(loc.shape)}, got "
                 f"{tuple(log_scales.shape)}"
             )
-        self.base = base if shape[:-1] == base.batch_shape else base.expand(shape[:-1])
         centred = log_scales - log_scales.mean(-1, keepdim=True)
-        self.log_scales = centred.expand(shape)
-        super().__init__(self.base.batch_shape, base.event_shape, validate_args=validate_args)
+        self.loc, self.log_scales = checked(loc, validate_args).expand(shape), centred.expand(shape)
+        self.concentration = concentration.expand(shape[:-1])
+        super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
+        mu = F.normalize((-self.log_scales).exp() * self.loc, dim=-1)
+        self.base = VonMisesFisher(
+            *(mu, self.concentration, gradient, sampler), proposals=proposals, validate_args=False
+        )
 
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(ScaledVonMisesFisher, _instance)
         new.base = self.base.expand(batch_shape)
-        new.log_scales = self.log_scales.expand(Size(batch_shape) + self.event_shape)
+        new.loc, new.log_scales = (
+            vectors.expand(Size(batch_shape) + self.event_shape)
+            for vectors in (self.loc, self.log_scales)
+        )
+        new.concentration = new.base.concentration
         super(ScaledVonMisesFisher, new).__init__(
             Size(batch_shape), self.event_shape, validate_args=False
         )
         new._validate_args = self._validate_args
         return new
-
-    @property
-    def loc(self) -> Tensor:
-        """mu, the mean direction before the map."""
-        return self.base.loc
-
-    @property
-    def concentration(self) -> Tensor:
-        return self.base.concentration
-
-    @property
-    def location(self) -> Tensor:
-        """A mu / |A mu|, (..., m), where the centre of the von Mises-Fisher law is sent."""
-        return F.normalize(self.log_scales.exp() * self.loc, dim=-1)
 
     @property
     def has_rsample(self) -> bool:
@@ -165,7 +164,7 @@ class ScaledVonMisesFisher(Distribution):
         # E[1 - w^2] / (m - 1), which is A/kappa
         across = (moments.complement * (1 + moments.ratio) - moments.variance) / (m - 1)
         weights = (2 * self.log_scales.double()).exp()
-        along = (weights * self.loc.double().square()).sum(-1)
+        along = (weights * self.base.loc.double().square()).sum(-1)
         return across * weights.sum(-1) + (1 - m * across) * along
 
     def entropy(self, value: Tensor | None = None) -> Tensor:

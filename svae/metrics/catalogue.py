@@ -98,6 +98,7 @@ METRICS = (
     ),
     Metric("kappa_gradient_snr", "signal to noise of the kappa-gradient", "", 4, "", CURVES),
     Metric("scale_mean", "mean deviation", "", 4, "", CURVES, is_summary=True),
+    Metric("scale_spread", "deviation of log scales", "", 4, "", CURVES, is_summary=True),
     Metric("active_dimensions", "active dimensions"),
     Metric("kl_weight", "weight of the KL", "", 4),
     Metric("learning_rate", "learning rate", "", 6),

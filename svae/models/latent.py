@@ -20,12 +20,16 @@ from svae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
     PowerSpherical,
+    ScaledVonMisesFisher,
+    SphericalCauchy,
     StandardNormal,
     VonMisesFisher,
 )
 from svae.manifolds import Euclidean, Sphere
 
 PUBLISHED = 1 + math.log(2)  # softplus(0) + 1, the initial concentration of Davidson et al. 2018
+LINKS = ("softplus", "exp")
+_SCALED_START, _WIDEST = 100.0, 2.5  # concentration; largest deviation of a log scale
 
 
 class NormalFamily:
@@ -55,28 +59,37 @@ class NormalFamily:
 class _SphericalFamily:
     """A posterior (mu, kappa) on the sphere S^d in R^(d+1) and the uniform prior.
 
-    mu = linear / |linear|, kappa = softplus(linear + s) + 1; Davidson et al. 2018, section 5, have
-    s = 0. The shift s gives `initial_concentration` where the linear map gives 0, as it does about
-    before training: a number above 1, or "m", the ambient dimension d + 1.
+    mu = linear / |linear|, kappa = softplus(linear + s) + 1, or by `link="exp"` exp(linear + s);
+    Davidson et al. 2018, section 5, have the first and s = 0. The shift s gives
+    `initial_concentration` where the linear map gives 0, as it does about before training: a number
+    above 1, or "m", the ambient dimension d + 1.
 
     Raises:
-        ValueError: for another initial concentration.
+        ValueError: for another initial concentration or link.
     """
 
     is_normalised = True
 
-    def __init__(self, latent_dim: int, initial_concentration: float | str = PUBLISHED):
+    def __init__(
+        self,
+        latent_dim: int,
+        initial_concentration: float | str = PUBLISHED,
+        link: str = "softplus",
+    ):
         self.manifold = Sphere(latent_dim)
         m = self.manifold.ambient_dim
         self.parameters = m + 1
         start = m if initial_concentration == "m" else initial_concentration
         if isinstance(start, str) or not 1 < start < math.inf:
             raise ValueError(f"initial_concentration: expected a number above 1 or m, got {start}")
+        if link not in LINKS:
+            raise ValueError(f"link: expected one of {', '.join(LINKS)}, got {link}")
         # the inverse of softplus, log(exp(y) - 1), without the overflow
-        self.shift = (start - 1) + math.log(-math.expm1(1 - start))
+        inverse = (start - 1) + math.log(-math.expm1(1 - start))
+        self.link, self.shift = link, math.log(start) if link == "exp" else inverse
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return _Parameters.apply(features, self.shift)
+        return _Parameters.apply(features, self.shift, self.link == "exp")
 
     def prior(self, like: Tensor) -> Distribution:
         m = self.manifold.ambient_dim
@@ -105,22 +118,24 @@ class Direction(Function):
 
 
 class _Parameters(Function):
-    """v / |v| and softplus(y + s) + 1 from (v, y) and s, in one node."""
+    """v / |v| and softplus(y + s) + 1 or exp(y + s) from (v, y) and s, in one node."""
 
     @staticmethod
-    def forward(ctx, features, shift):
+    def forward(ctx, features, shift, is_exponential):
         direction, inverse = _normalise(features[..., :-1])
         raw = features[..., -1] + shift
         ctx.save_for_backward(direction, inverse, raw)
-        return direction, F.softplus(raw) + 1.0
+        ctx.is_exponential = is_exponential
+        return direction, raw.exp() if is_exponential else F.softplus(raw) + 1.0
 
     @staticmethod
     @once_differentiable
     def backward(ctx, in_direction, in_concentration):
         direction, inverse, raw = ctx.saved_tensors
         in_vectors = _in_vectors(in_direction, direction, inverse)
-        in_raw = raw.sigmoid().mul_(in_concentration)
-        return torch.cat((in_vectors, in_raw.unsqueeze(-1)), -1), None
+        slope = raw.exp() if ctx.is_exponential else raw.sigmoid()
+        in_raw = slope.mul_(in_concentration)
+        return torch.cat((in_vectors, in_raw.unsqueeze(-1)), -1), None, None
 
 
 def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,23 +154,50 @@ def _in_vectors(grad: Tensor, direction: Tensor, inverse: Tensor) -> Tensor:
 
 
 class VonMisesFisherFamily(_SphericalFamily):
-    """von Mises-Fisher posterior with one of the samplers and gradient estimators."""
+    """von Mises-Fisher posterior with one of the samplers and gradient estimators.
+
+    With `scales` the posterior is `ScaledVonMisesFisher` around the location that the encoder
+    gives, of m numbers more, f, with log a = c tanh((f - mean f) / c), c = 2.5: their mean says
+    nothing, and would saturate all of them where it drifts.
+
+    `initial_concentration` and `link` of None are those published, with scales 100 and exp: there
+    a small start leaves one direction as wide as the sphere.
+    """
 
     def __init__(
         self,
         latent_dim: int,
         sampler: str = "rejection",
         gradient: str = "implicit",
-        initial_concentration: float | str = PUBLISHED,
+        initial_concentration: float | str | None = None,
+        link: str | None = None,
+        scales: bool = False,
     ):
-        super().__init__(latent_dim, initial_concentration)
+        start, usual = (_SCALED_START, "exp") if scales else (PUBLISHED, "softplus")
+        if initial_concentration is not None:
+            start = initial_concentration
+        super().__init__(latent_dim, start, link or usual)
         self.options = {"sampler": sampler, "gradient": gradient}
+        self.scales = scales
+        if scales:
+            self.parameters += self.manifold.ambient_dim
         if sampler == "inversion" and latent_dim != 2:
             raise ValueError(f"sampler=inversion: exists for latent_dim=2 only, got {latent_dim}")
 
     def posterior(self, features: Tensor) -> Distribution:
-        loc, concentration = self.location_and_concentration(features)
-        return VonMisesFisher(loc, concentration, **self.options, validate_args=False)
+        m = self.manifold.ambient_dim
+        loc, concentration = self.location_and_concentration(features[..., : m + 1])
+        if not self.scales:
+            return VonMisesFisher(loc, concentration, **self.options, validate_args=False)
+        raw = features[..., m + 1 :]
+        log_scales = _WIDEST * torch.tanh((raw - raw.mean(-1, keepdim=True)) / _WIDEST)
+        return ScaledVonMisesFisher(
+            loc, concentration, log_scales, **self.options, validate_args=False
+        )
+
+    def summary(self, posterior: Distribution) -> dict[str, Tensor]:
+        found = super().summary(posterior)
+        return found | ({"scale_spread": posterior.log_scales.std(-1)} if self.scales else {})
 
 
 class PowerSphericalFamily(_SphericalFamily):
@@ -164,3 +206,11 @@ class PowerSphericalFamily(_SphericalFamily):
     def posterior(self, features: Tensor) -> Distribution:
         loc, concentration = self.location_and_concentration(features)
         return PowerSpherical(loc, concentration, validate_args=False)
+
+
+class SphericalCauchyFamily(_SphericalFamily):
+    """Spherical Cauchy posterior (Kato and McCullagh 2020)."""
+
+    def posterior(self, features: Tensor) -> Distribution:
+        loc, concentration = self.location_and_concentration(features)
+        return SphericalCauchy(loc, concentration, validate_args=False)

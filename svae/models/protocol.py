@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from svae.data.splits import DataSet, Split
 from svae.distributions import Draw
+from svae.distributions.divergence import divergence, is_sampled
 from svae.metrics.catalogue import reserved
 from svae.models.foreign import Part, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
@@ -257,7 +258,8 @@ def _try_laws(
     # as when each sample meets each posterior
     each = part.call(posterior.log_prob, draw.value[:, :1])
     part.shaped("log_prob of one value under each posterior", each, shape)
-    part.shaped("the KL", _kl(part, posterior, prior), batch)
+    each = shape if is_sampled(posterior) else batch
+    part.shaped("the KL", _kl(part, posterior, prior, draw.value), each)
     if (loc := part.call(getattr, posterior, "loc", None)) is not None:
         part.shaped("the posterior's `loc`", loc, (*batch, m))
     summary = part.call(model.latent.summary, posterior)
@@ -283,9 +285,9 @@ def _try_draw(part: Part, law: Distribution, shape: tuple[int, ...], device) -> 
     return draw
 
 
-def _kl(part: Part, posterior: Distribution, prior: Distribution) -> Tensor:
+def _kl(part: Part, posterior: Distribution, prior: Distribution, value: Tensor) -> Tensor:
     try:
-        return part.call(kl_divergence, posterior, prior)
+        return part.call(divergence, posterior, prior, value)
     except ValueError as error:
         if not isinstance(error.__cause__, NotImplementedError):
             raise
