@@ -62,6 +62,10 @@ Concentration = Annotated[
     "a number above 1, or m (the ambient dimension, latent_dim + 1)",
 ]
 Concentrations = Annotated[list[Positive], MinLen(1), "a list of numbers above 0"]
+Levels = Annotated[
+    Literal["auto"] | Annotated[int, Ge(2), Le(2**16)] | None,
+    "auto, a whole number from 2 to 65536, or null",
+]
 Likelihood = Literal["auto", "bernoulli", "gaussian", "heteroscedastic", "vmf"]
 Objective = Literal[
     "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
@@ -149,8 +153,16 @@ KEYS: dict[str, Key] = {
     "dataset.root": Key(Text | None, "data_dir data_root data_path", alters=False),
     "dataset.file": Key(Text | None, "data_file"),
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),
+    "dataset.unwrapped": Key(bool, "unwrap", before=True),
     "dataset.columns": Key(Count),
     "dataset.likelihood": Key(Likelihood, words={"normal": "gaussian", "bce": "bernoulli"}),
+    "dataset.levels": Key(Levels, "grey_levels gray_levels n_levels", before=None),
+    "dataset.order": Key(
+        Literal["shuffled", "file"],
+        "shuffle shuffled",
+        words={"true": "shuffled", "random": "shuffled", "shuffle": "shuffled", "false": "file"},
+        before="file",
+    ),
     "dataset.validation_fraction": Key(Fraction, "val_fraction"),
     "dataset.test_fraction": Key(Fraction),
     "dataset.name": Key(Text),

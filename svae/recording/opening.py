@@ -17,6 +17,7 @@ def opening(
     plain = OmegaConf.to_container(config, resolve=False)
     return [
         ("data", f"{chosen(plain, 'dataset')}: {_observations(data)}"),
+        *([("", f"read as {data.source}")] if data.source else []),
         ("", f"{_sizes(data)}{f'; {data.origin}' if data.origin else ''}"),
         ("model", _model(plain, model)),
         ("training", _training(config)),
