@@ -11,7 +11,7 @@ import torch
 
 FILES = ("*.csv", "results.json", "*.pt", "*.npz")  # that which tells most is first
 # at any depth: what may differ between equal runs, words, and settings that last.pt holds
-IGNORED = {"seconds", "versions", "device", "commit", "verdict", "param_groups"}
+IGNORED = {"seconds", "versions", "device", "commit", "split", "verdict", "param_groups"}
 
 
 def compare(before: Path, now: Path) -> tuple[bool, str]:

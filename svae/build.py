@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def data(config: DictConfig) -> DataSet:
     try:
         found = _instantiate(config.dataset, "dataset")
         protocol.check_data(found, _target(config.dataset, "dataset"))
-        return found
+        return replace(found, fingerprint=found.split_hash)  # found once, before it is moved
     except ValueError as error:
         raise ValueError(_as_typed(str(error), config.dataset)) from None
 

@@ -78,6 +78,7 @@ def _load_best(experiment: Experiment, folder: RunFolder) -> int:
     path = folder.path / "checkpoints" / "best.pt"
     state = checkpoint.load(path, experiment.device)
     checkpoint.check_best(state, path)
+    checkpoint.check_data(state, experiment.data, path)
     checkpoint.restore_model(state, experiment.model, path)
     return state["epoch"]
 
@@ -117,4 +118,6 @@ def draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path
 
 def about(experiment: Experiment) -> dict:
     """Return what the numbers may depend on besides the configuration."""
-    return {**circumstances(experiment.device), "split": experiment.data.split_hash}
+    data = experiment.data
+    hashes = {"data_hash": data.data_hash, "split_hash": data.split_hash}
+    return {**circumstances(experiment.device), **hashes}

@@ -227,12 +227,16 @@ class _Training:
 def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Progress:
     """Return the state of a run, with its optimiser: that of its folder if it was `resumed`."""
     if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
-        checkpoint.load(saved)  # a damaged one is reported before the optimiser takes its second
+        # a damaged one is reported before the optimiser takes its second
+        best = checkpoint.load(saved).get("best")
+        checkpoint.check_data(best, experiment.data, saved)
     spec = experiment.data.spec
     about = {
         "features": spec.features,
         "likelihood": protocol.saved_name(spec.likelihood),
         "image_shape": spec.image_shape and [int(number) for number in spec.image_shape],
+        "data_hash": experiment.data.data_hash,
+        "split_hash": experiment.data.split_hash,
     }
     optimizer = build.optimizer(experiment.config, experiment.model)
     progress = Progress(experiment.model, optimizer, about, folder)

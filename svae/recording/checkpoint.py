@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
 from torch import Tensor
 
+from svae.data.splits import DataSet
 from svae.recording.files import read_own, write_atomically
 from svae.training.averaging import MEAN
 from svae.training.learner import START, Epoch
@@ -135,6 +136,21 @@ def check_best(state: Any, path: Path) -> None:
     _check(_Best, state, path)
 
 
+def check_data(best: Any, data: DataSet, path: Path) -> None:
+    """Check that what best.pt says of its data holds of `data`; earlier versions say nothing.
+
+    Raises:
+        Unusable: when the data are others, or the same and split otherwise.
+    """
+    for name, words in (("data_hash", "on other data"), ("split_hash", "on another split")):
+        then, now = best.get(name) if isinstance(best, dict) else None, getattr(data, name)
+        if then is not None and now is not None and then != now:
+            raise Unusable(
+                f"{path}: was trained {words} than dataset gives now ({name} {str(then)[:8]} then, "
+                f"{now[:8]} now), expected those of then"
+            )
+
+
 def check_model(state: dict, model, path: Path) -> None:
     """Check that the tensors of a checkpoint are those of `model`, and finite."""
     theirs = state.get("model")
@@ -212,6 +228,8 @@ class _Best(BaseModel, strict=True):
     likelihood: str
     # earlier versions kept none
     image_shape: list[_Count] | None = Field(None, min_length=2, max_length=2)
+    data_hash: str | None = None
+    split_hash: str | None = None
 
 
 class _Last(BaseModel, strict=True):
