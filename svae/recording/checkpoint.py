@@ -142,12 +142,14 @@ def check_data(best: Any, data: DataSet, path: Path) -> None:
     Raises:
         Unusable: when the data are others, or the same and split otherwise.
     """
-    for name, words in (("data_hash", "on other data"), ("split_hash", "on another split")):
-        then, now = best.get(name) if isinstance(best, dict) else None, getattr(data, name)
+    best = best if isinstance(best, dict) else {}
+    of_split = "another split" if best.get("data_hash") else "other data or another split"
+    for name, words in (("data_hash", "other data"), ("split_hash", of_split)):
+        then, now = best.get(name), getattr(data, name)
         if then is not None and now is not None and then != now:
             raise Unusable(
-                f"{path}: was trained {words} than dataset gives now ({name} {str(then)[:8]} then, "
-                f"{now[:8]} now), expected those of then"
+                f"{path}: was trained on {words} than `dataset` gives now ({name} {str(then)[:8]} "
+                f"then, {now[:8]} now), expected the data of then"
             )
 
 
