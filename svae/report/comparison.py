@@ -17,9 +17,10 @@ from svae.metrics.catalogue import REPORT, Metric, number, of, shown
 from svae.recording import naming
 from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
+from svae.report import apart
 from svae.run import Run, Status, folders
 
-_NOT_COMPARED = {"seed", *may_change("sweep")}
+_NOT_COMPARED = {"seed", "dataset.split_seed", *may_change("sweep")}
 # what may be typed for the runs of a paper's table
 _OF_A_PRESET = _NOT_COMPARED | {name for name, key in KEYS.items() if not key.alters}
 _OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim"}
@@ -64,8 +65,8 @@ class Group:
 
     @property
     def finished(self) -> list[Entry]:
-        """The finished runs, of each seed the first: the same run again is no other sample."""
-        return [*{run.settings["seed"]: run for run in reversed(self._ended)}.values()][::-1]
+        """The finished runs, of each seed and split the first: a repetition is no other sample."""
+        return apart.first_of_each(self._ended)
 
     @property
     def repeated(self) -> list[Entry]:
@@ -117,13 +118,15 @@ class Group:
 class Comparison:
     """All runs, what they differ in, and the groups in the order of the tables.
 
-    `left_out` says which runs could not be read or are not counted, and why.
+    `left_out` says which runs could not be read or are not counted, and why; `kept_apart` which
+    are in a group of their own because of their data.
     """
 
     folders: list[Path]
     runs: list[Entry]
     groups: list[Group]
     left_out: list[str]
+    kept_apart: list[str]
 
     @property
     def metrics(self) -> list[Metric]:
@@ -147,7 +150,7 @@ class Comparison:
         rivals = {}
         for group in self.groups if metric.better == "higher" else ():
             if group.values(metric):
-                keys = (group.settings.get("dataset"), group.settings["latent_dim"])
+                keys = tuple(group.settings.get(key) for key in ("dataset", "data", "latent_dim"))
                 rivals.setdefault(keys, []).append(group)
         best = []
         for groups in rivals.values():
@@ -158,8 +161,10 @@ class Comparison:
 
     def fixed(self) -> dict[str, str]:
         """Return what was typed and is the same in all runs."""
-        differs = (*self.groups[0].settings, "seed")
-        return {k: v for k, v in self.runs[0].settings.items() if k not in differs}
+        found, columns = self.runs[0].settings, self.groups[0].settings
+        others = [run.settings for run in self.runs]
+        same = {k: v for k, v in found.items() if all(own[k] == v for own in others)}
+        return {k: v for k, v in same.items() if k not in columns and k != "seed"}
 
     def shown(self, run: Entry) -> str:
         """Return the run's folder as short as it is clear."""
@@ -189,11 +194,16 @@ def read(sweeps: Iterable[Path]) -> Comparison:
     if not runs:
         raise ValueError(left_out[0])
     runs = _with_settings(runs)
+    alike = [group.runs for group in _groups(runs)]
+    if names := apart.names(alike):
+        named = ((run, run.settings | {"data": names[run.run.path]}) for run in runs)
+        runs = [replace(run, settings=settings) for run, settings in named]
     groups = _groups(runs)
     for run in (run for group in groups for run in group.repeated):
-        seed = run.settings["seed"]
-        left_out.append(f"{run.run.path}: repeats a run of seed {seed}, which the means count once")
-    return Comparison(sweeps, runs, groups, left_out)
+        seed, split = apart.sample(run.config)
+        words = f"seed {seed}" if split in ("None", seed) else f"seed {seed} and split {split}"
+        left_out.append(f"{run.run.path}: repeats a run of {words}, which the means count once")
+    return Comparison(sweeps, runs, groups, left_out, apart.reasons(alike))
 
 
 def _read(run: Run) -> Entry:

@@ -29,6 +29,8 @@ def make(folders: Iterable[Path]) -> None:
         console.print(table(runs))
         for reason in runs.left_out:
             console.print(f"left out: {reason}", soft_wrap=True)
+        for reason in runs.kept_apart:
+            console.print(f"kept apart: {reason}", soft_wrap=True)
         console.print(f"report: {target / 'report.html'}", soft_wrap=True)
 
 
