@@ -85,11 +85,11 @@ class Vectors:
         if shape:
             drawings |= {
                 "reconstructions": partial(decoded.reconstructions, model, data, generator),
-                "samples": partial(decoded.samples, model, shape, generator),
+                "samples": partial(decoded.samples, model, data, generator),
                 "interpolations": partial(decoded.interpolations, model, data, generator),
             }
         if shape and (grid := manifold.grid()):
-            drawings["walk"] = partial(decoded.walk, model, shape, grid)
+            drawings["walk"] = partial(decoded.walk, model, data, grid)
         return drawings
 
 
