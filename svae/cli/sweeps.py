@@ -87,13 +87,13 @@ class Jobs:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         parser = compose.parser(args)
         self._parse = cache(parser.parse_override)
-        typed = parser.parse_overrides(args.overrides)
+        typed = compose.parsed(args.overrides, parser)
         self.base = compose.composed(
             args, [o.input_line for o in typed if not o.is_sweep_override()]
         )
         params = self.base.hydra.sweeper.get("params") or {}
         lines = [f"{key}={value}" for key, value in params.items()]
-        every = [*parser.parse_overrides(lines), *typed]
+        every = [*compose.parsed(lines, parser), *typed]
         self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
         self.swept = frozenset(o.key_or_group for o in every if o.is_sweep_override())
         values = grid.values(every, self.searches)

@@ -35,6 +35,9 @@ from svae.configuration.messages import (
 )
 from svae.configuration.schema import GROUPS, flatten, may_change
 
+# then Python leaves out assert statements, by which Hydra's parser steps over brackets
+_IS_OPTIMISED = not __debug__
+
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     config = composed(args, overrides)
@@ -245,11 +248,17 @@ def refuse_without_effect(config: dict, lines: list[str]) -> None:
         raise Refused(f"{line}: {why}")
 
 
-def parsed(overrides: list[str]) -> list[Override]:
+def parsed(overrides: list[str], parser: OverridesParser | None = None) -> list[Override]:
+    """Return overrides as Hydra reads them, with a parser that may know the options of groups."""
     for line in overrides:
+        if _IS_OPTIMISED and re.search(r"[\w.](?=\()|(?<!\$)\{", line.partition("=")[2]):
+            raise Refused(
+                f"{line}: Hydra cannot read a function or a dictionary under PYTHONOPTIMIZE or "
+                "python -O, expected Python without, as in PYTHONOPTIMIZE= svae-train ..."
+            )
         if re.search(r"\d{301}", line):  # no float is as large, and Python reads none of 4,301
             raise Refused(f"{line}: expected a number of at most 300 digits")
-    return OverridesParser.create().parse_overrides(overrides)
+    return (parser or OverridesParser.create()).parse_overrides(overrides)
 
 
 def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:

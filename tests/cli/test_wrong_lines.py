@@ -2,6 +2,8 @@
 
 import copy
 import shlex
+import subprocess
+import sys
 
 import pytest
 from hydra._internal.utils import get_args_parser
@@ -277,3 +279,35 @@ def test_a_network_of_ones_own_has_the_keys_that_it_has(key, words, tmp_path):
     with pytest.raises(messages.HYDRA_ERRORS) as refused:
         plan.plan(get_args_parser().parse_intermixed_args(line))
     assert words in messages.sentence(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("-m seed=range(2)", "seed=range(2)"),
+        ("-m latent_dim=2,choice(3)", "latent_dim=2,choice(3)"),
+        ("+trainer={a:1}", "+trainer={a:1}"),
+        ("-m experiment=table1", "seed=range(10)"),  # what a preset sweeps
+    ],
+)
+def test_what_hydra_cannot_read_without_assert_statements_is_refused(line, refused, monkeypatch):
+    monkeypatch.setattr(compose, "_IS_OPTIMISED", True)
+    args = get_args_parser().parse_args(shlex.split(line))
+    with pytest.raises(messages.Refused, match="PYTHONOPTIMIZE") as error:
+        plan.plan(args)
+    assert str(error.value).startswith(refused + ": ")
+
+
+@pytest.mark.parametrize("line", ["seed=1", "logger.name=a", "logger.name='${seed}'"])
+def test_what_it_can_read_without_them_is_not(line, monkeypatch):
+    monkeypatch.setattr(compose, "_IS_OPTIMISED", True)
+    assert compose.parsed([line])[0].input_line == line
+
+
+@pytest.mark.slow
+def test_python_without_assert_statements_is_seen(environment, tmp_path):
+    command = [sys.executable, "-O", "-m", "svae", "-m", "seed=range(2)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "PYTHONOPTIMIZE= svae-train" in done.stderr
+    assert not any(tmp_path.iterdir())
