@@ -6,6 +6,8 @@ import math
 import re
 import runpy
 import sys
+from argparse import Namespace
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,6 +23,7 @@ from svae.plots import many
 from svae.plots.style import figure
 from svae.recording.folder import FAILED, FINISHED
 from svae.recording.naming import chosen, run_name
+from svae.recording.terminal import visible
 from svae.report import comparison, summary
 from svae.run import Run
 
@@ -325,6 +328,71 @@ def test_values_do_not_style_the_terminal(tmp_path, capsys):
     summary.make([tmp_path])
     shown = capsys.readouterr().out
     assert all(word in shown for word in (*words, "[/key]"))
+
+
+def _rewrite(file, **values):
+    """Let a file of a run say something else of its uppermost keys."""
+    file.write_text(OmegaConf.to_yaml({**OmegaConf.load(file), **values}))
+
+
+def test_what_a_run_folder_says_is_text_on_the_page_and_in_the_terminal(tmp_path, capsys):
+    words = ("<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "\x1b[2J\x9b31m")
+    for number, word in enumerate(words):
+        own = tmp_path / str(number)
+        _run(own, "model=vmf", state=FAILED if number else FINISHED, error=f"={word}")
+        model = {"_target_": f"mine.{word}"}
+        _rewrite(own / "config.yaml", model=model, latent_dim=word, objective=f"val/{word}")
+        (own / "metrics.csv").write_text(f"epoch,val/{word},seconds\n1,-200,1.5\n")
+        (own / ".hydra" / "overrides.yaml").write_text(json.dumps([f"+{word}={word}"]))
+    (own / "results.json").write_text(json.dumps({"=1": words[0], "test/kl": -3.2}))
+    (tmp_path / "0" / "plots").mkdir()
+    (tmp_path / "0" / "plots" / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary.make([tmp_path])
+    page, told = _Page(_text(tmp_path)), capsys.readouterr()
+    assert "<script" not in _text(tmp_path)
+    assert "x" not in page.sources
+    assert all("".join(page.text).count(word) > 3 for word in words)
+    assert "\x1b" not in told.out + told.err
+    assert visible(words[2]) in told.out
+    rows = csv.reader((tmp_path / "summary.csv").read_text().splitlines())
+    signs = [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert signs == ["-90.0", "-95.0", "-3.2"]
+
+
+@pytest.mark.parametrize("linked", ["plots", "plots/samples.png"])
+def test_a_picture_is_not_read_through_a_link(sweep, tmp_path, linked):
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\nprecious")
+    (entry, *_) = comparison.read([sweep]).runs
+    own = tmp_path / "run" / linked
+    own.parent.mkdir(parents=True)
+    own.symlink_to(tmp_path / linked)
+    assert replace(entry, run=Namespace(path=tmp_path)).picture("samples").endswith(b"precious")
+    assert replace(entry, run=Namespace(path=tmp_path / "run")).picture("samples") == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        *(("=1+1", "'=1+1"), ("+A1", "'+A1"), ("-A1", "'-A1"), ("@SUM(1)", "'@SUM(1)")),
+        *(
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("-3.2", "-3.2"),
+            ("+1e-3", "+1e-3"),
+            ("a=1", "a=1"),
+        ),
+        *((-3.2, -3.2), (None, None), (True, True)),
+    ],
+)
+def test_a_cell_of_text_is_no_formula(text, cell):
+    assert summary._cell(text) == cell
+
+
+def test_charts_have_colours_for_any_number_of_lines():
+    picture = many.agreement({300: [(0.1, 0.1)], 1: [(0.2, 0.2)]}, "#0a0bzz", "observed")
+    assert 'aria-label="observed against #0a0bzz"' in picture
+    assert "var(--series-4)" in picture
 
 
 def test_names_in_a_chart_are_text_whatever_they_hold(tmp_path):
