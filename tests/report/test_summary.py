@@ -1,10 +1,12 @@
 """Many runs to one report: rows, groups, the best, the published numbers, one file."""
 
 import csv
+import io
 import json
 import math
 import re
 import runpy
+import shutil
 import sys
 from argparse import Namespace
 from dataclasses import replace
@@ -310,7 +312,10 @@ def test_what_is_no_number_is_not_shown_and_ends_no_report(tmp_path, capsys):
     assert "−77.00" in capsys.readouterr().out
     cells = re.findall(r'data-label="log-likelihood">(.*?)</td>', _text(tmp_path))
     assert cells == ["<span>−77.00</span>", "<span>−90.00</span>"]
-    assert "left out" not in _text(tmp_path)
+    damaged = f"{tmp_path / 'good' / 'latents.npz'}: expected loc and concentration"
+    assert re.findall(r"<p>(.*expected.*)</p>", _text(tmp_path)) == [
+        f"{damaged} of von Mises-Fisher posteriors"
+    ]
     for number in range(len(BAD)):
         assert Run(tmp_path / str(number)).headline is None
 
@@ -395,6 +400,40 @@ def test_charts_have_colours_for_any_number_of_lines():
     assert "var(--series-4)" in picture
 
 
+def _saved(write, **arrays):
+    buffer = io.BytesIO()
+    write(buffer, **arrays)
+    return buffer.getvalue()
+
+
+LOC, KAPPA = np.eye(4, dtype=np.float32), np.ones(4, np.float32)
+DAMAGED = [
+    *((b"", "not a zip"), (b"\x80\x04.", "not a zip"), (b"PK\x03\x04", "not a zip")),
+    (_saved(np.savez_compressed, loc=LOC), "compressed"),
+    (_saved(np.savez, loc=LOC), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=KAPPA[:3]), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=KAPPA * np.nan), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=np.array(["a"])), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=np.array([{}])), "arrays by name"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), DAMAGED, ids=lambda value: str(value)[:20])
+def test_damaged_latents_are_left_out_and_named_and_their_run_is_not(
+    sweep, tmp_path, content, reason
+):
+    for number in (2, 6):
+        shutil.copytree(sweep / str(number), tmp_path / str(number))
+    file = tmp_path / "6" / "latents.npz"
+    file.write_bytes(content)
+    read = comparison.read([tmp_path])
+    assert [run.acceptance is None for run in read.runs] == [False, True]
+    (said,) = read.left_out
+    assert said.startswith(f"{file}: expected")
+    assert reason in said
+    assert "trust" not in said
+
+
 def test_names_in_a_chart_are_text_whatever_they_hold(tmp_path):
     for number, word in enumerate((r"$\frac{$", "nan", "1e999", "-1", "$", "x")):
         _run(tmp_path / str(number), "model=vmf")
@@ -420,10 +459,9 @@ def test_the_expected_acceptance_rate_is_that_of_the_concentrations(sweep):
     import torch
 
     from svae.distributions import VonMisesFisher
-    from svae.report import page
 
     run = comparison.read([sweep]).runs[2]
-    expected, observed = page._acceptance_rates(run)
+    expected, observed = run.acceptance
     q = VonMisesFisher(torch.eye(4)[0], torch.tensor(10.0))
     assert expected == pytest.approx(q.expected_acceptance_rate.item(), rel=1e-6)
     assert observed == 0.75
