@@ -22,6 +22,7 @@ from svae.configuration.messages import Refused, one_line
 from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
+from svae.recording.terminal import visible
 from svae.run import Run, claim
 
 log = logging.getLogger("svae")
@@ -108,7 +109,7 @@ def of_sweep(config: DictConfig) -> float:
         raise
     except (Failed, ValueError, OSError) as error:
         if not isinstance(error, Failed):  # there was no folder to write it into
-            log.error("%s", error)
+            log.error("%s", visible(str(error)))
         if searches:  # a search asks for the value, to go on from it
             raise Failed(str(error)) from None
         return math.nan

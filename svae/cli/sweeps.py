@@ -22,7 +22,7 @@ from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused, one_line
 from svae.configuration.schema import GROUPS
 from svae.recording.folder import FINISHED, holds_run
-from svae.run import Run, folders, mismatch
+from svae.run import folders, mismatch, readable
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
 _CHECKED_JOBS = 256  # beyond, every value is checked once instead of every combination
@@ -271,7 +271,7 @@ def _trials_left(base: DictConfig, folder: Path) -> list[str]:
     It remembers its trials: it would make as many again, and draw the first ones alike.
     """
     sweeper = base.hydra.sweeper
-    done = sum(run.status.state == FINISHED for run in map(Run, folders(folder)))
+    done = sum(run.status.state == FINISHED for run in readable(folders(folder)))
     if not (done and sweeper.get("n_trials") and sweeper.get("storage")):
         return []
     anew = ["hydra.sweeper.sampler.seed=null"] if "seed" in sweeper.sampler else []

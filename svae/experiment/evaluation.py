@@ -1,6 +1,7 @@
 """The final numbers of a run, its latent vectors and its pictures."""
 
 import io
+import logging
 import math
 from contextlib import ExitStack
 from functools import partial
@@ -11,14 +12,17 @@ import torch
 
 from svae import build, plots
 from svae.experiment.prepare import Experiment
+from svae.models.foreign import told
 from svae.recording import checkpoint
 from svae.recording.circumstances import circumstances
 from svae.recording.console import Screen
-from svae.recording.files import write_atomically
+from svae.recording.files import json_text, write_atomically
 from svae.recording.folder import RunFolder
 from svae.run import Run
 from svae.training.guard import Diverged
 from svae.training.streams import stream
+
+log = logging.getLogger("svae")
 
 
 def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
@@ -44,6 +48,11 @@ def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     screen = Screen()
     saved = Run(folder.path)
     old = saved.results
+    try:
+        json_text(old)  # most of it is written again
+    except ValueError:
+        file = folder.path / "results.json"
+        raise ValueError(f"{file}: expected finite numbers, found one that is not") from None
     if experiment.config.plots and not saved.history:  # they show the learning curves
         file = folder.path / "metrics.csv"
         raise ValueError(f"{file}: expected a row of numbers per epoch, found none")
@@ -107,13 +116,21 @@ def _report_collapse(results: dict, screen: Screen) -> None:
 
 
 def draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path]:
-    """Draw what can be drawn of a run, where `plots` says so; return the pictures."""
+    """Draw what can be drawn of a run, where `plots` says so; return the pictures.
+
+    Its numbers are written by now: they do not depend on whether matplotlib can be had.
+    """
     if not experiment.config.plots:
         return []
     model, data, saved = experiment.model, experiment.data, Run(folder.path)
     generator = stream(experiment.device, experiment.config.seed, "plots")
-    figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
-    return plots.write(figures, folder.path / "plots", screen.note)
+    try:
+        figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
+        return plots.write(figures, folder.path / "plots", screen.note)
+    except Exception as error:
+        screen.note(f"the figures are left out ({told(error)})")
+        log.info("what they failed with", exc_info=error)
+        return []
 
 
 def about(experiment: Experiment) -> dict:

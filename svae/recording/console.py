@@ -10,9 +10,11 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, of
 from svae.recording import signals
+from svae.recording.terminal import visible
 
 log = logging.getLogger("svae")
 
@@ -35,13 +37,22 @@ class _Output:
             self._stream.flush()
 
 
+class Plain(Console):
+    """A console that takes text for text: it neither styles it nor lets it steer the terminal."""
+
+    def __init__(self, **options):
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options) -> Text:
+        return super().render_str(visible(text), **options)
+
+
 class Screen:
     """The terminal: a live bar where there is one, plain lines where the output is a file."""
 
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
-        plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
-        self.console = Console(file=_Output(sys.stdout), **plain, **silent)
+        self.console = Plain(file=_Output(sys.stdout), soft_wrap=True, **silent)
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
@@ -87,7 +98,7 @@ class Screen:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[line]}"),
+            TextColumn("{task.fields[line]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,

@@ -188,7 +188,7 @@ def holds_run(path: Path) -> bool:
     """Tell whether a run was begun in `path`.
 
     Raises:
-        ValueError: when it is no folder, or holds somebody's files.
+        ValueError: when it is no folder, or holds somebody's files or links.
     """
     if not path.is_dir():
         raise ValueError(f"{path}: is a file, expected a folder")
@@ -197,6 +197,7 @@ def holds_run(path: Path) -> bool:
         return True
     # what a claim leaves that was cut short
     if names in (set(), {".hydra"}, {".hydra", "config.yaml"}):
+        _refuse_links(path)
         return False
     raise ValueError(f"{path}: holds {min(names)} and no run, expected a new or an empty folder")
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +244,10 @@ def read_latents(path: Path) -> dict[str, "np.ndarray"]:
     def parse(content: bytes) -> dict[str, "np.ndarray"]:
         import numpy as np
 
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # a run does not compress: what does may fill any memory
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 

@@ -8,6 +8,7 @@ reads the run folders below DIR and puts report.html and summary.csv into the fi
 import sys
 from pathlib import Path
 
+from svae.recording.terminal import visible
 from svae.report import summary
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     try:
         summary.make([Path(argument) for argument in sys.argv[1:]])
     except (ValueError, OSError) as error:
-        print(f"svae.report: {error}", file=sys.stderr)
+        print(f"svae.report: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,10 +1,8 @@
 """Which runs a mean may be taken over: those of the same data, each seed once for each split."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from svae.report.comparison import Entry
+from svae.report.entry import Entry
 
 _SPLITS = ("split_hash", "split")  # the second is that of runs of before
 
@@ -19,7 +17,7 @@ def sample(config: dict) -> tuple[str, str]:
     return seed, seed if split == "${seed}" else split
 
 
-def first_of_each(runs: Iterable["Entry"]) -> list["Entry"]:
+def first_of_each(runs: Iterable[Entry]) -> list[Entry]:
     """Return the runs in their order, without those that repeat the sample of an earlier one."""
     found = {}
     for run in runs:
@@ -27,7 +25,7 @@ def first_of_each(runs: Iterable["Entry"]) -> list["Entry"]:
     return list(found.values())
 
 
-def parts(runs: Iterable["Entry"]) -> list[list["Entry"]]:
+def parts(runs: Iterable[Entry]) -> list[list[Entry]]:
     """Return runs that differ in nothing but the seed in parts, each of the same data.
 
     And of the same split for each split seed. What a run does not say, as one of before or one that
@@ -43,7 +41,7 @@ def parts(runs: Iterable["Entry"]) -> list[list["Entry"]]:
     return found
 
 
-def _agree(run: "Entry", other: "Entry") -> bool:
+def _agree(run: Entry, other: Entry) -> bool:
     names = ["data_hash"]
     if sample(run.config)[1] == sample(other.config)[1]:
         names += _SPLITS
@@ -51,13 +49,13 @@ def _agree(run: "Entry", other: "Entry") -> bool:
     return all(not (one and two) or one == two for one, two in pairs)
 
 
-def _hash(run: "Entry", name: str) -> str:
+def _hash(run: Entry, name: str) -> str:
     """Return the beginning of a hash, nothing where a run has none."""
     value = run.results.get(name)
     return value[:8] if isinstance(value, str) else ""
 
 
-def names(groups: Sequence[Sequence["Entry"]]) -> dict[Hashable, str]:
+def names(groups: Sequence[Sequence[Entry]]) -> dict[Hashable, str]:
     """Return {path: name} of the data of each run, nothing where no group is of several data."""
     apart = [parts(runs) for runs in groups]
     if all(len(own) == 1 for own in apart):
@@ -73,11 +71,11 @@ def names(groups: Sequence[Sequence["Entry"]]) -> dict[Hashable, str]:
     return found
 
 
-def _first(part: Iterable["Entry"], names: Iterable[str]) -> str:
+def _first(part: Iterable[Entry], names: Iterable[str]) -> str:
     return next((found for run in part for name in names if (found := _hash(run, name))), "")
 
 
-def reasons(groups: Sequence[Sequence["Entry"]]) -> list[str]:
+def reasons(groups: Sequence[Sequence[Entry]]) -> list[str]:
     """Say which runs were not averaged with those that they differ from in the data alone."""
     found = []
     for first, *others in map(parts, groups):

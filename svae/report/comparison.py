@@ -1,59 +1,27 @@
 """Many runs side by side: read from their folders, grouped by all but the seed."""
 
-import contextlib
 import csv
-import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svae.configuration import CONF
 from svae.configuration.compare import come_since
 from svae.configuration.schema import GROUPS, KEYS, flatten, may_change
 from svae.metrics.catalogue import REPORT, Metric, number, of, shown
-from svae.recording import naming
-from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
-from svae.report import apart
-from svae.run import Run, Status, folders
+from svae.report import apart, entry
+from svae.report.entry import Entry
+from svae.run import Run, folders
 
 _NOT_COMPARED = {"seed", "dataset.split_seed", *may_change("sweep")}
 # what may be typed for the runs of a paper's table
 _OF_A_PRESET = _NOT_COMPARED | {name for name, key in KEYS.items() if not key.alters}
 _OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim"}
 PUBLISHED = CONF / "experiment" / "published.csv"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run as it was when the report read it.
-
-    `typed` is what was typed for it; `settings` are the values of all keys by which runs are told
-    apart.
-    """
-
-    run: Run
-    name: str
-    status: Status
-    seconds: float
-    value: float | None  # which stands for it in one line
-    objective: str
-    chosen: dict[str, str]  # data set and model by name
-    config: dict
-    history: list[dict[str, float]]
-    results: dict
-    typed: dict[str, str]
-    settings: dict[str, str] = field(default_factory=dict)
-
-    def picture(self, name: str) -> bytes:
-        """Return a picture of the run, nothing where it has none or it is anything else."""
-        with contextlib.suppress(OSError):
-            content = read_own(self.run.path, f"plots/{name}.png")
-            return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
-        return b""
 
 
 @dataclass(frozen=True)
@@ -118,8 +86,8 @@ class Group:
 class Comparison:
     """All runs, what they differ in, and the groups in the order of the tables.
 
-    `left_out` says which runs could not be read or are not counted, and why; `kept_apart` which
-    are in a group of their own because of their data.
+    `left_out` says which runs or files could not be read or are not counted, and why; `kept_apart`
+    which are in a group of their own because of their data.
     """
 
     folders: list[Path]
@@ -188,9 +156,11 @@ def read(sweeps: Iterable[Path]) -> Comparison:
     runs, left_out = [], []
     for path in paths:
         try:
-            runs.append(_read(Run(path)))
+            runs.append(entry.read(Run(path)))
         except (OSError, ValueError) as error:
             left_out.append(str(error))
+        else:
+            left_out += runs[-1].damage
     if not runs:
         raise ValueError(left_out[0])
     runs = _with_settings(runs)
@@ -204,41 +174,6 @@ def read(sweeps: Iterable[Path]) -> Comparison:
         words = f"seed {seed}" if split in ("None", seed) else f"seed {seed} and split {split}"
         left_out.append(f"{run.run.path}: repeats a run of {words}, which the means count once")
     return Comparison(sweeps, runs, groups, left_out, apart.reasons(alike))
-
-
-def _read(run: Run) -> Entry:
-    """Read a run.
-
-    Raises:
-        ValueError: when a file of it is damaged.
-    """
-    config, headline = run.config, run.headline
-    try:
-        chosen = {group: naming.chosen(config, group) for group in ("dataset", "model")}
-        objective = str(config["objective"])
-    except (LookupError, TypeError, AttributeError):
-        file = run.path / "config.yaml"
-        raise ValueError(f"{file}: expected the configuration of a run") from None
-    lines = (line.lstrip("+~").partition("=") for line in run.overrides)
-    entry = Entry(
-        run=run,
-        name=run.name,
-        status=run.status,
-        seconds=run.seconds,
-        value=headline[1] if headline else None,
-        objective=objective,
-        chosen=chosen,
-        config=config,
-        history=run.history,
-        results=run.results,
-        typed={key: value for key, _, value in lines},
-    )
-    words = (config, entry.results, entry.typed, entry.status.error)
-    try:
-        json.dumps(words, ensure_ascii=False, skipkeys=True, default=str).encode()
-    except UnicodeError:
-        raise ValueError(f"{run.path}: holds text that is no Unicode") from None
-    return entry
 
 
 def _with_settings(runs: list[Entry]) -> list[Entry]:

@@ -116,12 +116,11 @@ def _missing():
     raise plots.Missing("no `loc`")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_full_disk_and_an_interrupt_end_the_drawing(tmp_path, error):
+def test_an_interrupt_ends_the_drawing(tmp_path):
     def draw():
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyboardInterrupt):
         plots.write({"curves": draw}, tmp_path)
 
 

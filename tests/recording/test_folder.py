@@ -94,6 +94,18 @@ def test_what_a_killed_claim_leaves_is_cleared_by_the_next(tmp_path):
         assert not half.exists()
 
 
+@pytest.mark.parametrize("name", [".lock", "svae-train.log", ".hydra", "config.yaml"])
+def test_a_new_run_writes_nothing_through_the_links_of_an_empty_folder(tmp_path, name):
+    folder, target = tmp_path / "run", tmp_path / "precious"
+    folder.mkdir()
+    target.mkdir() if name == ".hydra" else target.write_text("precious")
+    (folder / ".hydra").mkdir() if name == "config.yaml" else None
+    (folder / name).symlink_to(target)
+    with pytest.raises(ValueError, match="links are not allowed in a run folder"):
+        _claim(folder)
+    assert (list(target.iterdir()) if target.is_dir() else target.read_text()) in ([], "precious")
+
+
 def test_somebodys_files_are_not_overwritten(tmp_path):
     for name in ("metrics.csv", "status.json", "results.json"):
         folder = tmp_path / name.removesuffix(".json")
