@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import resource
 import signal
+import sys
 from functools import partial
 
 import pytest
@@ -162,6 +164,30 @@ def test_other_layers_than_linear_ones_are_refused():
     models = [torch.nn.Sequential(torch.nn.Conv1d(1, 1, 1)) for _ in range(2)]
     with pytest.raises(ValueError, match=r"0\.weight of shape \(1, 1, 1\)"):
         stack_models(models)
+
+
+@pytest.mark.parametrize(
+    ("memory", "files", "words"),
+    [
+        ("MemAvailable:    10240 kB\n", 1000, r"about \d+ MiB, 17 times .* 10 MiB are .* most 1$"),
+        ("MemAvailable:  2097152 kB\n", 70, r"2 files open .* at most 3 or .* \(ulimit -n 72\)$"),
+        ("MemAvailable:  2097152 kB\n", resource.RLIM_INFINITY, None),
+        ("another system", 1000, None),
+    ],
+)
+def test_more_replicas_than_there_is_room_for_are_refused(
+    monkeypatch, tmp_path, tiny, memory, files, words
+):
+    (tmp_path / "meminfo").write_text(memory)
+    module = sys.modules["svae.experiment.prepare"]
+    monkeypatch.setattr(module, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    config = composed("dataset=array", f"dataset.file={tiny}", "trainer.replicas=4")
+    if words is None:
+        assert len(experiment.prepare(config)) == 4
+        return
+    with pytest.raises(ValueError, match=rf"^trainer\.replicas=4: .*{words}"):
+        experiment.prepare(config)
 
 
 def _metrics(folder):
