@@ -16,7 +16,7 @@ from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
-from svae.run import state_of
+from svae.run import Run, state_of
 from svae.training.guard import Diverged
 from svae.training.learner import Learner
 from svae.training.loop import train
@@ -97,8 +97,9 @@ def _train(runs: list["_Training"], screen: Screen) -> None:
                     if one.learner in group:
                         one.keep()
                 if pace.is_due(len(group)):  # all at once, so that a kill leaves them in step
-                    for one in runs:
-                        one.save()
+                    with pace.saving():
+                        for one in runs:
+                            one.save()
                 _show(bar, group)
                 signals.check()
         finally:
@@ -153,9 +154,8 @@ class _Training:
 
     def __enter__(self) -> "_Training":
         if self._is_due:
-            self._progress.begin()
-            history, say = self._progress.state.history, self._screen.note
-            arguments = (self._experiment.config, self._group, history, say)
+            history = self._progress.begin()
+            arguments = (self._experiment.config, self._group, history, self._screen.note)
             self._wandb_run = WandbRun(self.folder.path, *arguments)
         return self
 
@@ -206,7 +206,7 @@ class _Training:
         except Diverged as failure:
             self._fail(failure)
             return
-        seconds = sum(row["seconds"] for row in self._progress.state.history)
+        seconds = Run(folder.path).seconds
         about = {"epochs": last.number, "seconds": seconds, "restarts": self.learner.restarts}
         results |= about | evaluation.about(own)
         folder.results(results)

@@ -24,7 +24,7 @@ from svae.objectives import link_loss, link_scores
 from svae.recording import checkpoint
 from svae.training.learner import Settings
 from tests.data.test_planetoid import PUBLISHED, needs_files
-from tests.support.training import train
+from tests.support.training import save_state, train
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
 
@@ -403,12 +403,12 @@ def test_a_continued_graph_run_equals_one_without_a_break(negatives, stop, tmp_p
         if epoch.number == stop:
             break
     tensors = checkpoint.tensors(again, second)
-    history = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
+    rows = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
     best = {"model": tensors["model"], "epoch": 1, "features": 6, "likelihood": "edges"}
-    state = checkpoint.State(tensors, epoch, history, 0, best)
-    checkpoint.save(tmp_path / "last.pt", state.content())
+    state = checkpoint.State(tensors, epoch, rows, 0, best)
+    path = save_state(tmp_path, state)
     third, optimizer = fresh()
-    last = checkpoint.restore(tmp_path / "last.pt", third, optimizer).epoch
+    last = checkpoint.restore(path, third, optimizer).epoch
     torch.rand(7)  # whatever else draws from torch's own generator changes nothing
     rest = list(train(third, optimizer, data, settings, last))
     for ours, theirs in zip(rest, whole[stop:], strict=True):

@@ -4,6 +4,7 @@ import copy
 import errno
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State, Unusable
+from svae.recording.table import Table
 from svae.training.loop import Epoch
 from svae.training.muon import Muon, groups_of
 
@@ -31,13 +33,15 @@ def _muon():
 
 
 def _content():
-    """Return what last.pt holds of a run of two epochs."""
+    """Return what last.pt of an earlier version holds of a run of two epochs."""
     model, optimizer = _model()
     tensors = checkpoint.tensors(model, optimizer)
     metrics = {"val/elbo": -1.0, "seconds": 0.1}
     history = [{"epoch": number, **metrics} for number in (1, 2)]
     best = {"model": tensors["model"], "epoch": 1, "features": 3, "likelihood": "bernoulli"}
-    return State(tensors, Epoch(2, metrics, 1, -1.0), history, 0, best).content()
+    content = State(tensors, Epoch(2, metrics, 1, -1.0), [], 0, best).content(Table(Path()))
+    del content["table"]
+    return {**content, "history": history}
 
 
 def _restore(path, content):
@@ -49,7 +53,7 @@ def _restore(path, content):
 def test_what_is_saved_comes_back(tmp_path):
     content = _content()
     state, model, optimizer = _restore(tmp_path / "last.pt", content)
-    assert (state.epoch.number, len(state.history), state.restarts) == (2, 2, 0)
+    assert (state.epoch.number, len(state.rows), state.restarts) == (2, 2, 0)
     assert torch.equal(model.weight, content["model"]["weight"])
     moments = optimizer.state_dict()["state"][0]["exp_avg"]
     assert torch.equal(moments, content["optimizer"]["state"][0]["exp_avg"])
