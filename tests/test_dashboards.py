@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
 from svae.cli import plan
-from svae.recording.wandb import WandbRun, _run_id
+from svae.recording.wandb import WandbRun
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 
@@ -78,13 +78,3 @@ def test_the_commands_for_an_offline_sweep_find_its_runs(tmp_path, environment):
     summary = answer("leet", "inspect", "--summary", tmp_path / "1" / "wandb")
     assert "vmf-d10-s1" in summary
     assert "-3.5" in summary
-
-
-def test_a_run_of_an_agent_is_the_one_that_the_agent_started(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
-    own = _run_id(tmp_path / "a")
-    assert _run_id(tmp_path / "a") == own
-    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
-    monkeypatch.setenv("WANDB_RUN_ID", "given")
-    assert _run_id(tmp_path / "b") == "given"
-    assert _run_id(tmp_path / "a") == own

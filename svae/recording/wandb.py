@@ -1,26 +1,24 @@
 """A run on Weights & Biases: whatever goes wrong there, the training goes on."""
 
 import logging
-import netrc
-import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlparse
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compose import public
+from svae.recording import environment
 from svae.recording.files import read_own, write_text
 from svae.recording.naming import run_name
 
 log = logging.getLogger("svae")
 
 _PATIENCE = 30.0  # seconds that the end of a run waits for W&B
-_MODES = ("online", "offline", "disabled")
+_LONGEST = 128  # characters of a name or a group
 
 
 class WandbRun:
@@ -42,17 +40,14 @@ class WandbRun:
     ):
         self._run, self._report = None, report
         settings = OmegaConf.to_container(config.logger, resolve=True)
-        mode = _mode(settings["mode"], report)
+        mode = environment.mode(settings["mode"])
         if mode == "disabled":
             return
-        shown = public(config)
         arguments = {
-            **{name: settings[name] for name in ("project", "entity", "tags")},
-            "name": settings["name"] or run_name(shown),
+            **{name: settings[name] for name in ("project", "entity", "name", "tags")},
             "mode": mode,
             "group": group,
-            "job_type": "train",
-            "config": shown,
+            "config": public(config),
             "dir": str(folder),
             "resume": "allow",
         }
@@ -74,7 +69,7 @@ class WandbRun:
     def _open(self, arguments: dict, folder: Path, history: list[dict]) -> None:
         import wandb
 
-        arguments["id"] = _run_id(folder)
+        arguments = _completed(arguments, wandb.setup().settings, folder)
         arguments["settings"] = wandb.Settings(
             silent=True,
             console="off",
@@ -84,7 +79,6 @@ class WandbRun:
             finish_timeout=_PATIENCE,
             finish_timeout_raises=True,
         )
-        earlier = list((folder / "wandb").glob(f"offline-run-*-{arguments['id']}"))
         try:
             self._run = wandb.init(**arguments)
         except wandb.errors.Error as error:
@@ -97,15 +91,16 @@ class WandbRun:
         # not "*": the row of pictures would repeat the last epoch
         for names in ("train/*", "val/*", "seconds"):
             self._run.define_metric(names, step_metric="epoch")
-        self._replay(history, earlier)
+        self._replay(history, folder / "wandb")
 
-    def _replay(self, history: list[dict], earlier: list[Path]) -> None:
+    def _replay(self, history: list[dict], folder: Path) -> None:
         """Send the epochs that W&B does not know, and remove the files that hold no others."""
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
         for row in history:
             if row["epoch"] > known:
                 self._run.log(row, step=row["epoch"])
-        for path in earlier if self._run.offline else ():
+        files = folder.glob(f"offline-run-*-{self._run.id}") if self._run.offline else ()
+        for path in files:
             if path != Path(self._run.dir).parent:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -132,56 +127,37 @@ class WandbRun:
                     wandb.teardown()
 
 
-def _mode(asked: str, report: Callable[[str], None]) -> str:
-    """Return online, offline or disabled; `auto` asks the environment and never a person."""
-    if asked != "auto":
-        return asked
-    mode = os.environ.get("WANDB_MODE")
-    if mode in _MODES:
-        return mode
-    if mode:
-        report(f"WANDB_MODE={mode}: expected {', '.join(_MODES)}; the run is logged offline")
-        return "offline"
-    return "online" if _has_key() else "offline"
+def _completed(arguments: dict, known: Any, folder: Path) -> dict:
+    """Return the arguments with what nobody typed: what W&B has `known` before, else our own.
+
+    That comes from the environment or from W&B's own files. A run of an agent is the one that the
+    agent has begun: W&B takes its project and its id, whatever is typed.
+    """
+    group = (arguments["group"] or "")[-_LONGEST:] or None
+    name = arguments["name"] or known.run_name or run_name(arguments["config"])[:_LONGEST]
+    completed = arguments | {
+        "name": name,
+        "group": known.run_group or group,
+        "job_type": known.run_job_type or "train",
+    }
+    if known.sweep_id:
+        return completed | {"project": None, "entity": None}
+    project = arguments["project"] or known.project or "svae"
+    return completed | {"project": project, "id": _run_id(folder, known.run_id)}
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        known = netrc.netrc(file)
-        return any(known.authenticators(host) is not None for host in _hosts())
-    except (ImportError, OSError, ValueError, netrc.NetrcParseError):
-        return False
-
-
-def _hosts() -> set[str | None]:
-    """Return where W&B may keep a key: for the server that is chosen, else for its own ones."""
-    import wandb
-
-    servers = [os.environ.get("WANDB_BASE_URL")]
-    if not servers[0]:  # the address has changed, and keys of before stand under the old one
-        servers = ["https://api.wandb.ai", wandb.Settings().base_url]
-    return {urlparse(server).hostname for server in servers}
-
-
-def _run_id(folder: Path) -> str:
-    """Return the W&B id of the run in `folder`, made when it is first asked for.
-
-    The agent of a W&B sweep has given its run an id already.
-    """
+def _run_id(folder: Path, given: str | None) -> str:
+    """Return the W&B id of the run in `folder`: the one `given`, or made when first asked for."""
     file = folder / "wandb" / "run-id"
     known = ""
     with suppress(OSError, UnicodeError):
         known = read_own(file.parent, file.name).decode()
-    if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):  # it becomes part of paths
+    if environment.RUN_ID.fullmatch(known):
         return known
-    given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, new := given or secrets.token_hex(4))
     return new
