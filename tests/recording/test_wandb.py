@@ -8,8 +8,11 @@ from svae.recording.wandb import WandbRun, _completed
 from tests.support.wandb_file import read_records
 
 SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
-CONFIG = OmegaConf.create({"latent_dim": 3, "logger": SETTINGS})
-HISTORY = [{"epoch": e, "val/elbo": -10.0 / e, "seconds": 1.0} for e in (1, 2, 3)]
+CONFIG = OmegaConf.create({"latent_dim": 3, "objective": "val/elbo", "logger": SETTINGS})
+HISTORY = [
+    {"epoch": epoch, "val/elbo": value, "val/kl": 3.0 - epoch, "seconds": 1.0}
+    for epoch, value in enumerate([-5.0, -1.0, -3.0], 1)
+]
 
 
 def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
@@ -19,7 +22,7 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     first.finish(None, [])
     # the third epoch was saved, but the process died before W&B heard of it
     second = WandbRun(tmp_path, CONFIG, "group", HISTORY)
-    second.log({"epoch": 4, "val/elbo": -1.0})
+    second.log({"epoch": 4, "val/elbo": -2.0, "val/kl": 0.5})
     second.finish({"test/elbo": -2.0}, [])
     wandb.teardown()  # as at the end of a process: until then the service may still be writing
     records = read_records(tmp_path)
@@ -28,15 +31,15 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert records.group == "group"
     assert records.tags == ["t"]
     assert records.summary["test/elbo"] == -2.0
-    steps = {"train/*": "epoch", "val/*": "epoch", "seconds": "epoch"}
-    assert records.metrics == {"epoch": None, **steps}
+    steps = {"train/*", "val/*", "seconds", "val/elbo", "val/kl"}
+    assert records.metrics == {"epoch": None, **dict.fromkeys(steps, "epoch")}
+    best = {"val/elbo": {"max": -1.0}, "val/kl": {"min": 0.0}, "best/val/elbo": -1.0}
+    assert {name: records.summary[name] for name in best} == best
+    assert records.summary["epoch"] == 4
 
 
-ARGUMENTS = {
-    **dict.fromkeys(("project", "entity", "name", "tags", "id")),
-    "group": "g",
-    "config": {"model": {"_target_": "my.vmf"}, "latent_dim": 3, "seed": 0},
-}
+UNTYPED = {**dict.fromkeys(("project", "entity", "name", "tags")), "group": "g"}
+SMALL = {"model": {"_target_": "my.vmf"}, "latent_dim": 3, "seed": 0}
 TYPED = {"project": "typed", "entity": "typed", "name": "typed", "tags": ["typed"]}
 
 
@@ -50,21 +53,20 @@ TYPED = {"project": "typed", "entity": "typed", "name": "typed", "tags": ["typed
         (TYPED, {"project": "env", "run_name": "env", "entity": "env"}, TYPED),
         ({}, {"run_id": "given"}, {"id": "given"}),
         ({"group": "g" * 200}, {}, {"group": "g" * 128}),
-        # of an agent, whose run has an id and a project
-        (TYPED, {"sweep_id": "s", "run_id": "given"}, {"project": None, "id": None}),
     ],
 )
 def test_what_is_typed_wins_over_the_environment_and_that_over_our_own(
     tmp_path, typed, known, expected
 ):
-    found = _completed(ARGUMENTS | typed, wandb.Settings(**known), tmp_path)
+    found = _completed(UNTYPED | typed, wandb.Settings(**known), SMALL, tmp_path)
     assert {name: found[name] for name in expected} == expected
 
 
 def test_the_id_of_a_run_folder_stays(tmp_path):
-    own = _completed(ARGUMENTS, wandb.Settings(), tmp_path)["id"]
+    own = _completed(UNTYPED, wandb.Settings(), SMALL, tmp_path)["id"]
     for known in ({}, {"run_id": "other"}):
-        assert _completed(ARGUMENTS, wandb.Settings(**known), tmp_path)["id"] == own
+        found = _completed(UNTYPED, wandb.Settings(**known), SMALL, tmp_path)
+        assert found["id"] == own
 
 
 @pytest.mark.parametrize(("results", "code"), [(None, 1), ({}, 0)])
