@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from svae.cli import grid
 from svae.configuration import compose
 from svae.configuration.checks import key_of, without_effect
-from svae.configuration.messages import Refused, one_line
+from svae.configuration.messages import Refused, one_line, refusing
 from svae.configuration.schema import GROUPS
+from svae.recording import environment
 from svae.recording.folder import FINISHED, holds_run
 from svae.run import folders, mismatch, readable
 
@@ -56,6 +57,8 @@ def plan(args: Namespace, flags: tuple[str, ...]) -> Sweep:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
     jobs = Jobs(args)
+    with refusing(ValueError):
+        environment.refuse_wrong(jobs.base, is_sweep=True)
     typed = [line for line in args.overrides if key_of(line) != "hydra.sweep.dir"]
     folder, paths = _place(jobs, is_new=typed == args.overrides)
     place = compose.quoted("hydra.sweep.dir", folder)

@@ -49,7 +49,7 @@ def check(config: DictConfig) -> None:
     """Check the values of a composed configuration, and that a file of data is there."""
     try:
         with refusing(ValueError):
-            checks.check(_resolved(config))
+            _check_values(config)
             check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
@@ -64,6 +64,17 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     values = partial(OmegaConf.to_container, resolve=True, throw_on_missing=True)
     nodes = [(key, node) for key, node in config.items() if key != "hydra"]
     return {key: values(node) if OmegaConf.is_config(node) else node for key, node in nodes}
+
+
+def _check_values(config: DictConfig) -> None:
+    """Check every value; of the environment's, which may be secrets, a refusal shows the name."""
+    values = _resolved(config)
+    try:
+        checks.check(values)
+    except ValueError:
+        typed = flatten(unresolved(config))  # takes as long as the check, which few fail
+        checks.check(values, {k: v for k, v in typed.items() if "${oc.env:" in str(v)})
+        raise
 
 
 def expanded(text: str | Path) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
 
 _LARGEST = 2**31 - 1  # of a count: sums and products of them fit in 64 bits
 ALWAYS = object()
@@ -51,6 +51,15 @@ NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Lt(1), "a number between 0 and 1"]
 Text = Annotated[str, MinLen(1)]
 Texts = Annotated[list[str], "a list of texts"]
+# what W&B takes, of which the last two are limits of its server (a name also is part of addresses)
+_NAME = re.compile(r"[^/\\#?%:]{1,128}", re.DOTALL)
+Place = Annotated[
+    str, Predicate(_NAME.fullmatch), "text of at most 128 characters without / \\ # ? % or :"
+]
+Title = Annotated[str, MinLen(1), MaxLen(128), "text of 1 to 128 characters"]
+Tags = Annotated[
+    list[Annotated[str, MinLen(1), MaxLen(64)]], "a list of texts of 1 to 64 characters each"
+]
 Widths = Annotated[list[Count], MinLen(1), "a list of whole numbers from 1 up"]
 _CUDA = re.compile(r"cuda:(\d|[1-9]\d)")
 Device = Annotated[
@@ -143,10 +152,10 @@ KEYS: dict[str, Key] = {
         "resume sweep",
         _MODES,
     ),
-    "logger.project": Key(Text, "wandb_project", "resume sweep"),
-    "logger.entity": Key(Text | None, "wandb_entity", "resume sweep"),
-    "logger.name": Key(Text | None, "run_name", "resume sweep"),
-    "logger.tags": Key(Texts, "", "resume sweep"),
+    "logger.project": Key(Place | None, "wandb_project", "resume sweep"),
+    "logger.entity": Key(Place | None, "wandb_entity", "resume sweep"),
+    "logger.name": Key(Title | None, "run_name", "resume sweep"),
+    "logger.tags": Key(Tags | None, "", "resume sweep"),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
     "network.dropout": Key(Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"]),

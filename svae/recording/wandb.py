@@ -1,26 +1,26 @@
 """A run on Weights & Biases: whatever goes wrong there, the training goes on."""
 
 import logging
-import netrc
-import os
-import re
+import math
 import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlparse
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compose import public
+from svae.metrics.catalogue import of
+from svae.recording import environment
 from svae.recording.files import read_own, write_text
-from svae.recording.naming import run_name
+from svae.recording.naming import choices, run_name
 
 log = logging.getLogger("svae")
 
 _PATIENCE = 30.0  # seconds that the end of a run waits for W&B
-_MODES = ("online", "offline", "disabled")
+_LONGEST = 128  # characters of a name or a group
 
 
 class WandbRun:
@@ -41,26 +41,12 @@ class WandbRun:
         report: Callable[[str], None] = log.warning,
     ):
         self._run, self._report = None, report
-        settings = OmegaConf.to_container(config.logger, resolve=True)
-        mode = _mode(settings["mode"], report)
-        if mode == "disabled":
-            return
-        shown = public(config)
-        arguments = {
-            **{name: settings[name] for name in ("project", "entity", "tags")},
-            "name": settings["name"] or run_name(shown),
-            "mode": mode,
-            "group": group,
-            "job_type": "train",
-            "config": shown,
-            "dir": str(folder),
-            "resume": "allow",
-        }
-        self._guard(self._open, arguments, folder, history)
+        self._objective, self._best, self._defined = config.get("objective"), -math.inf, set()
+        self._guard(self._open, folder, config, group, history)
 
     def log(self, row: dict[str, float]) -> None:
         """Send the metrics of one epoch; `row` has `epoch`, which is the step."""
-        self._guard(lambda: self._run.log(row, step=row["epoch"]))
+        self._guard(self._send, row)
 
     def finish(self, results: dict | None, images: Iterable[Path]) -> None:
         """Send the final numbers and pictures and close the run; safe to call at any time.
@@ -71,10 +57,21 @@ class WandbRun:
         self._guard(lambda: self._run.finish(exit_code=int(results is None)))
         self._run = None
 
-    def _open(self, arguments: dict, folder: Path, history: list[dict]) -> None:
+    def _open(
+        self, folder: Path, config: DictConfig, group: str | None, history: list[dict]
+    ) -> None:
+        settings = OmegaConf.to_container(config.logger, resolve=True)
+        mode = environment.mode(settings["mode"])
+        if mode == "disabled":
+            return
+        typed = {name: settings[name] for name in ("project", "entity", "name", "tags")}
+        self._begin(typed | {"mode": mode, "group": group}, public(config), folder)
+        self._replay(history, folder / "wandb")
+
+    def _begin(self, typed: dict, config: dict, folder: Path) -> None:
         import wandb
 
-        arguments["id"] = _run_id(folder)
+        arguments = _completed(typed, wandb.setup().settings, config, folder)
         arguments["settings"] = wandb.Settings(
             silent=True,
             console="off",
@@ -84,7 +81,6 @@ class WandbRun:
             finish_timeout=_PATIENCE,
             finish_timeout_raises=True,
         )
-        earlier = list((folder / "wandb").glob(f"offline-run-*-{arguments['id']}"))
         try:
             self._run = wandb.init(**arguments)
         except wandb.errors.Error as error:
@@ -97,17 +93,35 @@ class WandbRun:
         # not "*": the row of pictures would repeat the last epoch
         for names in ("train/*", "val/*", "seconds"):
             self._run.define_metric(names, step_metric="epoch")
-        self._replay(history, earlier)
 
-    def _replay(self, history: list[dict], earlier: list[Path]) -> None:
+    def _replay(self, history: list[dict], folder: Path) -> None:
         """Send the epochs that W&B does not know, and remove the files that hold no others."""
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
         for row in history:
-            if row["epoch"] > known:
-                self._run.log(row, step=row["epoch"])
-        for path in earlier if self._run.offline else ():
+            self._send(row, is_known=row["epoch"] <= known)
+        files = folder.glob(f"offline-run-*-{self._run.id}") if self._run.offline else ()
+        for path in files:
             if path != Path(self._run.dir).parent:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _send(self, row: dict[str, float], is_known: bool = False) -> None:
+        """Send an epoch, and to the summary the best of what is watched: one plain number."""
+        if not is_known:
+            self._define(row)
+            self._run.log(row, step=row["epoch"])
+        value = row.get(self._objective, -math.inf)
+        if value > self._best:
+            self._best = value
+            self._run.summary[f"best/{self._objective}"] = value
+
+    def _define(self, names: Iterable[str]) -> None:
+        """Let the summary hold the best epoch of what has a better and a worse, not the last."""
+        for name in names:
+            metric = of(name)
+            if metric.has_split and metric.better and name not in self._defined:
+                best = "max" if metric.better == "higher" else "min"
+                self._run.define_metric(name, step_metric="epoch", summary=best)
+                self._defined.add(name)
 
     def _summarise(self, results: dict, images: list[Path]) -> None:
         import wandb
@@ -132,56 +146,46 @@ class WandbRun:
                     wandb.teardown()
 
 
-def _mode(asked: str, report: Callable[[str], None]) -> str:
-    """Return online, offline or disabled; `auto` asks the environment and never a person."""
-    if asked != "auto":
-        return asked
-    mode = os.environ.get("WANDB_MODE")
-    if mode in _MODES:
-        return mode
-    if mode:
-        report(f"WANDB_MODE={mode}: expected {', '.join(_MODES)}; the run is logged offline")
-        return "offline"
-    return "online" if _has_key() else "offline"
+def _described(config: dict) -> dict:
+    """Return a configuration as W&B shows it: `model` is vmf, and what it is built of is `built`.
+
+    A column, a filter and the parameters of a sweep have the words that people type.
+    """
+    words = choices(config)
+    return config | words | {"built": {group: config[group] for group in words}}
+
+
+def _completed(typed: dict, known: Any, config: dict, folder: Path) -> dict:
+    """Return the arguments of a W&B run: as typed, else what W&B has `known` before, else our own.
+
+    It knows that from the environment or from its own files. For a run of an agent W&B takes the
+    project and the id that the agent gives it, whatever stands here.
+    """
+    group = (typed["group"] or "")[-_LONGEST:] or None
+    return typed | {
+        "project": typed["project"] or known.project or "svae",
+        "name": typed["name"] or known.run_name or run_name(config)[:_LONGEST],
+        "group": known.run_group or group,
+        "job_type": known.run_job_type or "train",
+        "id": _run_id(folder, known.run_id),
+        "config": _described(config),
+        "dir": str(folder),
+        "resume": "allow",
+    }
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        known = netrc.netrc(file)
-        return any(known.authenticators(host) is not None for host in _hosts())
-    except (ImportError, OSError, ValueError, netrc.NetrcParseError):
-        return False
-
-
-def _hosts() -> set[str | None]:
-    """Return where W&B may keep a key: for the server that is chosen, else for its own ones."""
-    import wandb
-
-    servers = [os.environ.get("WANDB_BASE_URL")]
-    if not servers[0]:  # the address has changed, and keys of before stand under the old one
-        servers = ["https://api.wandb.ai", wandb.Settings().base_url]
-    return {urlparse(server).hostname for server in servers}
-
-
-def _run_id(folder: Path) -> str:
-    """Return the W&B id of the run in `folder`, made when it is first asked for.
-
-    The agent of a W&B sweep has given its run an id already.
-    """
+def _run_id(folder: Path, given: str | None) -> str:
+    """Return the W&B id of the run in `folder`: the one `given`, or made when first asked for."""
     file = folder / "wandb" / "run-id"
     known = ""
     with suppress(OSError, UnicodeError):
         known = read_own(file.parent, file.name).decode()
-    if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):  # it becomes part of paths
+    if environment.RUN_ID.fullmatch(known):
         return known
-    given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, new := given or secrets.token_hex(4))
     return new

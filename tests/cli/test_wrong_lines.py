@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
 
 from svae.cli import main, plan
 from svae.configuration import checks, compose, messages
@@ -198,6 +199,11 @@ VALUES = [
     ("logger.project=true", """did you mean 'logger.project="true"'?"""),
     ("logger.tags=paper", "expected a list of texts"),
     ("logger.tags=[1]", "expected a list of texts"),
+    ("logger.tags=[a,'']", "expected a list of texts of 1 to 64 characters each"),
+    (f"logger.tags=[{'t' * 65}]", "expected a list of texts of 1 to 64 characters each"),
+    ("logger.project=a/b", "expected text of at most 128 characters without / "),
+    ("logger.entity='a b?'", "expected text of at most 128 characters without / "),
+    (f"logger.name={'n' * 129}", "expected text of 1 to 128 characters"),
     ("dataset.root=0", """did you mean 'dataset.root="0"'?"""),
     ("evaluation.importance_samples=1e3", "did you mean 1000?"),
     ("evaluation.batch_size=0", "expected a whole number from 1 up"),
@@ -238,6 +244,17 @@ def test_a_wrong_value_is_refused_in_one_sentence(line, words, values):
     text = str(refused.value)
     assert text.startswith(f"{override.key_or_group}=")
     assert words in text
+
+
+@pytest.mark.parametrize("key", ["latent_dim", "precision", "logger.entity", "trainer.samples"])
+def test_a_wrong_value_of_the_environment_is_not_shown(key, values, monkeypatch):
+    monkeypatch.setenv("SECRET", "the/secret")
+    config = OmegaConf.create(values)
+    OmegaConf.update(config, key, "${oc.env:SECRET}")
+    with pytest.raises(messages.Refused, match="expected") as refused:
+        compose.check(config)
+    assert str(refused.value).startswith(f"{key}=${{oc.env:SECRET}}: expected")
+    assert "the/secret" not in str(refused.value)
 
 
 def test_there_are_as_many_lines_as_promised():

@@ -4,12 +4,15 @@ import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from svae.recording.wandb import WandbRun, _has_key, _mode
+from svae.recording.wandb import WandbRun, _completed
 from tests.support.wandb_file import read_records
 
 SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
-CONFIG = OmegaConf.create({"latent_dim": 3, "logger": SETTINGS})
-HISTORY = [{"epoch": e, "val/elbo": -10.0 / e, "seconds": 1.0} for e in (1, 2, 3)]
+CONFIG = OmegaConf.create({"latent_dim": 3, "objective": "val/elbo", "logger": SETTINGS})
+HISTORY = [
+    {"epoch": epoch, "val/elbo": value, "val/kl": 3.0 - epoch, "seconds": 1.0}
+    for epoch, value in enumerate([-5.0, -1.0, -3.0], 1)
+]
 
 
 def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
@@ -19,7 +22,7 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     first.finish(None, [])
     # the third epoch was saved, but the process died before W&B heard of it
     second = WandbRun(tmp_path, CONFIG, "group", HISTORY)
-    second.log({"epoch": 4, "val/elbo": -1.0})
+    second.log({"epoch": 4, "val/elbo": -2.0, "val/kl": 0.5})
     second.finish({"test/elbo": -2.0}, [])
     wandb.teardown()  # as at the end of a process: until then the service may still be writing
     records = read_records(tmp_path)
@@ -28,8 +31,42 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert records.group == "group"
     assert records.tags == ["t"]
     assert records.summary["test/elbo"] == -2.0
-    steps = {"train/*": "epoch", "val/*": "epoch", "seconds": "epoch"}
-    assert records.metrics == {"epoch": None, **steps}
+    steps = {"train/*", "val/*", "seconds", "val/elbo", "val/kl"}
+    assert records.metrics == {"epoch": None, **dict.fromkeys(steps, "epoch")}
+    best = {"val/elbo": {"max": -1.0}, "val/kl": {"min": 0.0}, "best/val/elbo": -1.0}
+    assert {name: records.summary[name] for name in best} == best
+    assert records.summary["epoch"] == 4
+
+
+UNTYPED = {**dict.fromkeys(("project", "entity", "name", "tags")), "group": "g"}
+SMALL = {"model": {"_target_": "my.vmf"}, "latent_dim": 3, "seed": 0}
+TYPED = {"project": "typed", "entity": "typed", "name": "typed", "tags": ["typed"]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "known", "expected"),
+    [
+        ({}, {}, {"project": "svae", "name": "vmf-d3-s0", "group": "g", "job_type": "train"}),
+        ({}, {"project": "env", "run_name": "env"}, {"project": "env", "name": "env"}),
+        ({}, {"run_tags": ["env"]}, {"tags": None}),  # of which W&B makes its own
+        ({}, {"run_group": "env", "run_job_type": "env"}, {"group": "env", "job_type": "env"}),
+        (TYPED, {"project": "env", "run_name": "env", "entity": "env"}, TYPED),
+        ({}, {"run_id": "given"}, {"id": "given"}),
+        ({"group": "g" * 200}, {}, {"group": "g" * 128}),
+    ],
+)
+def test_what_is_typed_wins_over_the_environment_and_that_over_our_own(
+    tmp_path, typed, known, expected
+):
+    found = _completed(UNTYPED | typed, wandb.Settings(**known), SMALL, tmp_path)
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_the_id_of_a_run_folder_stays(tmp_path):
+    own = _completed(UNTYPED, wandb.Settings(), SMALL, tmp_path)["id"]
+    for known in ({}, {"run_id": "other"}):
+        found = _completed(UNTYPED, wandb.Settings(**known), SMALL, tmp_path)
+        assert found["id"] == own
 
 
 @pytest.mark.parametrize(("results", "code"), [(None, 1), ({}, 0)])
@@ -38,38 +75,6 @@ def test_a_run_without_results_has_failed(tmp_path, results, code):
     run.finish(results, [])
     wandb.teardown()
     assert read_records(tmp_path).exit_code == code
-
-
-@pytest.mark.parametrize(
-    ("environment", "asked", "mode"),
-    [
-        ({}, "auto", "offline"),
-        ({"WANDB_API_KEY": "x" * 40}, "auto", "online"),
-        ({"WANDB_MODE": "disabled"}, "auto", "disabled"),
-        ({"WANDB_MODE": "garbage", "WANDB_API_KEY": "x" * 40}, "auto", "offline"),
-        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, "auto", "offline"),
-        ({"WANDB_API_KEY": "x" * 40}, "offline", "offline"),
-    ],
-)
-def test_the_mode_asks_nobody(monkeypatch, tmp_path, environment, asked, mode):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert _mode(asked, print) == mode
-
-
-@pytest.mark.parametrize("server", ["https://api.wandb.ai", wandb.Settings().base_url])
-def test_a_key_in_netrc_counts(monkeypatch, tmp_path, server):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    host = server.removeprefix("https://")
-    (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
-    assert _has_key()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://example.org")
-    assert not _has_key()
 
 
 def test_a_broken_wandb_never_stops_the_run(monkeypatch, tmp_path):
