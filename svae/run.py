@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compare import difference, retyped
+from svae.configuration.compose import expanded
 from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
 from svae.recording.folder import (
@@ -121,7 +122,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.path = Path(folder).expanduser()
+        self.path = expanded(folder)
         written_status(self.path)
 
     @property
@@ -238,7 +239,7 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     Raises:
         ValueError: when there are no runs, or none has the number `by`.
     """
-    found = [Run(path) for path in folders(Path(folder).expanduser())]
+    found = [Run(path) for path in folders(expanded(folder))]
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:
