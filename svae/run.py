@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compare import difference, retyped
+from svae.configuration.compose import expanded
 from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
 from svae.recording.folder import (
@@ -123,7 +124,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.path = Path(folder).expanduser()
+        self.path = expanded(folder)
         written_status(self.path)
 
     @property
@@ -240,7 +241,7 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     Raises:
         ValueError: when there are no runs, or none has the number `by`.
     """
-    found = readable(folders(Path(folder).expanduser()))
+    found = readable(folders(expanded(folder)))
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:

@@ -1,5 +1,6 @@
 """The data behind a run stay the same as long as it is resumed or evaluated."""
 
+import json
 import shutil
 
 import numpy as np
@@ -164,3 +165,26 @@ def test_resume_and_evaluate_refuse_other_data_and_change_nothing(
     shutil.copy(tiny, file)
     assert svae_train(*longer, quick=False).returncode == 0
     assert svae_train("evaluate=run", quick=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_job_of_a_sweep_waits_for_its_data(svae_train, tiny, tmp_path):
+    file, job = tmp_path / "own.npz", tmp_path / "s" / "0"
+    shutil.copy(tiny, file)
+    quiet = ("logger.mode=disabled", "plots=false", "hydra.sweep.dir=s", "seed=0")
+    line = ("-m", "dataset=array", f"dataset.file={file}", *QUICK, *quiet)
+    assert svae_train(*line, quick=False).returncode == 0
+    status = json.loads((job / "status.json").read_text())
+    (job / "status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    with np.load(file) as arrays:
+        other = {name: np.roll(array, 1, axis=0) for name, array in arrays.items()}
+    np.savez(file, **other)
+    before = (job / "checkpoints" / "last.pt").stat().st_mtime_ns
+    for _ in range(2):
+        done = svae_train(*line, quick=False)
+        assert done.returncode == 1
+        assert "was trained on other data" in done.stdout
+        assert "of 1 run 1 interrupted; go on with" in done.stderr
+        assert (job / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+    shutil.copy(tiny, file)
+    assert svae_train(*line, quick=False).returncode == 0

@@ -126,12 +126,16 @@ def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
         group = "-".join(folder.path.parts[-3:-1])
         return kind.run(kind.prepare(config, turn=number), folder, group, state == INTERRUPTED)
 
+    from svae.recording.checkpoint import OtherData
+
     flags = [word for own in _own_folders() for word in ("--config-dir", own)]
     with folder:
         try:
             return _guarded(folder, work, _command(folder.path, flags))
-        except Refused as refusal:  # of its checkpoint: the next time it begins again
-            folder.status(FAILED, error=str(refusal))
+        except Refused as refusal:
+            # with a bad checkpoint it begins again next time, with a good one it waits for its data
+            is_good = isinstance(refusal.__cause__, OtherData)
+            folder.status(INTERRUPTED if is_good else FAILED, error=str(refusal))
             raise Failed(str(refusal)) from refusal
 
 

@@ -23,6 +23,10 @@ class Unusable(ValueError):
     """A checkpoint is missing, damaged, or of another run; says which and what was expected."""
 
 
+class OtherData(Unusable):
+    """A checkpoint is good, and of other data than those of now."""
+
+
 @dataclass(frozen=True)
 class State:
     """A run after an epoch: all that the next one depends on, and the best so far.
@@ -169,14 +173,14 @@ def check_data(best: Any, data: DataSet, path: Path) -> None:
     """Check that what best.pt says of its data holds of `data`; earlier versions say nothing.
 
     Raises:
-        Unusable: when the data are others, or the same and split otherwise.
+        OtherData: when the data are others, or the same and split otherwise.
     """
     best = best if isinstance(best, dict) else {}
     of_split = "another split" if best.get("data_hash") else "other data or another split"
     for name, words in (("data_hash", "other data"), ("split_hash", of_split)):
         then, now = best.get(name), getattr(data, name)
         if then is not None and now is not None and then != now:
-            raise Unusable(
+            raise OtherData(
                 f"{path}: was trained on {words} than `dataset` gives now ({name} {str(then)[:8]} "
                 f"then, {now[:8]} now), expected the data of then"
             )

@@ -116,6 +116,8 @@ def test_held_out_pairs_are_uniform():
         (50, np.zeros((2, 100), int), "a graph of 0 edges"),
         (50, np.empty((2, 0), int), "a graph of 0 edges"),
         (8, np.array([(i, j) for i in range(8) for j in range(i)]).T, "without an edge"),
+        (30, np.array([[3, 4], [-2, 29]]), "an edge to node -2: the graph has 30 nodes, 0 to 29"),
+        (30, np.array([[-1], [30]]), "an edge to node -1: "),
         (30, np.arange(40).reshape(2, 20), "an edge to node 39: the graph has 30 nodes"),
     ],
 )
