@@ -84,7 +84,7 @@ class WandbRun:
             finish_timeout=_PATIENCE,
             finish_timeout_raises=True,
         )
-        earlier = list((folder / "wandb").glob(f"offline-run-*-{arguments['id']}"))
+        earlier = list((folder / "wandb").glob("offline-run-*"))  # of a copy, with another id
         try:
             self._run = wandb.init(**arguments)
         except wandb.errors.Error as error:
@@ -173,15 +173,29 @@ def _hosts() -> set[str | None]:
 def _run_id(folder: Path) -> str:
     """Return the W&B id of the run in `folder`, made when it is first asked for.
 
-    The agent of a W&B sweep has given its run an id already.
+    The agent of a W&B sweep has given its run an id already. A copy of a folder is another run.
     """
     file = folder / "wandb" / "run-id"
     known = ""
     with suppress(OSError, UnicodeError):
         known = read_own(file.parent, file.name).decode()
-    if re.fullmatch(r"[\w-]{1,64}", known, re.ASCII):  # it becomes part of paths
-        return known
-    given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    own, _, place = known.partition("\n")
+    # it becomes part of paths
+    if not re.fullmatch(r"[\w-]{1,64}", own, re.ASCII) or not _is_here(place, folder):
+        given = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        own = given or secrets.token_hex(4)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, new := given or secrets.token_hex(4))
-    return new
+    if known != (record := f"{own}\n{_place(folder)}"):
+        write_text(file, record)
+    return own
+
+
+def _place(folder: Path) -> str:
+    """Return what tells a folder from its copies: its number in the file system, and its path."""
+    return f"{folder.stat().st_ino}\n{folder.resolve()}\n"
+
+
+def _is_here(place: str, folder: Path) -> bool:
+    """Tell whether `place` is that of `folder`, which may have been moved or mounted elsewhere."""
+    earlier, now = place.splitlines(), _place(folder).splitlines()
+    return not earlier or any(a == b for a, b in zip(earlier, now, strict=False))
