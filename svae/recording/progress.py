@@ -14,9 +14,7 @@ from svae.training.averaging import averaged_state
 from svae.training.learner import Epoch
 
 _SAVE_EVERY = 1.0  # seconds
-_SHARE = (
-    1 / 25
-)  # of the time at most is spent on saving: where it takes longer, it is done less often
+_SHARE = 1 / 50  # of the time at most goes into saving: what takes longer is done less often
 
 
 class Pace:
