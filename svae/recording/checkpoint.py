@@ -89,12 +89,12 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
 def tensors(model, optimizer, spare: dict | None = None) -> dict:
     """Return a copy of the tensors of `model` and `optimizer`.
 
-    It takes the memory of `spare`, an earlier copy that is not needed any more, if that is of the
-    same tensors: a run of short epochs does little else between them.
+    It takes the memory of `spare`, an earlier copy that is not needed any more, unless that was
+    made before the optimiser had a state: a run of short epochs does little else between them.
     """
     found = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     theirs, places = list(_leaves(found)), list(_leaves(spare))
-    if not theirs or list(map(_layout, theirs)) != list(map(_layout, places)):
+    if len(theirs) != len(places):
         return _copied(found)
     torch._foreach_copy_(places, theirs)
     groups = copy.deepcopy(found["optimizer"]["param_groups"])
@@ -108,10 +108,6 @@ def _leaves(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for own in value.values():
             yield from _leaves(own)
-
-
-def _layout(tensor: Tensor) -> tuple:
-    return tensor.shape, tensor.dtype, tensor.device
 
 
 def _copied(value: Any) -> Any:

@@ -42,6 +42,7 @@ class Screen:
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
         plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
         self.console = Console(file=_Output(sys.stdout), **plain, **silent)
+        self._is_live = self.console.is_terminal
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
@@ -50,7 +51,7 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Say one line, without the work of rich where there is no bar above which it stands."""
-        if self.console.is_terminal:
+        if self._is_live:
             self.console.print(text)
         elif not self.console.quiet:
             print(text, file=self.console.file, flush=True)
