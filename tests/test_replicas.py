@@ -375,7 +375,7 @@ def test_runs_together_are_saved_as_often_as_one(monkeypatch):
     assert due == [(True, True), (False, False), (True, False), (False, False), (True, True)]
 
 
-@pytest.mark.parametrize(("took", "pause"), [(0.01, 1.0), (0.2, 5.0), (30.0, 750.0)])
+@pytest.mark.parametrize(("took", "pause"), [(0.01, 1.0), (0.2, 10.0), (30.0, 1500.0)])
 def test_saving_takes_a_small_share_of_the_time(monkeypatch, took, pause):
     pace = _Paced(monkeypatch, took)
     assert pace.saves(100.0)

@@ -1,6 +1,7 @@
 """From arguments to a plan: everything is composed and checked before anything is made."""
 
 import contextlib
+import os
 import re
 from argparse import Namespace
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _report(args: Namespace, typed: Any) -> Report:
         raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
     folders = [compose.expanded(name) for name in names]
     for folder in folders:
-        if not folder.exists():
+        if not os.path.exists(folder):  # also where the name is too long for any
             raise Refused(f"report={folder}: no such folder")
     return Report(folders)
 

@@ -163,7 +163,8 @@ class Jobs:
         """Return the folder of each job below that of the sweep, None in a search.
 
         Raises:
-            Refused: when they do not differ, lie elsewhere or cannot be known beforehand.
+            Refused: when they do not differ, lie elsewhere, cannot be made or cannot be known
+                beforehand.
         """
         if self.lines is None:
             return None
@@ -174,6 +175,8 @@ class Jobs:
         paths = [Path(os.path.abspath(folder / name)) for name in names]
         if "${now:" in subdir:  # the same command again would not find what it has begun
             raise Refused(f"hydra.sweep.subdir={subdir}: changes with time, {_EXPECTED}")
+        for path in paths:
+            compose.refuse_long(f"hydra.sweep.subdir={subdir}", path)
         _refuse_shared(subdir, folder, paths)
         return paths
 

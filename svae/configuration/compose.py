@@ -300,7 +300,31 @@ def folder(config: DictConfig, mode: Literal["run", "sweep"]) -> Path:
     path = expanded(text)
     if str(path).startswith("~"):
         raise Refused(f"hydra.{mode}.dir={text}: there is no such home folder, ./~ means a name")
-    return Path(os.path.abspath(path))
+    path = Path(os.path.abspath(path))
+    refuse_long(f"hydra.{mode}.dir", path)
+    return path
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 3900  # bytes; of 4,095 a run folder's own files take the rest
+
+
+def refuse_long(key: str, path: Path) -> None:
+    """Refuse a folder that cannot be made since its name, or its whole path, is too long.
+
+    Raises:
+        Refused: with the number of bytes and the beginning of it.
+    """
+    names = [(len(os.fsencode(name)), name) for name in path.parts]
+    size, name = max(names)
+    if size > _LONGEST_NAME:
+        raise Refused(
+            f"{key}: the name {name[:40]}... has {size} bytes, expected at most {_LONGEST_NAME}"
+        )
+    if (size := len(os.fsencode(path))) > _LONGEST_PATH:
+        raise Refused(
+            f"{key}: the path {str(path)[:40]}... has {size} bytes, expected at most "
+            f"{_LONGEST_PATH}"
+        )
 
 
 def flags(args: Namespace) -> tuple[str, ...]:

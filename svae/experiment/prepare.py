@@ -39,8 +39,8 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
     Of several GPUs take that whose `turn` it is.
 
     Raises:
-        ValueError: when a value, a file or the device is not to be had, there is no room for so many
-            replicas, or the network cannot be stacked.
+        ValueError: when a value, a file or the device is not to be had, there is no room for so
+            many replicas, or the network cannot be stacked.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -3,6 +3,7 @@
 import copy
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,9 +91,28 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
     return content
 
 
-def tensors(model, optimizer) -> dict:
-    """Return a copy of the tensors of `model` and `optimizer`."""
-    return _copied({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+def tensors(model, optimizer, spare: dict | None = None) -> dict:
+    """Return a copy of the tensors of `model` and `optimizer`.
+
+    It takes the memory of `spare`, an earlier copy that is not needed any more, unless that was
+    made before the optimiser had a state: a run of short epochs does little else between them.
+    """
+    found = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    theirs, places = list(_leaves(found)), list(_leaves(spare))
+    if len(theirs) != len(places):
+        return _copied(found)
+    torch._foreach_copy_(places, theirs)
+    groups = copy.deepcopy(found["optimizer"]["param_groups"])
+    return {**spare, "optimizer": {**spare["optimizer"], "param_groups": groups}}
+
+
+def _leaves(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for own in value.values():
+            yield from _leaves(own)
 
 
 def _copied(value: Any) -> Any:

@@ -53,11 +53,19 @@ class Screen:
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
         self.console = Plain(file=_Output(sys.stdout), soft_wrap=True, **silent)
+        self._is_live = self.console.is_terminal
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
         log.info(text)
-        self.console.print(text)
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        """Say one line, without the work of rich where there is no bar above which it stands."""
+        if self._is_live:
+            self.console.print(text)
+        elif not self.console.quiet:
+            print(text, file=self.console.file, flush=True)
 
     def open(self, lines: list[tuple[str, str]]) -> None:
         """Say what is going to be done, each line with a word in front of it."""
@@ -140,10 +148,11 @@ class Bar:
         self._done = number
         line = "  ".join([*_words(metrics), f"best {best}"])
         log.info("epoch %d/%d  %s  %.1f s", number, self._total, line, metrics["seconds"])
-        self._progress.update(self._task, completed=number, line=line)
-        if not self._screen.console.is_terminal:
+        if self._progress.disable:
             words = f"{line}  {metrics['seconds']:.1f} s{self._left()}"
-            self._screen.console.print(f"epoch {number}/{self._total}  {words}")
+            self._screen.line(f"epoch {number}/{self._total}  {words}")
+        else:
+            self._progress.update(self._task, completed=number, line=line)
 
     def _left(self) -> str:
         """Return how long the other epochs are going to take, should none of them be spared."""

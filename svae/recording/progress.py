@@ -14,9 +14,7 @@ from svae.training.averaging import averaged_state
 from svae.training.learner import Epoch
 
 _SAVE_EVERY = 1.0  # seconds
-_SHARE = (
-    1 / 25
-)  # of the time at most is spent on saving: where it takes longer, it is done less often
+_SHARE = 1 / 50  # of the time at most goes into saving: what takes longer is done less often
 
 
 class Pace:
@@ -56,6 +54,7 @@ class Progress:
         self.model, self.optimizer, self._about, self._folder = model, optimizer, about, folder
         # replaced as a whole and never altered: a signal may come between any two instructions
         self.state = State(checkpoint.tensors(model, optimizer))
+        self._copies: list[dict] = []  # that of the last good epoch, and one to write the next into
         self._made: list[dict] = []  # the epochs of before, until the run begins
         # what is on disk
         self._table, self._saved_best = Table(folder.path / "metrics.csv"), 0
@@ -88,7 +87,9 @@ class Progress:
 
     def keep(self, epoch: Epoch) -> None:
         """Take over an epoch that has just ended, in memory."""
-        tensors = checkpoint.tensors(self.model, self.optimizer)
+        spare = next((own for own in self._copies if own is not self.state.tensors), None)
+        tensors = checkpoint.tensors(self.model, self.optimizer, spare)
+        self._copies = [self.state.tensors, tensors]
         row = {"epoch": epoch.number, **epoch.metrics}
         best = self.state.best
         if epoch.improved:

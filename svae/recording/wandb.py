@@ -99,7 +99,7 @@ class WandbRun:
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
         for row in history:
             self._send(row, is_known=row["epoch"] <= known)
-        files = folder.glob(f"offline-run-*-{self._run.id}") if self._run.offline else ()
+        files = folder.glob("offline-run-*") if self._run.offline else ()
         for path in files:
             if path != Path(self._run.dir).parent:
                 shutil.rmtree(path, ignore_errors=True)
@@ -179,13 +179,29 @@ def _short(error: Exception) -> str:
 
 
 def _run_id(folder: Path, given: str | None) -> str:
-    """Return the W&B id of the run in `folder`: the one `given`, or made when first asked for."""
+    """Return the W&B id of the run in `folder`: the one `given`, or made when first asked for.
+
+    A copy of a folder is another run.
+    """
     file = folder / "wandb" / "run-id"
     known = ""
     with suppress(OSError, UnicodeError):
         known = read_own(file.parent, file.name).decode()
-    if environment.RUN_ID.fullmatch(known):
-        return known
+    own, _, place = known.partition("\n")
+    if not environment.RUN_ID.fullmatch(own) or not _is_here(place, folder):
+        own = given or secrets.token_hex(4)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, new := given or secrets.token_hex(4))
-    return new
+    if known != (record := f"{own}\n{_place(folder)}"):
+        write_text(file, record)
+    return own
+
+
+def _place(folder: Path) -> str:
+    """Return what tells a folder from its copies: its number in the file system, and its path."""
+    return f"{folder.stat().st_ino}\n{folder.resolve()}\n"
+
+
+def _is_here(place: str, folder: Path) -> bool:
+    """Tell whether `place` is that of `folder`, which may have been moved or mounted elsewhere."""
+    earlier, now = place.splitlines(), _place(folder).splitlines()
+    return not earlier or any(a == b for a, b in zip(earlier, now, strict=False))

@@ -43,6 +43,35 @@ def test_the_folders_of_jobs_are_their_own_and_below_the_sweep(tmp_path, subdir,
     assert not (tmp_path / "s").exists()
 
 
+LONG = "x" * 256
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"hydra.run.dir={LONG}", "hydra.run.dir: the name x{40}... has 256 bytes, .* most 255"),
+        (f"-m seed=0,1 \"hydra.sweep.dir='a/{'é' * 128}/b'\"", "sweep.dir: the name é.* 256 bytes"),
+        (f"report={LONG}", f"report=.*{LONG}: no such folder"),
+        (f"hydra.run.dir={'d/' * 2000}", "hydra.run.dir: the path .* bytes, expected at most 3900"),
+        (
+            f"-m seed=0,1 logger.name={LONG} 'hydra.sweep.subdir=${{hydra.job.override_dirname}}'",
+            "hydra.sweep.subdir=.*: the name .* bytes, expected at most 255",
+        ),
+        (
+            f"-m seed=0,1 'hydra.sweep.subdir={'d/' * 2000}${{seed}}'",
+            "hydra.sweep.subdir=.*: the path .* bytes, expected at most 3900",
+        ),
+    ],
+)
+def test_folders_that_no_file_system_takes_are_refused(tmp_path, monkeypatch, line, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(plan.Refused, match=words):
+        planned(line)
+    assert list(tmp_path.iterdir()) == []
+    if "run.dir=x" in line:  # the longest is taken
+        assert planned(line.replace(LONG, LONG[1:])).folder == tmp_path / LONG[1:]
+
+
 def test_a_folder_within_that_of_another_job_is_refused(tmp_path):
     line = (
         f"-m logger.name=a,a/b hydra.sweep.dir={tmp_path}/s 'hydra.sweep.subdir=${{logger.name}}'"

@@ -1,10 +1,13 @@
 """W&B: every epoch once, and never in the way."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from svae.recording.wandb import WandbRun, _completed
+from svae.recording.wandb import WandbRun, _completed, _run_id
 from tests.support.wandb_file import read_records
 
 SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
@@ -67,6 +70,57 @@ def test_the_id_of_a_run_folder_stays(tmp_path):
     for known in ({}, {"run_id": "other"}):
         found = _completed(UNTYPED, wandb.Settings(**known), SMALL, tmp_path)
         assert found["id"] == own
+
+
+def _copied(folder):
+    return Path(shutil.copytree(folder, folder.with_name("copy")))
+
+
+def _moved(folder):
+    return folder.rename(folder.with_name("moved"))
+
+
+def _restored(folder):
+    copy = _copied(folder)
+    shutil.rmtree(folder)
+    return copy.rename(folder)
+
+
+def _of_an_earlier_version(folder):
+    file = folder / "wandb" / "run-id"
+    file.write_text(file.read_text().splitlines()[0])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [(_copied, False), (_moved, True), (_restored, True), (_of_an_earlier_version, True)],
+)
+def test_a_copy_of_a_run_is_another_run(tmp_path, change, is_same):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    own = _run_id(folder, None)
+    assert _run_id(folder, None) == own
+    changed = change(folder)
+    new = _run_id(changed, None)
+    assert (new == own) == is_same
+    assert _run_id(changed, None) == new
+    if changed != folder and folder.exists():
+        assert _run_id(folder, None) == own
+
+
+def test_a_copied_offline_run_holds_each_epoch_once_and_no_file_of_the_first(tmp_path):
+    (tmp_path / "run").mkdir()
+    first = WandbRun(tmp_path / "run", CONFIG, None, [])
+    first.log(HISTORY[0])
+    first.finish(None, [])
+    copy = _copied(tmp_path / "run")
+    second = WandbRun(copy, CONFIG, None, HISTORY[:1])
+    second.log(HISTORY[1])
+    second.finish({}, [])
+    wandb.teardown()
+    assert read_records(copy).epochs == [1, 2]
+    assert read_records(tmp_path / "run").epochs == [1]
 
 
 @pytest.mark.parametrize(("results", "code"), [(None, 1), ({}, 0)])
