@@ -195,6 +195,8 @@ VALUES = [
     ("logger.mode=OFFLINE", "did you mean offline?"),
     ("logger.name=5", """did you mean 'logger.name="5"'?"""),
     ("logger.project=true", """did you mean 'logger.project="true"'?"""),
+    ("logger.images_every=0", "expected a whole number from 1 up"),
+    ("logger.artifacts=1", "expected true or false"),
     ("logger.tags=paper", "expected a list of texts"),
     ("logger.tags=[1]", "expected a list of texts"),
     ("logger.tags=[a,'']", "expected a list of texts of 1 to 64 characters each"),
