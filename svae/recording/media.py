@@ -27,7 +27,7 @@ def table(folder: Path) -> dict[str, Any]:
     if "kl" not in arrays:
         return {}
     count = len(arrays["kl"])
-    columns = _columns({k: v for k, v in arrays.items() if len(v) == count and v.ndim <= 2})
+    columns = _columns({k: v for k, v in arrays.items() if v.shape[:1] == (count,) and v.ndim < 3})
     return {"latents/table": _table(columns)}
 
 
@@ -35,7 +35,7 @@ def sphere(folder: Path) -> dict[str, Any]:
     """Return those latent vectors that lie on S^2 as points in space by their name, if they do."""
     arrays = read_latents(folder)
     loc = arrays.get("loc", np.empty((0, 0)))
-    if loc.shape[1] != 3 or not np.allclose(np.linalg.norm(loc, axis=1), 1, atol=1e-3):
+    if loc.shape[1:] != (3,) or not np.allclose(np.linalg.norm(loc, axis=1), 1, atol=1e-3):
         return {}
     return {"latents/sphere": _points(loc, arrays.get("labels"))}
 

@@ -21,7 +21,7 @@ def _unit(count, width):
         ({"loc": _unit(30, 3), "concentration": np.ones(30)}, 5, 30),
         ({"loc": _unit(2500, 2), "labels": np.arange(2500)}, 4, 1000),
         ({"loc": np.ones((900, 30)), "scale": np.ones((900, 30))}, 61, 327),
-        ({"positives": np.ones(7)}, 1, 30),  # without means, and with scores of pairs
+        ({"positives": np.ones(7), "of_ones_own": np.ones(())}, 1, 30),  # without means
     ],
 )
 def test_a_table_has_few_rows_evenly_spread(tmp_path, arrays, columns, rows):
@@ -44,6 +44,7 @@ def test_a_table_has_few_rows_evenly_spread(tmp_path, arrays, columns, rows):
         (_unit(50, 3), np.arange(50), 4),
         (2 * _unit(50, 3), None, None),  # of a Gaussian
         (_unit(50, 4), None, None),
+        (np.ones(50), None, None),
     ],
 )
 def test_points_of_the_sphere_in_space_are_shown_there(tmp_path, loc, labels, width):
