@@ -56,7 +56,7 @@ def test_the_sweep_starts_what_the_program_accepts(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_commands_for_an_offline_sweep_find_its_runs(tmp_path, environment):
     """Those of docs/sweeps.md: wandb sync DIR/*/wandb/offline-run-*, and wandb leet."""
-    settings = {"mode": "offline", "project": "p", "entity": None, "tags": []}
+    settings = {"mode": "offline", "project": "p", "entity": None, "tags": [], "artifacts": False}
     for number in range(2):
         (tmp_path / str(number)).mkdir()
         logger = {**settings, "name": f"vmf-d10-s{number}"}

@@ -34,7 +34,7 @@ def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
         _check_value(name, value, hidden)
     if _is_study(flat) and "study._target_" not in flat:
         raise ValueError("study: has no _target_, expected experiment=NAME, which chooses a study")
-    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas):
+    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas, _of_logs):
         for sentence in contradictions(flat):
             raise ValueError(sentence)
 
@@ -146,6 +146,16 @@ def _of_replicas(flat: dict[str, Any]) -> Iterator[str]:
         )
     if replicas > 1 and _is_study(flat):
         yield f"trainer.replicas={replicas}: a study trains nothing, expected 1"
+
+
+def _of_logs(flat: dict[str, Any]) -> Iterator[str]:
+    every = flat["logger.images_every"]
+    if every is not None and not flat["plots"]:
+        yield f"logger.images_every={every}: plots=false draws none, expected null or plots=true"
+    for name in ("logger.images_every", "logger.artifacts"):
+        if flat[name] and _is_study(flat):
+            default = shown(KEYS[name].before)
+            yield f"{name}={shown(flat[name])}: a study trains nothing, expected {default}"
 
 
 def _is_study(flat: dict[str, Any]) -> bool:

@@ -156,6 +156,8 @@ KEYS: dict[str, Key] = {
     "logger.entity": Key(Place | None, "wandb_entity", "resume sweep"),
     "logger.name": Key(Title | None, "run_name", "resume sweep"),
     "logger.tags": Key(Tags | None, "", "resume sweep"),
+    "logger.artifacts": Key(bool, "log_model save_model", "resume sweep", before=False),
+    "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
     "network.dropout": Key(Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"]),

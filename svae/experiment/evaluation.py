@@ -19,7 +19,9 @@ from svae.recording.console import Screen
 from svae.recording.files import json_text, write_atomically
 from svae.recording.folder import RunFolder
 from svae.run import Run
+from svae.training.averaging import averaged
 from svae.training.guard import Diverged
+from svae.training.learner import Learner
 from svae.training.streams import stream
 
 log = logging.getLogger("svae")
@@ -131,6 +133,17 @@ def draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path
         screen.note(f"the figures are left out ({told(error)})")
         log.info("what they failed with", exc_info=error)
         return []
+
+
+def draw_epoch(
+    experiment: Experiment, learner: Learner, folder: RunFolder, screen: Screen
+) -> list[Path]:
+    """Draw what can be drawn of a model in training, as it is validated; return the pictures."""
+    model, data, epoch = experiment.model, experiment.data, learner.last.number
+    generator = stream(experiment.device, experiment.config.seed, "glimpses", epoch)
+    with averaged(learner.optimizer):
+        figures = experiment.task.glimpses(model, data, generator)
+        return plots.write(figures, folder.path / "plots", screen.note)
 
 
 def about(experiment: Experiment) -> dict:

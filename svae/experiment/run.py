@@ -96,10 +96,14 @@ def _train(runs: list["_Training"], screen: Screen) -> None:
                 for one in runs:
                     if one.learner in group:
                         one.keep()
-                if pace.is_due(len(group)):  # all at once, so that a kill leaves them in step
+                pictured = [one for one in runs if one.learner in group and one.is_pictured]
+                # all at once, so that a kill leaves them in step
+                if pace.is_due(len(group)) or pictured:
                     with pace.saving():
                         for one in runs:
                             one.save()
+                for one in pictured:
+                    one.draw()
                 _show(bar, group)
                 signals.check()
         finally:
@@ -189,6 +193,17 @@ class _Training:
     def save(self) -> None:
         for row in self._progress.save():  # safe on disk before W&B hears of it
             self._wandb_run.log(row)
+
+    @property
+    def is_pictured(self) -> bool:
+        """Whether its last epoch is one of those of which pictures are sent to W&B."""
+        every = self._experiment.config.logger.images_every
+        return bool(every) and self.failure is None and self.learner.last.number % every == 0
+
+    def draw(self) -> None:
+        """Send pictures of the last epoch, of which W&B has the numbers."""
+        images = evaluation.draw_epoch(self._experiment, self.learner, self.folder, self._screen)
+        self._wandb_run.show(self.learner.last.number, images)
 
     def conclude(self) -> None:
         """Evaluate the best checkpoint and draw, where training has come to its end."""

@@ -11,12 +11,14 @@ from svae.plots.style import figure
 
 
 @torch.no_grad()
-def reconstructions(model, data: DataSet, generator: torch.Generator, count: int = 10) -> Figure:
-    """Draw test observations above the mean image decoded from a posterior sample of each."""
-    observed = data.test.observe(slice(0, count), generator)
+def reconstructions(
+    model, data: DataSet, generator: torch.Generator, count: int = 10, split: str = "test"
+) -> Figure:
+    """Draw observations of a split above the mean image decoded from a posterior sample of each."""
+    observed = getattr(data, split).observe(slice(0, count), generator)
     latent = model.posterior(observed).draw((), generator).value
     decoded = _mean(model, latent)
-    chart = figure(count, 2.4, "test images (above) and their reconstructions")
+    chart = figure(count, 2.4, f"{split} images (above) and their reconstructions")
     return _draw(chart, torch.cat([observed, decoded]), data, rows=2)
 
 

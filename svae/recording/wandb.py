@@ -4,6 +4,7 @@ import logging
 import math
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compose import public
 from svae.metrics.catalogue import of
-from svae.recording import environment
+from svae.recording import environment, media
 from svae.recording.files import read_own, write_text
 from svae.recording.naming import choices, run_name
 
@@ -40,7 +41,7 @@ class WandbRun:
         history: list[dict],
         report: Callable[[str], None] = log.warning,
     ):
-        self._run, self._report = None, report
+        self._run, self._report, self._folder = None, report, folder
         self._objective, self._best, self._defined = config.get("objective"), -math.inf, set()
         self._guard(self._open, folder, config, group, history)
 
@@ -48,12 +49,20 @@ class WandbRun:
         """Send the metrics of one epoch; `row` has `epoch`, which is the step."""
         self._guard(self._send, row)
 
+    def show(self, epoch: int, images: Iterable[Path]) -> None:
+        """Send pictures of an epoch, the last that was logged."""
+        self._guard(self._add, "pictures", lambda: self._run.log(_pictures(images), step=epoch))
+
     def finish(self, results: dict | None, images: Iterable[Path]) -> None:
         """Send the final numbers and pictures and close the run; safe to call at any time.
 
         Without results, None, the run counts as failed.
         """
-        self._guard(self._summarise, results or {}, list(images))
+        if results is not None:
+            self._guard(self._add, "pictures", lambda: self._show_all(images))
+            self._guard(self._add, "artifacts", lambda: self._send_model(results))
+            # after the row of the last epoch, which has a `seconds`, too
+            self._guard(lambda: self._run.summary.update(results))
         self._guard(lambda: self._run.finish(exit_code=int(results is None)))
         self._run = None
 
@@ -64,6 +73,7 @@ class WandbRun:
         mode = environment.mode(settings["mode"])
         if mode == "disabled":
             return
+        self._artifacts = settings["artifacts"]
         typed = {name: settings[name] for name in ("project", "entity", "name", "tags")}
         self._begin(typed | {"mode": mode, "group": group}, public(config), folder)
         self._replay(history, folder / "wandb")
@@ -97,12 +107,17 @@ class WandbRun:
     def _replay(self, history: list[dict], folder: Path) -> None:
         """Send the epochs that W&B does not know, and remove the files that hold no others."""
         known = self._run.summary.get("epoch", 0) if self._run.resumed else 0
+        now, later = time.time(), sum(row.get("seconds", 0.0) for row in history)
         for row in history:
-            self._send(row, is_known=row["epoch"] <= known)
+            later -= row.get("seconds", 0.0)
+            # as if they had been trained just now, one after the other, and not all at once
+            self._send(row | {"_timestamp": now - later}, is_known=row["epoch"] <= known)
         files = folder.glob("offline-run-*") if self._run.offline else ()
         for path in files:
             if path != Path(self._run.dir).parent:
                 shutil.rmtree(path, ignore_errors=True)
+        if self._run.offline:
+            shutil.rmtree(folder / "artifacts", ignore_errors=True)
 
     def _send(self, row: dict[str, float], is_known: bool = False) -> None:
         """Send an epoch, and to the summary the best of what is watched: one plain number."""
@@ -123,12 +138,25 @@ class WandbRun:
                 self._run.define_metric(name, step_metric="epoch", summary=best)
                 self._defined.add(name)
 
-    def _summarise(self, results: dict, images: list[Path]) -> None:
-        import wandb
+    def _show_all(self, images: Iterable[Path]) -> None:
+        self._run.log(_pictures(images) | media.sphere(self._folder))
 
-        self._run.summary.update(results)
-        if images:
-            self._run.log({f"plots/{path.stem}": wandb.Image(str(path)) for path in images})
+    def _send_model(self, results: dict) -> None:
+        if not self._artifacts:
+            return
+        self._run.log(media.table(self._folder))
+        if model := media.model(self._run, self._folder, results):
+            self._run.log_artifact(model)
+
+    def _add(self, what: str, send: Callable[[], None]) -> None:
+        """Send what the run is whole without; a failure is reported, and the run goes on."""
+        try:
+            with media.staging(self._folder / "wandb"):
+                send()
+        except Exception as error:
+            if _is_of_service(error):  # nothing else can be sent either
+                raise
+            self._report(f"not sent to W&B: {what} ({type(error).__name__}: {_short(error)})")
 
     def _guard(self, action, *arguments) -> None:
         """Do `action`; a failure ends the logging to W&B, never the training."""
@@ -139,11 +167,22 @@ class WandbRun:
         except Exception as error:
             self._report(f"logging to W&B stopped ({type(error).__name__}: {_short(error)})")
             self._run = None
-            if isinstance(error, ConnectionError):  # its service would complain at exit
+            if _is_of_service(error):  # which would complain at exit
                 import wandb
 
                 with suppress(Exception):
                     wandb.teardown()
+
+
+def _is_of_service(error: Exception) -> bool:
+    """Tell whether W&B's process has died; the second class is W&B's own."""
+    return isinstance(error, ConnectionError) or type(error).__name__ == "HandleAbandonedError"
+
+
+def _pictures(paths: Iterable[Path]) -> dict:
+    import wandb
+
+    return {f"plots/{path.stem}": wandb.Image(str(path)) for path in paths}
 
 
 def _described(config: dict) -> dict:

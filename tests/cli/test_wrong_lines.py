@@ -2,6 +2,7 @@
 
 import copy
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -197,6 +198,8 @@ VALUES = [
     ("logger.mode=OFFLINE", "did you mean offline?"),
     ("logger.name=5", """did you mean 'logger.name="5"'?"""),
     ("logger.project=true", """did you mean 'logger.project="true"'?"""),
+    ("logger.images_every=0", "expected a whole number from 1 up"),
+    ("logger.artifacts=1", "expected true or false"),
     ("logger.tags=paper", "expected a list of texts"),
     ("logger.tags=[1]", "expected a list of texts"),
     ("logger.tags=[a,'']", "expected a list of texts of 1 to 64 characters each"),
@@ -266,10 +269,22 @@ def test_there_are_as_many_lines_as_promised():
 ODD = ("0", "null", "true", "1e5", "ü ñ", "it's", 'q"q', "a=b#c", "~nouser", "a,b", "[x]", "b\\s\\")
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run folder, and what is read of it."""
+    folder = tmp_path_factory.mktemp("runs") / "r"
+    begin(folder, "interrupted")
+    return folder, plan.saved_values(folder), plan.reopened(folder, {})
+
+
 @pytest.mark.parametrize("name", ODD)
-def test_a_run_folder_may_be_called_anything(name, tmp_path, monkeypatch):
+def test_a_run_folder_may_be_called_anything(name, begun, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    begin(tmp_path / name, "interrupted")
+    folder, values, config = begun
+    shutil.copytree(folder, tmp_path / name)
+    # however it is called it holds the same, which takes its time to read
+    monkeypatch.setattr(plan, "saved_values", lambda path: path.samefile(name) and values)
+    monkeypatch.setattr(plan, "reopened", lambda path, _: path.samefile(name) and config)
     lines = [f"resume={name}", f"evaluate=./{name}", f"resume={name}/"]
     lines.append(compose.quoted("resume", tmp_path / name))
     for line in lines:

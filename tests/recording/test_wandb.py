@@ -3,14 +3,19 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wandb
 from omegaconf import OmegaConf
 
+from svae.plots.style import figure
 from svae.recording.wandb import WandbRun, _completed, _run_id
 from tests.support.wandb_file import read_records
 
-SETTINGS = {"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]}
+SETTINGS = {
+    **{"mode": "offline", "project": "p", "entity": None, "name": "n", "tags": ["t"]},
+    **{"artifacts": False, "images_every": None},
+}
 CONFIG = OmegaConf.create({"latent_dim": 3, "objective": "val/elbo", "logger": SETTINGS})
 HISTORY = [
     {"epoch": epoch, "val/elbo": value, "val/kl": 3.0 - epoch, "seconds": 1.0}
@@ -26,7 +31,7 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     # the third epoch was saved, but the process died before W&B heard of it
     second = WandbRun(tmp_path, CONFIG, "group", HISTORY)
     second.log({"epoch": 4, "val/elbo": -2.0, "val/kl": 0.5})
-    second.finish({"test/elbo": -2.0}, [])
+    second.finish({"test/elbo": -2.0, "seconds": 4.5}, [])
     wandb.teardown()  # as at the end of a process: until then the service may still be writing
     records = read_records(tmp_path)
     assert records.epochs == [1, 2, 3, 4]
@@ -38,7 +43,9 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert records.metrics == {"epoch": None, **dict.fromkeys(steps, "epoch")}
     best = {"val/elbo": {"max": -1.0}, "val/kl": {"min": 0.0}, "best/val/elbo": -1.0}
     assert {name: records.summary[name] for name in best} == best
-    assert records.summary["epoch"] == 4
+    assert (records.summary["epoch"], records.summary["seconds"]) == (4, 4.5)
+    times = [row["_timestamp"] for row in records.history if row.get("epoch", 9) <= 3]
+    assert np.diff(times) == pytest.approx([1.0, 1.0])  # as long as they took
 
 
 UNTYPED = {**dict.fromkeys(("project", "entity", "name", "tags")), "group": "g"}
@@ -147,3 +154,80 @@ def test_disabled_writes_nothing(tmp_path):
     run.log(HISTORY[0])
     run.finish({}, [])
     assert list(tmp_path.iterdir()) == []
+
+
+class Recorder:
+    """A W&B run that keeps what it is told, and has no process."""
+
+    resumed, offline, id = False, True, "r"
+
+    def __init__(self, folder):
+        self.dir, self.summary, self.rows, self.artifacts, self.code = str(folder), {}, [], [], None
+
+    def define_metric(self, *args, **kwargs):
+        pass
+
+    def log(self, row, step=None):
+        self.rows.append((step, {*row}))
+
+    def log_artifact(self, artifact):
+        self.artifacts.append({*artifact.manifest.entries})
+
+    def finish(self, exit_code):
+        self.code = exit_code
+
+
+@pytest.fixture
+def recorder(tmp_path, monkeypatch):
+    found = Recorder(tmp_path)
+    monkeypatch.setattr(wandb, "init", lambda **_: found)
+    return found
+
+
+def _finished(folder, **logger):
+    """Log three epochs, a picture of the second, and the end of a run with a checkpoint."""
+    (folder / "checkpoints").mkdir()
+    for name in ("config.yaml", "status.json", "checkpoints/best.pt"):
+        (folder / name).write_bytes(b"x")
+    loc = np.eye(3, dtype=np.float32)
+    np.savez(folder / "latents.npz", loc=loc, kl=np.arange(3.0), labels=np.arange(3))
+    said = []
+    run = WandbRun(folder, OmegaConf.merge(CONFIG, {"logger": logger}), None, [], said.append)
+    for row in HISTORY:
+        run.log(row)
+        run.show(row["epoch"], [folder / "p.png"] if row["epoch"] == 2 else [])
+    run.finish({"test/elbo": -2.0}, [folder / "p.png"])
+    return said
+
+
+@pytest.mark.parametrize("artifacts", [False, True])
+def test_pictures_latent_vectors_and_where_asked_the_model_are_sent(tmp_path, recorder, artifacts):
+    _image(tmp_path / "p.png")
+    assert _finished(tmp_path, artifacts=artifacts) == []
+    shown = [(step, row) for step, row in recorder.rows if row and "epoch" not in row]
+    last = [(None, {"latents/table"})] * artifacts
+    assert shown == [(2, {"plots/p"}), (None, {"plots/p", "latents/sphere"}), *last]
+    files = {"config.yaml", "status.json", "checkpoints/best.pt", "latents.npz"}
+    assert recorder.artifacts == [files] * artifacts
+    assert (recorder.summary["test/elbo"], recorder.code) == (-2.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("Image", "pictures"), ("Table", "artifacts"), ("Artifact", "artifacts")]
+)
+def test_what_cannot_be_shown_does_not_keep_the_run_from_ending(
+    tmp_path, recorder, monkeypatch, name, what
+):
+    def broken(*args, **kwargs):
+        raise OSError("no space")
+
+    _image(tmp_path / "p.png")
+    monkeypatch.setattr(wandb, name, broken)
+    said = _finished(tmp_path, artifacts=True)
+    assert {*said} == {f"not sent to W&B: {what} (OSError: no space)"}
+    assert (recorder.summary["test/elbo"], recorder.code) == (-2.0, 0)
+    assert len(recorder.artifacts) == (what == "pictures")
+
+
+def _image(file):
+    figure(1, 1).savefig(file)
