@@ -2,14 +2,15 @@
 
 import copy
 import io
+import pickle
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from torch import Tensor
 
 from svae.data.splits import DataSet
@@ -83,6 +84,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
         raise Unusable(f"{path}: no such checkpoint") from None
     except Unusable:
         raise
+    except pickle.UnpicklingError:  # whose text advises to trust the file
+        text = "holds more than tensors, texts and numbers"
+        raise Unusable(f"{path}: not a readable checkpoint ({text})") from None
     except Exception as error:  # the reader's own errors are of every kind
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise Unusable(f"{path}: not a readable checkpoint ({reason})") from None
@@ -137,7 +141,8 @@ def put_back(state: State, model, optimizer) -> None:
 def restore(path: Path, model, optimizer) -> State:
     """Read last.pt and the table, put the tensors into `model` and `optimizer`, return the state.
 
-    Nothing is changed unless all of it fits.
+    Nothing is changed unless all of it fits. Nothing of the file is used as it lies there, but
+    copies of what was checked, laid out in memory as the model is.
 
     Raises:
         Unusable: when it is damaged, or that of another model, or the table is not that of then.
@@ -145,33 +150,34 @@ def restore(path: Path, model, optimizer) -> State:
     content = load(path, next(model.parameters()).device)
     if "best" not in content:  # earlier versions kept it in best.pt alone
         content["best"] = load(path.with_name("best.pt"))
-    _check(_Last, content, path)
-    rows = _rows(content, path)
+    checked = _check(_Last, content, path)
+    rows = _rows(checked, content, path)
     for part in (content, content["best"]):
         check_model(part, model, path)
     moments = _moments(content.get("optimizer"), optimizer, path)
+    best = _like(model.state_dict(), content["best"]["model"])
+    model.load_state_dict(content["model"])
     # its groups are ours: they are settings, not state
-    optimized = {**optimizer.state_dict(), "state": moments}
-    state = State(
-        tensors={"model": content["model"], "optimizer": optimized},
-        epoch=Epoch(**content["epoch"]),
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return State(
+        tensors=tensors(model, optimizer),
+        epoch=Epoch(**checked.epoch.model_dump()),
         rows=rows,
-        **{name: content[name] for name in ("restarts", "best")},
+        restarts=checked.restarts,
+        best={"model": best, **checked.best.model_dump(exclude_unset=True)},
     )
-    put_back(state, model, optimizer)
-    return state
 
 
-def _rows(content: dict, path: Path) -> list[dict]:
+def _rows(checked: "_Last", content: dict, path: Path) -> list[dict]:
     """Return the metrics of every epoch, of which last.pt has the hash: it had all of them once."""
-    if "table" in content:
-        path = path.parents[1] / "metrics.csv"
+    if checked.table is not None:
+        file = path.parents[1] / "metrics.csv"
         try:
-            content = {**content, "history": table.read(path, **content["table"])}
+            content = {**content, "history": table.read(file, **checked.table.model_dump())}
         except ValueError as error:
             raise Unusable(str(error)) from None
-    _check(_History, content, path)
-    return content["history"]
+        path = file
+    return [row.model_dump() for row in _check(_History, content, path).history]
 
 
 def restore_model(state: dict, model, path: Path) -> None:
@@ -236,19 +242,28 @@ def _moments(state: Any, optimizer, path: Path) -> dict[int, dict[str, Tensor]]:
         for name in own.keys() & {"step", "exp_avg_sq"}:
             if (own[name] < 0).any():
                 raise Unusable(f"{path}: the optimiser's {name}: expected no negative number")
-        found[number] = {k: torch.empty_like(v).copy_(own[k].detach()) for k, v in like.items()}
+        found[number] = _like(like, own)
     return found
+
+
+def _like(like: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the numbers of `found`, laid out in memory as `like`."""
+    return {name: torch.empty_like(v).copy_(found[name].detach()) for name, v in like.items()}
 
 
 def _check_tensors(found: dict, like: dict[str, Tensor], place: str) -> None:
     """Check that `found` has tensors as those of `like`, of finite numbers."""
-    if other := sorted(found.keys() ^ like.keys(), key=str):
-        where = "only there" if other[0] in found else "not there"
-        raise Unusable(f"{place}{other[0]} is {where}")
+    if missing := like.keys() - found.keys():
+        raise Unusable(f"{place}{min(missing)} is not there")
+    if more := found.keys() - like.keys():  # of any type and length
+        name = min(f"{key:.60}" if isinstance(key, str) else f"{key!r:.20}" for key in more)
+        raise Unusable(f"{place}{name} is only there")
     for name, ours in like.items():
         value = found[name]
         if not isinstance(value, Tensor):
             raise Unusable(f"{place}{name}: expected a tensor, got {type(value).__name__}")
+        if value.is_nested:
+            raise Unusable(f"{place}{name}: expected a tensor, got a nested one")
         expected = (ours.shape, ours.dtype, torch.strided, False)
         if (value.shape, value.dtype, value.layout, value.is_meta) != expected:
             raise Unusable(
@@ -261,20 +276,30 @@ def _check_tensors(found: dict, like: dict[str, Tensor], place: str) -> None:
 
 # what stands in a checkpoint besides tensors
 
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def _plain(name: str) -> str:
+    if not (name.isprintable() and name[:1].isalnum() and len(name) <= 200):
+        raise ValueError("expected names such as val/elbo")
+    return name
+
+
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
+_Name = Annotated[str, AfterValidator(_plain)]  # it becomes the head of a column
 
 
 class _Epoch(BaseModel, strict=True, allow_inf_nan=False, extra="forbid"):
     number: _Count
-    metrics: dict[str, float]
+    metrics: dict[_Name, float]
     best_epoch: _Count
     best_value: float
 
 
 class _Row(BaseModel, strict=True, allow_inf_nan=False, extra="allow"):
-    __pydantic_extra__: dict[str, float]
+    __pydantic_extra__: dict[_Name, float]
     epoch: _Count
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, le=1e12)]  # so that their sum is a number
 
 
 class _Best(BaseModel, strict=True):
@@ -295,7 +320,7 @@ class _Table(BaseModel, strict=True, extra="forbid"):
 class _Last(BaseModel, strict=True):
     epoch: _Epoch
     table: _Table | None = None  # earlier versions kept the history in its place
-    restarts: NonNegativeInt
+    restarts: Annotated[int, Field(ge=0, lt=2**31)]
     best: _Best
 
     @model_validator(mode="after")
@@ -321,10 +346,14 @@ class _History(BaseModel, strict=True):
         return self
 
 
-def _check(kind: type[BaseModel], content: Any, path: Path) -> None:
-    """Refuse a checkpoint that does not hold what `kind` says, by the part that differs."""
+def _check(kind: type[_Kind], content: Any, path: Path) -> _Kind:
+    """Return what a checkpoint holds besides tensors, as plain values of the types of `kind`.
+
+    Raises:
+        Unusable: when it does not hold what `kind` says; names the part that differs.
+    """
     try:
-        kind.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         # of what stands there nothing is shown: it may be of any length
         first = error.errors(include_input=False, include_context=False)[0]
