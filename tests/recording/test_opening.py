@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from svae import experiment
+from svae.recording import opening as module
 from svae.recording.opening import opening
 from tests.support.swept import composed
 
@@ -58,3 +60,16 @@ def test_who_trains_which_parameters_is_said(family, muon):
     count, head = muon
     assert said[4] == f"muon for {count} weight matrices, adam for the others (biases{head})"
     assert said[5].endswith("float32")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.0, ", 1.5 times slower than"), (1.0, "")])
+def test_a_precision_that_costs_time_here_is_said(monkeypatch, seconds, words):
+    times = {torch.bfloat16: seconds, torch.float32: 2.0}
+    monkeypatch.setattr(module, "_product_seconds", times.__getitem__)
+    said, _ = _said("dataset=circle", "dataset.observations=70", "precision=bf16")
+    assert said[-1].split("bf16")[1].startswith(words)
+    assert ("slower" in said[-1]) == bool(words)
+
+
+def test_a_product_takes_time_in_both_precisions():
+    assert min(map(module._product_seconds, (torch.bfloat16, torch.float32))) > 0
