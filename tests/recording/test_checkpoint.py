@@ -253,8 +253,8 @@ def test_numbers_are_restored_as_numbers_of_their_kind(tmp_path):
     content["history"][0]["val/elbo"] = content["epoch"]["metrics"]["val/elbo"] = -1
     content["best"]["more"] = "of somebody"
     state, _, _ = _restore(tmp_path / "last.pt", content)
-    assert type(state.history[0]["val/elbo"]) is type(state.epoch.metrics["val/elbo"]) is float
-    assert type(state.history[0]["epoch"]) is int
+    assert type(state.rows[0]["val/elbo"]) is type(state.epoch.metrics["val/elbo"]) is float
+    assert type(state.rows[0]["epoch"]) is int
     assert state.best.keys() == {"model", "epoch", "features", "likelihood"}
 
 
