@@ -54,7 +54,7 @@ LONG = "x" * 256
         (f"report={LONG}", f"report=.*{LONG}: no such folder"),
         (f"hydra.run.dir={'d/' * 2000}", "hydra.run.dir: the path .* bytes, expected at most 3900"),
         (
-            f"-m seed=0,1 logger.name={LONG} 'hydra.sweep.subdir=${{hydra.job.override_dirname}}'",
+            f"-m seed=0,1 dataset.root={LONG} 'hydra.sweep.subdir=${{hydra.job.override_dirname}}'",
             "hydra.sweep.subdir=.*: the name .* bytes, expected at most 255",
         ),
         (
