@@ -99,7 +99,7 @@ def check_file(config: DictConfig) -> None:
         raise ValueError(f"dataset.file={typed['file']}: expected a readable file, found none")
     # what the root of a person's own data set is, that knows
     is_ours = str(typed.get("_target_")).startswith("svae.data.")
-    if isinstance(root, str) and is_ours and not expanded(root).is_dir():
+    if isinstance(root, str) and is_ours and not os.path.isdir(expanded(root)):
         raise ValueError(f"dataset.root={typed['root']}: expected a folder, found none")
 
 
