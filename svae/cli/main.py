@@ -110,7 +110,7 @@ def _hydra(arguments: list[str], task: Callable) -> None:
 
 
 def _work(args: Namespace) -> int:
-    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+    if args.config_dir is not None and not os.path.isdir(args.config_dir):
         raise Refused(f"--config-dir {args.config_dir}: expected a folder")
     with trusted.vouching([args.config_dir] if args.config_dir else []):
         match plan(args):

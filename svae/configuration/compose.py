@@ -84,7 +84,7 @@ def expanded(text: str | Path) -> Path:
 
 def _is_a_persons(file: Path) -> bool:
     """Tell whether it is a file, and none by which the system shows what is in its memory."""
-    return file.is_file() and not file.resolve().is_relative_to("/proc")
+    return os.path.isfile(file) and not file.resolve().is_relative_to("/proc")
 
 
 def check_file(config: DictConfig) -> None:
@@ -164,7 +164,7 @@ def _options(config: DictConfig) -> dict[str, list[str]]:
 
 
 def _initialized(args: Namespace):
-    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+    if args.config_dir is not None and not os.path.isdir(args.config_dir):
         raise Refused(f"--config-dir {args.config_dir}: expected a folder")
     return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
 

@@ -40,7 +40,7 @@ def vouching(
     several = [folders] if isinstance(folders, str | Path) else folders
     folders = [Path(os.path.expanduser(folder)).absolute() for folder in several]
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ValueError(f"{folder}: expected a folder of configuration to trust")
         if str(folder) not in sys.path:
             sys.path.append(str(folder))

@@ -45,6 +45,7 @@ def test_the_folders_of_jobs_are_their_own_and_below_the_sweep(tmp_path, subdir,
 
 LONG = "x" * 256
 TAGS = ",".join(letter * 60 for letter in "abcde")
+BY_NAME = "'hydra.sweep.subdir=${hydra.job.override_dirname}'"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ TAGS = ",".join(letter * 60 for letter in "abcde")
         (f"report={LONG}", f"report=.*{LONG}: no such folder"),
         (f"hydra.run.dir={'d/' * 2000}", "hydra.run.dir: the path .* bytes, expected at most 3900"),
         (
-            f"-m seed=0,1 logger.tags=[{TAGS}] 'hydra.sweep.subdir=${{hydra.job.override_dirname}}'",
+            f"-m seed=0,1 logger.tags=[{TAGS}] {BY_NAME}",
             "hydra.sweep.subdir=.*: the name .* bytes, expected at most 255",
         ),
         (
