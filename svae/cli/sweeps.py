@@ -55,6 +55,7 @@ def plan(args: Namespace, flags: tuple[str, ...]) -> Sweep:
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
+    args.overrides = [grid.quoted(override) for override in compose.parsed(args.overrides)]
     jobs = Jobs(args)
     typed = [line for line in args.overrides if key_of(line) != "hydra.sweep.dir"]
     folder, paths = _place(jobs, is_new=typed == args.overrides)

@@ -18,6 +18,6 @@ def chosen(config: dict, group: str) -> str:
     target = config[group]["_target_"]
     line = re.compile(rf"^ *_target_: *{re.escape(target)}\s*$", re.MULTILINE)
     for file in sorted((CONF / group).glob("*.yaml")):
-        if line.search(file.read_text()):
+        if line.search(file.read_text("utf-8")):
             return file.stem
     return target.rsplit(".", 1)[-1]
