@@ -73,7 +73,7 @@ def _as_typed(text: str, node: DictConfig) -> str:
 
 def _ways_to_show(value: str) -> list[str]:
     """Return how a sentence may show a value: as it is, as a path, quoted, and line by line."""
-    paths = str(Path(value).expanduser()), str(Path(value))
+    paths = str(Path(os.path.expanduser(value))), str(Path(value))
     quoted = (repr(text)[1:-1] for text in (value, *paths))
     found = {value, *paths, *quoted, " ".join(value.split()), *value.splitlines()}
     # of a very short one the replacement would say more than it hides
@@ -133,7 +133,7 @@ def load(
 ) -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     with trusted.vouching(trust):
-        return _load(Path(run_folder).expanduser(), device)
+        return _load(Path(os.path.expanduser(run_folder)), device)
 
 
 def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:

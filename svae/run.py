@@ -15,6 +15,7 @@ same command again goes on with a sweep, and several machines may work on one at
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -123,7 +124,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.path = Path(folder).expanduser()
+        self.path = Path(os.path.expanduser(folder))
         written_status(self.path)
 
     @property
@@ -240,7 +241,7 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     Raises:
         ValueError: when there are no runs, or none has the number `by`.
     """
-    found = readable(folders(Path(folder).expanduser()))
+    found = readable(folders(Path(os.path.expanduser(folder))))
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:

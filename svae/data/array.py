@@ -37,7 +37,7 @@ def load(
     if likelihood not in _LIKELIHOODS:
         expected = ", ".join(_LIKELIHOODS)
         raise ValueError(f"dataset.likelihood={likelihood}: expected one of {expected}")
-    arrays = _read(Path(file).expanduser())
+    arrays = _read(Path(os.path.expanduser(file)))
     family = _family([arrays[name] for name in _SPLITS if name in arrays], likelihood)
     splits = {name: _split(arrays, name, family) for name in _SPLITS if name in arrays}
     total, cut = len(splits["train"]), [name for name in _SPLITS if name not in arrays]

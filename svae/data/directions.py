@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def load(
     if file is None:
         vectors, positions = winds(columns, observations, seed)
     else:
-        vectors, labels = read(Path(file).expanduser(), unit)
+        vectors, labels = read(Path(os.path.expanduser(file)), unit)
     count, size = len(vectors), vectors.shape[-1]
     test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
     if not 0 < test < held_out < count:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import zlib
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def load(root: str | None = None) -> DataSet:
 def _folder(root: str | None) -> Path:
     if root is None:
         return PACKAGED
-    for folder in (Path(root).expanduser(), Path(root).expanduser() / "MNIST" / "raw"):
+    given = Path(os.path.expanduser(root))
+    for folder in (given, given / "MNIST" / "raw"):
         if any(_path(folder, name) for name in MD5):
             return folder
     wanted = ", ".join(MD5)

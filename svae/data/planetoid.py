@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import time
 from collections import defaultdict
@@ -157,7 +158,7 @@ def find(name: str, root: str | None = None) -> Path:
     import pooch
 
     cache = Path(pooch.os_cache("svae")) / "planetoid"
-    given = cache if root is None else Path(root).expanduser()
+    given = cache if root is None else Path(os.path.expanduser(root))
     for folder in (given, given / FOLDERS[name] / "raw"):
         if folder != cache and all((folder / file).is_file() for file in _files(name)):
             return folder

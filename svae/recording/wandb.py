@@ -152,7 +152,7 @@ def _short(error: Exception) -> str:
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    file = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))
     try:
         known = netrc.netrc(file)
         return any(known.authenticators(host) is not None for host in _hosts())

@@ -1,6 +1,7 @@
 """Where does the sphere stop helping: what changes with the dimension, from the runs of a sweep."""
 
 import math
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from svae.metrics.catalogue import REPORT, number, shown
 from svae.plots.studies import dimensions
 from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
-from svae.run import Run, folders
+from svae.run import folders, readable
 from svae.studies import Findings
 
 
@@ -36,7 +37,7 @@ class DimensionStudy:
     def runs(self) -> dict[tuple[str, int], list[dict]]:
         """Return the results of finished runs by model and latent dimension."""
         found = defaultdict(list)
-        for run in map(Run, folders(Path(self.sweep).expanduser())):
+        for run in readable(folders(Path(os.path.expanduser(self.sweep)))):
             results = run.results
             score = number(results.get("test/log_likelihood"))
             if run.status.state == FINISHED and score is not None:
