@@ -19,10 +19,9 @@ from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Single
 from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import Refused, one_line
-from svae.recording import signals
+from svae.recording import signals, terminal
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
-from svae.recording.terminal import visible
 from svae.run import Run, claim
 
 log = logging.getLogger("svae")
@@ -94,6 +93,8 @@ def of_sweep(config: DictConfig) -> float:
     in_worker = launcher != "basic"
     searches = hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
     vouched = trusted.vouching(_own_folders(), hydra.overrides.task)
+    if in_worker:
+        terminal.prepare()
     try:
         # a worker of a cluster may have been started elsewhere
         with contextlib.chdir(hydra.runtime.cwd), vouched:
@@ -109,7 +110,7 @@ def of_sweep(config: DictConfig) -> float:
         raise
     except (Failed, ValueError, OSError) as error:
         if not isinstance(error, Failed):  # there was no folder to write it into
-            log.error("%s", visible(str(error)))
+            log.error("%s", terminal.visible(str(error)))
         if searches:  # a search asks for the value, to go on from it
             raise Failed(str(error)) from None
         return math.nan

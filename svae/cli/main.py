@@ -31,9 +31,8 @@ from svae.configuration.messages import (
     sentence,
     unknown_flag,
 )
-from svae.recording import signals
+from svae.recording import signals, terminal
 from svae.recording.signals import Interrupted
-from svae.recording.terminal import say
 
 
 def main() -> None:
@@ -44,6 +43,7 @@ def main() -> None:
     """
     # makes Hydra raise its errors, which become one sentence each below
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    terminal.prepare()
     signals.install()
     code, text = 0, None
     try:
@@ -59,7 +59,7 @@ def main() -> None:
     except HYDRA_ERRORS as error:
         code, text = 2, sentence(error)
     if text is not None:
-        say(text)
+        terminal.say(text)
     _flush(sys.stdout)
     _flush(sys.stderr)
     sys.exit(code)

@@ -56,6 +56,7 @@ def plan(args: Namespace, flags: tuple[str, ...]) -> Sweep:
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
+    args.overrides = [grid.quoted(override) for override in compose.parsed(args.overrides)]
     jobs = Jobs(args)
     with refusing(ValueError):
         environment.refuse_wrong(jobs.base, is_sweep=True)

@@ -102,9 +102,7 @@ class _Watch:
         return self._earlier.get(run.path) != run.changed
 
     def _show(self, text: str) -> None:
-        # a reader that has gone away is no reason to stop a sweep
-        with contextlib.suppress(SystemExit):
-            self._progress.console.print(text)
+        self._progress.console.print(text)
 
 
 @dataclass(frozen=True)

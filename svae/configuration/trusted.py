@@ -98,7 +98,7 @@ def _named_in(folder: Path) -> frozenset[str]:
         if _lies_in_a_run(file, folder):
             continue
         try:
-            names |= _targets(yaml.safe_load(file.read_text()))
+            names |= _targets(yaml.safe_load(file.read_text("utf-8")))
         except (OSError, UnicodeError, yaml.YAMLError):
             continue  # what reads it for its values says what is wrong with it
     return frozenset(names)

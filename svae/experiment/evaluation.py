@@ -62,6 +62,8 @@ def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     folder.results({**old, **results, **about(experiment)})
     draw(experiment, folder, screen)
     screen.results(results, str(folder.path))
+    pictures = ", plots/" if experiment.config.plots else ""
+    screen.note(f"replaced in {folder.path}: results.json, latents.npz{pictures}")
 
 
 def evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:

@@ -11,7 +11,14 @@ from svae.metrics.catalogue import of
 from svae.models import protocol
 from svae.recording import checkpoint, signals
 from svae.recording.console import Bar, Screen
-from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from svae.recording.folder import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    RunFolder,
+    written_status,
+)
 from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
@@ -24,6 +31,10 @@ from svae.training.loop import train
 log = logging.getLogger("svae")
 
 _MOST_RESTARTS = 3
+_FINISHED = (
+    "the run had finished, no epoch is left to train: resume= goes on with a larger "
+    "trainer.max_epochs or trainer.patience, evaluate= measures again"
+)
 
 
 def run(
@@ -39,6 +50,7 @@ def run(
             done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
+    had_finished = resumed and written_status(folder.path).state == FINISHED
     first, count = experiments[0], len(experiments)
     words = f", one for each of {count} replicas in it" if count > 1 else ""
     with ExitStack() as stack:
@@ -56,6 +68,8 @@ def run(
             folder.status(RUNNING)
         screen.note(f"run folder: {folder.path}{words}")
         screen.open(opening(first.config, first.device, first.data, first.model))
+        if had_finished and not any(one.learner.goes_on for one in runs):
+            screen.note(_FINISHED)
         for one in runs:
             stack.enter_context(one)
         try:

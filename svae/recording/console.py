@@ -41,7 +41,8 @@ class Plain(Console):
     """A console that takes text for text: it neither styles it nor lets it steer the terminal."""
 
     def __init__(self, **options):
-        super().__init__(highlight=False, markup=False, emoji=False, **options)
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        super().__init__(file=_Output(sys.stdout), **plain, **options)
 
     def render_str(self, text: str, **options) -> Text:
         return super().render_str(visible(text), **options)
@@ -52,7 +53,7 @@ class Screen:
 
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
-        self.console = Plain(file=_Output(sys.stdout), soft_wrap=True, **silent)
+        self.console = Plain(soft_wrap=True, **silent)
         self._is_live = self.console.is_terminal
 
     def note(self, text: str) -> None:

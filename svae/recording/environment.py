@@ -44,7 +44,7 @@ def has_key() -> bool:
     """Return whether a key for the W&B server that is chosen is configured."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    file = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))
     try:
         known = netrc.netrc(file)
         return any(known.authenticators(host) is not None for host in _hosts())

@@ -51,8 +51,8 @@ def read_own(folder: Path, name: str) -> bytes:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically."""
-    write_atomically(path, text.encode())
+    """Write `text` to `path` atomically; what is no character, as in a path, is written out."""
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_within(path: Path, offset: int, content: bytes) -> None:

@@ -285,7 +285,7 @@ class _LogFile(logging.FileHandler):
 
 
 def _log_to(path: Path) -> logging.Handler:
-    handler = _LogFile(path)
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("svae")
     logger.setLevel(logging.INFO)

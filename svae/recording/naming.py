@@ -36,7 +36,7 @@ def _choices(group: str) -> list[tuple[str, dict[str, Any]]]:
     """Return (word, keys) of the files of a group that name a class or function."""
     found = []
     for file in sorted((CONF / group).glob("*.yaml")):
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text("utf-8"))
         keys = content.get(group, content)  # some set keys of other groups, too
         if "_target_" in keys:
             found.append((file.stem, keys))

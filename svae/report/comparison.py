@@ -238,7 +238,7 @@ def published(group: Group) -> dict[str, str]:
     typed = {key for run in group.runs for key in run.typed}
     if typed - _OF_A_PRESET:
         return {}
-    with PUBLISHED.open(newline="") as file:
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
         row["metric"]: spread(of(row["metric"]), float(row["mean"]), float(row["std"] or "nan"))

@@ -1,6 +1,5 @@
 """The report of a sweep: summary.csv, report.html, a table for the terminal."""
 
-import contextlib
 import csv
 import io
 import sys
@@ -24,13 +23,12 @@ def make(folders: Iterable[Path]) -> None:
     write_text(target / "summary.csv", summary(runs))
     write_text(target / "report.html", page.html(runs))
     console = Plain(width=None if sys.stdout.isatty() else 160)
-    with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
-        console.print(table(runs))
-        for reason in runs.left_out:
-            console.print(f"left out: {reason}", soft_wrap=True)
-        for reason in runs.kept_apart:
-            console.print(f"kept apart: {reason}", soft_wrap=True)
-        console.print(f"report: {target / 'report.html'}", soft_wrap=True)
+    console.print(table(runs))
+    for reason in runs.left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
+    for reason in runs.kept_apart:
+        console.print(f"kept apart: {reason}", soft_wrap=True)
+    console.print(f"report: {target / 'report.html'}", soft_wrap=True)
 
 
 def summary(compared: Comparison) -> str:

@@ -236,12 +236,24 @@ def test_a_run_in_use_is_refused(svae_train, tmp_path):
     assert "another process" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "said"), [("trainer.max_epochs=2", True), ("trainer.max_epochs=3", False)], ids=str
+)
+def test_a_finished_run_that_is_resumed_says_so(svae_train, tmp_path, word, said):
+    assert svae_train("hydra.run.dir=r", *QUIET).returncode == 0
+    done = svae_train("resume=r", word, quick=False)
+    assert done.returncode == 0, done.stderr
+    assert ("the run had finished, no epoch is left to train" in done.stdout) == said
+
+
 def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
     assert svae_train("hydra.run.dir=r", "logger.mode=disabled").returncode == 0
     folder = tmp_path / "r"
     first, rows = _results(folder), _metrics(folder)
     done = svae_train("evaluate=r", "evaluation.importance_samples=200", quick=False)
     assert done.returncode == 0, done.stderr
+    assert f"replaced in {folder}: results.json, latents.npz" in done.stdout
     second = _results(folder)
     assert first["test/log_likelihood"] != second["test/log_likelihood"]
     assert first["test/elbo"] == pytest.approx(second["test/elbo"], abs=1)
