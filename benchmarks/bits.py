@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 FILES = ("*.csv", "results.json", "*.pt", "*.npz")  # that which tells most is first
-# at any depth: what may differ between equal runs, words, and settings that last.pt holds
-IGNORED = {"seconds", "versions", "device", "commit", "verdict", "param_groups"}
+# at any depth: what may differ between equal runs, words, settings that last.pt holds, and what it
+# says of the rows of metrics.csv (their hash, of which the seconds are a part; once all of them)
+IGNORED = {"seconds", "versions", "device", "commit", "split", "verdict", "param_groups"}
+IGNORED |= {"table", "history"}
 
 
 def compare(before: Path, now: Path) -> tuple[bool, str]:

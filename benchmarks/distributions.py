@@ -1,62 +1,26 @@
-"""Time and accuracy of the distributions against public peers, printed as one table of ratios.
+"""Time and accuracy of the distributions beside the packages power-spherical, scipy and mpmath.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.distributions
-
-Peers are the packages power-spherical, scipy and mpmath; rows of those not installed are left out,
-and so are those of a GPU where there is none. Ours and the peer's calls alternate, and medians are
-compared: a ratio below 1 is in our favour, in time as in error.
+Rows of packages that are not installed are left out.
 """
 
 import functools
-import importlib.metadata
 import importlib.util
 import itertools
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.distributions import kl_divergence
 
+from benchmarks.timing import Row, device_clock, row, thread_clock, turns
 from svae.distributions import HypersphericalUniform, PowerSpherical, VonMisesFisher
 from svae.special import bessel_i_ratio, log_bessel_i
 
-DIMENSIONS, CONCENTRATIONS = (3, 6, 11, 21, 41), (1.0, 10.0, 100.0, 1000.0)
-
-
-class Row(NamedTuple):
-    """One line of the table; `ours` and `theirs` in the unit that `what` names."""
-
-    what: str
-    ours: float
-    theirs: float | None = None
+PEER = "power-spherical's Power Spherical"
 
 
 def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
-
-
-def medians(calls: list[Callable], repetitions: int, clock: Callable = time.process_time):
-    """Return the median time of each call in microseconds; the calls take turns.
-
-    The default is the processor's time, which other programs on the machine do not lengthen.
-    """
-    times = [[] for _ in calls]
-    for repetition in range(repetitions + 3):
-        for call, kept in zip(calls, times, strict=True):
-            start = clock()
-            call()
-            if repetition >= 3:
-                kept.append(1e6 * (clock() - start))
-    return [statistics.median(kept) for kept in times]
-
-
-def device_clock() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def parameters(m: int, kappa: float, *batch: int, requires_grad: bool = False, device: str = "cpu"):
@@ -77,27 +41,26 @@ def against_power_spherical() -> Iterator[Row]:
     """Sampling as a user calls it, and one training step's worth."""
     import power_spherical as peer
 
-    for requires_grad, m, kappa in itertools.product((False, True), DIMENSIONS, CONCENTRATIONS):
+    families = {"ours": VonMisesFisher, PEER: peer.PowerSpherical}
+    for requires_grad, m, kappa in itertools.product((False, True), (3, 11, 41), (1.0, 100.0)):
         arguments = parameters(m, kappa, 10_000, requires_grad=requires_grad)
-        calls = [
-            lambda family=family, arguments=arguments: family(*arguments).rsample()
-            for family in (VonMisesFisher, peer.PowerSpherical)
-        ]
-        gradient = ", parameters with gradient" if requires_grad else ""
-        yield Row(f"us, 10,000 samples, m={m}, kappa={kappa:g}{gradient}", *medians(calls, 25))
-    for kappa in CONCENTRATIONS:
+        calls = {
+            name: lambda family=family, arguments=arguments: family(*arguments).rsample()
+            for name, family in families.items()
+        }
+        gradient = ", parameters with gradient" * requires_grad
+        what = f"10,000 vMF samples, m = {m}, kappa = {kappa:g}{gradient}"
+        yield row(what, "ms", turns(calls, 25, thread_clock()), *calls, per=1e3)
+    priors = {"ours": HypersphericalUniform(11), PEER: peer.HypersphericalUniform(11)}
+    for kappa in (1.0, 100.0):
         arguments = parameters(11, kappa, 64, requires_grad=True)
         weights = torch.randn(64, 11)
-        calls = [
-            lambda a=a, arguments=arguments, weights=weights: step(*a, *arguments, weights)
-            for a in (
-                (VonMisesFisher, HypersphericalUniform(11)),
-                (peer.PowerSpherical, peer.HypersphericalUniform(11)),
-            )
-        ]
-        yield Row(
-            f"us, rsample + KL + backward, batch 64, m=11, kappa={kappa:g}", *medians(calls, 300)
-        )
+        calls = {
+            name: lambda f=family, p=priors[name], a=arguments, w=weights: step(f, p, *a, w)
+            for name, family in families.items()
+        }
+        what = f"sample, KL and backward, vMF, batch 64, m = 11, kappa = {kappa:g}"
+        yield row(what, "ms", turns(calls, 300, thread_clock()), *calls, per=1e3)
     yield from power_spherical_accuracy(peer)
 
 
@@ -115,8 +78,9 @@ def power_spherical_accuracy(peer) -> Iterator[Row]:
         0,
         (VonMisesFisher(loc, concentration).sample().double().norm(dim=-1) - 1).abs().max().item(),
     )
-    yield Row("largest ||x| - 1|, float32, mu near e1, vMF to theirs", off[0], off[2])
-    yield Row("largest ||x| - 1|, float32, mu near e1, Power Spherical", off[1], off[2])
+    for name, error in (("vMF", off[0]), ("Power Spherical", off[1])):
+        what = f"farthest of 100,000 samples from the sphere, float32, mu near e1, {name}"
+        yield Row(what, "", error, PEER, off[2])
 
 
 def against_scipy() -> Iterator[Row]:
@@ -127,12 +91,14 @@ def against_scipy() -> Iterator[Row]:
         loc = torch.nn.functional.normalize(torch.randn(m, dtype=dtype), dim=-1)
         q = VonMisesFisher(loc, torch.tensor(10.0, dtype=dtype))
         peer = vonmises_fisher(loc.double().numpy() / np.linalg.norm(loc.double().numpy()), 10.0)
-        calls = [
-            lambda q=q: q.sample((100_000,)),
-            lambda peer=peer: peer.rvs(100_000),
-        ]
+        theirs = "scipy's vonmises_fisher.rvs"
+        calls = {
+            "ours": lambda q=q: q.sample((100_000,)),
+            theirs: lambda peer=peer: peer.rvs(100_000),
+        }
         name = str(dtype).removeprefix("torch.")
-        yield Row(f"us, 100,000 draws, m={m}, kappa=10, ours {name}", *medians(calls, 7))
+        what = f"100,000 draws of one vMF, {name}, m = {m}, kappa = 10"
+        yield row(what, "ms", turns(calls, 7, thread_clock()), *calls, per=1e3)
 
 
 def against_mpmath() -> Iterator[Row]:
@@ -152,14 +118,12 @@ def against_mpmath() -> Iterator[Row]:
         errors = [(abs(log - log_i) / scale, abs(r / ratio - 1)) for log, r in found]
         errors += [(0, 0)] * (2 - len(errors))
         worst = np.maximum(worst, np.array(errors, dtype=float))
-    theirs = worst[1] if installed("scipy") else (None, None)
-    yield Row("error of log I, scaled, against mpmath; theirs scipy", worst[0, 0], theirs[0])
-    yield Row(
-        "error of I_{v+1} / I_v, relative, against mpmath; theirs scipy", worst[0, 1], theirs[1]
-    )
+    for number, what in enumerate(("log I_v, scaled", "I_{v+1} / I_v, relative")):
+        peer = ("scipy's ive", worst[1, number]) if installed("scipy") else ("", None)
+        yield Row(f"largest error of {what}, by mpmath", "", worst[0, number], *peer)
     q = VonMisesFisher(torch.eye(41, dtype=torch.float64)[0], torch.tensor(1e4).double())
     error = kl_divergence(q, HypersphericalUniform(41)).item() / 110.815877803583 - 1
-    yield Row("error of KL, relative, m=41, kappa=10,000, against mpmath", abs(error))
+    yield Row("error of the KL, relative, m = 41, kappa = 10,000, by mpmath", "", abs(error))
 
 
 def scipy_bessel(order: float, x: float) -> tuple[float, float]:
@@ -196,39 +160,28 @@ def on_cuda() -> Iterator[Row]:
         return (q.rsample() * weights).sum() + kl_divergence(q, prior).sum()
 
     compiled = torch.compile(forward, fullgraph=True)
-    calls = [run, graph.replay, lambda: compiled(loc, concentration).backward()]
-    eager, replayed, fused = medians(calls, 100, device_clock)
-    yield Row("us, step on CUDA without a synchronisation, batch 64, m=11", eager)
-    yield Row("us, the same step replayed from a CUDA graph; theirs eager", replayed, eager)
-    yield Row("us, the same step under torch.compile(fullgraph=True); theirs eager", fused, eager)
+    eager = "the same, eager"
+    calls = {
+        "in a CUDA graph": graph.replay,
+        "under torch.compile(fullgraph=True)": lambda: compiled(loc, concentration).backward(),
+        eager: run,
+    }
+    times = turns(calls, 100, device_clock)
+    for way in list(calls)[:-1]:
+        what = f"sample, KL and backward on a GPU, vMF, batch 64, m = 11, {way}"
+        yield row(what, "ms", times, way, eager, per=1e3)
 
 
-def versions() -> str:
-    names = ("torch", "power-spherical", "scipy", "mpmath")
-    found = [name for name in names if installed(name.replace("-", "_"))]
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
-
-
-def main() -> None:
+def rows() -> Iterator[Row]:
+    """Yield the rows of every peer that is installed, and of a GPU if there is one."""
     torch.manual_seed(0)
-    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    print(
-        f"{platform.processor() or platform.machine()}{device}, {torch.get_num_threads()} threads"
-    )
-    print(f"python {platform.python_version()}, {versions()}\n")
-    print(f"{'what':80} {'ours':>10} {'theirs':>10} {'ratio':>7}")
     sections = {
         "power_spherical": against_power_spherical,
         "scipy": against_scipy,
         "mpmath": against_mpmath,
     }
-    rows = [rows for package, rows in sections.items() if installed(package)]
-    for row in itertools.chain(*(section() for section in rows), on_cuda() if device else ()):
-        theirs = (
-            f"{row.theirs:10.4g} {row.ours / row.theirs:7.2g}" if row.theirs is not None else ""
-        )
-        print(f"{row.what:80} {row.ours:10.4g} {theirs}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    for package, section in sections.items():
+        if installed(package):
+            yield from section()
+    if torch.cuda.is_available():
+        yield from on_cuda()

@@ -1,7 +1,5 @@
 """The throughput of several runs trained side by side, against the same runs in turn.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.replicas
-
 An epoch of each of 8 runs: 40 steps of batch 64 at 784 pixels, d = 10, and 100 validation images;
 on a GPU, if there is one, also in a CUDA graph, which is recorded once in an epoch: then it has the
 782 steps that one of MNIST has. Averages are taken as often as there. Both ways take turns, and
@@ -9,13 +7,12 @@ medians are compared.
 """
 
 import itertools
-import os
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from unittest.mock import patch
 
 import torch
 
+from benchmarks.timing import Row, Times, device_clock, row, thread_clock
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
@@ -24,7 +21,7 @@ from svae.training import loop
 from svae.training.learner import Learner, Settings
 from svae.training.streams import seeded
 
-FAMILIES = {"normal": NormalFamily, "vmf": VonMisesFisherFamily}
+FAMILIES = {"Gaussian": NormalFamily, "vMF": VonMisesFisherFamily}
 REPLICAS, BATCH, STEPS, STEPS_OF_GRAPH = 8, 64, 40, 782
 EPOCHS = 3 if torch.cuda.is_available() else 7
 
@@ -48,10 +45,8 @@ def learner(seed: int, family: Callable, data: DataSet, cuda_graph: bool) -> Lea
     return Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
 
 
-def times(
-    family: Callable, data: DataSet, clock: Callable, cuda_graph: bool
-) -> tuple[float, float]:
-    """Return the seconds of an epoch of all runs in turn, and side by side."""
+def times(family: Callable, data: DataSet, clock: Callable, cuda_graph: bool) -> Times:
+    """Return the seconds of each epoch of all runs, side by side and one after the other."""
     alone, together = (
         [learner(seed, family, data, cuda_graph) for seed in range(REPLICAS)] for _ in range(2)
     )
@@ -63,32 +58,25 @@ def times(
             next(epochs)
             kept.append(clock() - start)
     # the first epoch warms up
-    return tuple(statistics.median(kept[1:]) for kept in spent)
+    names = ("side by side", "one after the other")
+    return {name: kept[1:] for name, kept in zip(names, reversed(spent), strict=True)}
 
 
-def device_clock() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def main() -> None:
+def rows() -> Iterator[Row]:
+    """Yield the time of a step and run, side by side and one after the other."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # the processor's time, which other programs do not lengthen, where it is one thread's
-    on_cpu = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    clock = device_clock if device == "cuda" else on_cpu
-    # few steps, each with its share in what an epoch of all images does once in a while
-    loop.step_count = lambda *_: STEPS_OF_GRAPH
-    print(f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()}")
-    print(
-        f"{'ms per step and run, batch 64, d = 10':40} {'in turn':>8} {'together':>9} {'ratio':>6}"
-    )
-    ways = itertools.product(FAMILIES.items(), (False, True) if device == "cuda" else (False,))
-    for (name, family), graph in ways:
+    clock = device_clock if device == "cuda" else thread_clock()
+    for graph, (name, family) in itertools.product(
+        (False, True)[: 1 + (device == "cuda")], FAMILIES.items()
+    ):
         steps = STEPS_OF_GRAPH if graph else STEPS
-        took = times(family, random_images(steps).to(torch.device(device)), clock, graph)
-        in_turn, together = (1e3 * seconds / steps / REPLICAS for seconds in took)
-        what = f"{name}, {REPLICAS} replicas" + graph * ", CUDA graph"
-        print(f"{what:40} {in_turn:8.3f} {together:9.3f} {in_turn / together:6.2f}", flush=True)
+        # few steps, each with its share in what an epoch of all images does once in a while
+        with patch.object(loop, "step_count", lambda *_: STEPS_OF_GRAPH):
+            took = times(family, random_images(steps).to(torch.device(device)), clock, graph)
+        what = (
+            f"a step of each of {REPLICAS} runs, {name}, batch {BATCH}" + " in a CUDA graph" * graph
+        )
+        yield row(what, "ms", took, *took, per=1e3 / steps / REPLICAS)
 
 
 def random_images(steps: int) -> DataSet:
@@ -97,7 +85,3 @@ def random_images(steps: int) -> DataSet:
     return DataSet(
         *(Split(v, binary=True) for v in (values, values[:100], values[:100])), "bernoulli"
     )
-
-
-if __name__ == "__main__":
-    main()

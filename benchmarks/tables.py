@@ -3,10 +3,10 @@
     python -m benchmarks.tables FOLDER ...    adds a row for each finished run below the folders
     python -m benchmarks.tables               writes the tables again
 
-A run that was made by another protocol than `experiment=table1`, or in whole or in part that of
-`experiment=importance_weighted`, is left out, saying in what it differs. Rows that no table asks
-for, as those of `model=power_spherical`, stand in the file alone. Between `<!-- NAME -->` and
-`<!-- end -->` those pages are written here, the rest by people.
+A run that was made by another protocol than `experiment=table1`, `experiment=fast`, or in whole or
+in part that of `experiment=importance_weighted`, is left out, saying in what it differs. Rows that
+no table asks for, as those of `model=power_spherical`, stand in the file alone. Between
+`<!-- NAME -->` and `<!-- end -->` those pages are written here, the rest by people.
 """
 
 import csv
@@ -37,7 +37,7 @@ DIMENSIONS = ("2", "5", "10", "20", "40")
 START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
 IDENTITY = (
-    *("model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
+    *("protocol", "model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
     *("bound", "schedule", "unit_variance", "seed"),
 )
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
@@ -91,10 +91,11 @@ def finished(folder: Path) -> Iterator[Row]:
         flat = flatten(config)
         earlier = come_since(flat, protocol())
         flat |= {k: v for k, v in earlier.items() if not k.startswith("model.")}
-        if difference := _foreign(flat):
+        preset = "fast" if flat["trainer.optimizer"] == "muon" else "table1"
+        if difference := _foreign(flat, preset):
             print(f"{run.path}: left out, {difference}", file=sys.stderr)
         else:
-            about = {"model": chosen(config, "model")} | _about(flat)
+            about = {"protocol": preset, "model": chosen(config, "model")} | _about(flat)
             yield _row(about, run.results)
 
 
@@ -111,12 +112,12 @@ _BOUND = ("trainer.bound", "trainer.samples", "objective")
 _FALLING = {"trainer.schedule": "cosine", "trainer.max_epochs": 400}
 
 
-def _foreign(config: dict) -> str | None:
-    """Return in what a configuration differs from the protocol, or None."""
-    wanted = dict(protocol())
+def _foreign(config: dict, preset: str) -> str | None:
+    """Return in what a configuration differs from the protocol of a preset, or None."""
+    wanted = dict(protocol(preset))
     if config["trainer.bound"] != wanted["trainer.bound"]:
         wanted |= {name: protocol("importance_weighted")[name] for name in _BOUND}
-    if config["trainer.schedule"] != wanted["trainer.schedule"]:
+    if preset == "table1" and config["trainer.schedule"] != wanted["trainer.schedule"]:
         wanted |= _FALLING
     for key, value in wanted.items():
         if not key.startswith(_FREE) and config.get(key, "missing") != value:
@@ -163,16 +164,17 @@ def choose(rows: list[Row], **wanted: str) -> list[Row]:
 
 # of how a model was trained, as the paper has it
 _PLAIN = {"bound": "elbo", "schedule": "constant", "unit_variance": "False"}
+_FAST = {"protocol": "fast", "schedule": "linear"}
 
 
 def _normal(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
-    names = {"isotropic": "False", **_PLAIN, **more}
+    names = {"protocol": "table1", "isotropic": "False", **_PLAIN, **more}
     return choose(rows, model="normal", latent_dim=latent_dim, **names)
 
 
 def _vmf(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
-    names = {"gradient": "implicit", "initial_concentration": START, **_PLAIN, **more}
-    return choose(rows, model="vmf", latent_dim=latent_dim, **names)
+    names = {"protocol": "table1", "gradient": "implicit", "initial_concentration": START}
+    return choose(rows, model="vmf", latent_dim=latent_dim, **names | _PLAIN | more)
 
 
 def spread(rows: list[Row], name: str, digits: int = 2, unit: float = 1.0) -> str:
@@ -245,6 +247,60 @@ def _both(rows: list[Row]) -> Iterator[tuple[str, str, list[Row]]]:
         for model, runs in (("normal", _normal(rows, d)), ("vmf", _vmf(rows, d))):
             if runs:
                 yield d, model, runs
+
+
+def fast1(rows: list[Row], paper: Published) -> str:
+    """Table 1 by the short protocol, beside the long one's numbers and the paper's."""
+    lines = []
+    for d, model, runs, longer in _fast(rows):
+        cells = [d, model]
+        for name in ("log_likelihood", "elbo", "kl"):
+            name = f"test/{name}"
+            cells += [spread(runs, name), spread(longer, name), paper.text(model, d, name)]
+        cells.insert(5, _above(runs, longer))
+        lines.append([*cells, *_effort(runs)])
+    head = (
+        "d | model | log-likelihood | long | paper | difference to long | ELBO | long | paper | KL "
+        "| long | paper | runs | epochs | minutes"
+    )
+    return table(head, lines)
+
+
+def fast2(rows: list[Row], paper: Published) -> str:
+    """Table 2 by the short protocol, beside the long one's numbers and the paper's."""
+    lines = []
+    for d, model, runs, longer in _fast(rows):
+        cells = [d, model]
+        for size in (100, 600, 1000):
+            name = f"test/knn_accuracy_{size}"
+            cells += [spread(own, name, 1, 100) for own in (runs, longer)]
+            cells.append(paper.text(model, d, name, 1, 100))
+        lines.append([*cells, str(len(runs))])
+    return table(
+        f"d | model | {' | '.join(f'{n} labels | long | paper' for n in (100, 600, 1000))} | runs",
+        lines,
+    )
+
+
+def _fast(rows: list[Row]) -> Iterator[tuple[str, str, list[Row], list[Row]]]:
+    """Yield d, model, and the runs by the short and by the long protocol."""
+    for d in DIMENSIONS:
+        runs = _normal(rows, d, **_FAST)
+        if runs:
+            yield d, "normal", runs, _normal(rows, d)
+        runs = _vmf(rows, d, **_FAST, unit_variance="True")
+        if runs:
+            yield d, "vmf", runs, _vmf(rows, d)
+
+
+def _above(runs: list[Row], others: list[Row]) -> str:
+    """Return how far the mean log-likelihood is above that of others."""
+    means = [
+        statistics.mean(float(row["test/log_likelihood"]) for row in own)
+        for own in (runs, others)
+        if own
+    ]
+    return f"{means[0] - means[1]:+.2f}" if others else ""
 
 
 def surface(rows: list[Row], paper: Published) -> str:
@@ -334,7 +390,7 @@ def _study(model: str, variant: str, runs: list[Row]) -> list[str]:
 
 
 PAGES = {
-    ROOT / "docs" / "results.md": (table1, table2, beyond),
+    ROOT / "docs" / "results.md": (table1, table2, fast1, fast2, beyond),
     ROOT / "docs" / "results-questions.md": (surface, isotropic),
 }
 

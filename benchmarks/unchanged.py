@@ -161,7 +161,7 @@ class Earlier:
     """The runs of the earlier checkout, each made when first wanted and kept in a folder."""
 
     def __init__(self, checkout: Path, keep: Path):
-        self.checkout, self.keep, self.images = checkout, keep, keep / "images.npz"
+        self.checkout, self.keep, self.images = checkout, keep, keep / "splits.npz"
         self._locks = {name: Lock() for name in CASES}
         keep.mkdir(parents=True, exist_ok=True)
         if not self.images.exists():
@@ -198,11 +198,19 @@ def _digest(name: str) -> str:
 
 
 def _write_images(path: Path) -> None:
-    """Write 600 noisy pictures (8, 8) of ten kinds, with labels."""
+    """Write 600 noisy pictures (8, 8) of ten kinds, with labels; no split is left to be drawn."""
     rng, labels = np.random.default_rng(0), np.arange(600) % 10
     pictures = rng.uniform(0, 255, (10, 8, 8))[labels] + rng.normal(0, 40, (600, 8, 8))
+    pictures = pictures.clip(0, 255).astype(np.uint8)
+    arrays = {}
+    for name, own in (
+        ("train", slice(480)),
+        ("test", slice(480, 540)),
+        ("validation", slice(540, None)),
+    ):
+        arrays |= {name: pictures[own], f"{name}_labels": labels[own]}
     part = path.with_name(f"{os.getpid()}.npz")
-    np.savez(part, train=pictures.clip(0, 255).astype(np.uint8), train_labels=labels)
+    np.savez(part, **arrays)
     part.replace(path)
 
 

@@ -11,7 +11,7 @@ import sys
 import wandb_workspaces.reports.v2 as panels
 import wandb_workspaces.workspaces as workspaces
 
-MODEL = panels.Config("model._target_")
+MODEL = panels.Config("model")
 
 
 def workspace(entity: str, project: str) -> workspaces.Workspace:

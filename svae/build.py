@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from svae import evaluate
 from svae.configuration import trusted
+from svae.configuration.compose import expanded
 from svae.data.splits import DataSet, DataSpec
 from svae.models import foreign, protocol
 from svae.recording import checkpoint
@@ -56,7 +58,7 @@ def data(config: DictConfig) -> DataSet:
     try:
         found = _instantiate(config.dataset, "dataset")
         protocol.check_data(found, _target(config.dataset, "dataset"))
-        return found
+        return replace(found, fingerprint=found.split_hash)  # found once, before it is moved
     except ValueError as error:
         raise ValueError(_as_typed(str(error), config.dataset)) from None
 
@@ -73,7 +75,7 @@ def _as_typed(text: str, node: DictConfig) -> str:
 
 def _ways_to_show(value: str) -> list[str]:
     """Return how a sentence may show a value: as it is, as a path, quoted, and line by line."""
-    paths = str(Path(value).expanduser()), str(Path(value))
+    paths = str(expanded(value)), str(Path(value))
     quoted = (repr(text)[1:-1] for text in (value, *paths))
     found = {value, *paths, *quoted, " ".join(value.split()), *value.splitlines()}
     # of a very short one the replacement would say more than it hides
@@ -133,7 +135,7 @@ def load(
 ) -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     with trusted.vouching(trust):
-        return _load(Path(run_folder).expanduser(), device)
+        return _load(expanded(run_folder), device)
 
 
 def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:

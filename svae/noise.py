@@ -21,20 +21,20 @@ def uniform(shape: Size, like: Tensor, generator: Source) -> Tensor:
     """Return uniform numbers in [0, 1), one for each element of a batch."""
     if isinstance(generator, Rows):
         return _by_row(Tensor.uniform_, shape, like, generator, -2)
-    return torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
+    return torch.rand(shape, dtype=like.dtype, device=like.device, **_named(generator))
 
 
 def normal(shape: Size, like: Tensor, generator: Source, event_dim: int = 1) -> Tensor:
     """Return standard normal numbers; behind the batch come `event_dim` axes."""
     if isinstance(generator, Rows):
         return _by_row(Tensor.normal_, shape, like, generator, -2 - event_dim)
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+    return torch.randn(shape, dtype=like.dtype, device=like.device, **_named(generator))
 
 
 def gamma(alpha: Tensor, generator: Source) -> Tensor:
     """Return Gamma(alpha, 1) variables, one for each element of a batch."""
     if not isinstance(generator, Rows):
-        return torch._standard_gamma(alpha, generator=generator)
+        return torch._standard_gamma(alpha, **_named(generator))
     draws = [torch._standard_gamma(row, generator=own) for own, row in rows(generator, alpha)]
     return torch.stack(draws, -2)
 
@@ -49,6 +49,11 @@ def rows(generator: Source, *batches: Tensor, axis: int = -2) -> Iterable[tuple]
     if isinstance(generator, Rows):
         return zip(generator, *(batch.unbind(axis) for batch in batches), strict=True)
     return [(generator, *batches)]
+
+
+def _named(generator: torch.Generator | None) -> dict[str, torch.Generator]:
+    # torch.compile cannot trace the word `generator` where a size is not fixed, not even with None
+    return {} if generator is None else {"generator": generator}
 
 
 def _by_row(fill: Callable, shape: Size, like: Tensor, generators: Rows, axis: int) -> Tensor:

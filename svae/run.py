@@ -13,6 +13,7 @@ A search numbers its trials anew each time it is started: they take the next fre
 same command again goes on with a sweep, and several machines may work on one at once.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from svae.configuration.compare import difference, retyped
+from svae.configuration.compose import expanded
 from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
 from svae.recording.folder import (
@@ -42,6 +44,7 @@ from svae.recording.saved import (
     saved_overrides,
     saved_values,
 )
+from svae.recording.terminal import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +124,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        self.path = Path(folder).expanduser()
+        self.path = expanded(folder)
         written_status(self.path)
 
     @property
@@ -224,7 +227,7 @@ class Run:
             words += ["{} {:.4f}".format(*headline)] if headline else [error] if error else []
         except ValueError as damage:
             words = [f"damaged: {damage}"]
-        return f"<Run {self.path}: {', '.join(words)}>"
+        return visible(f"<Run {self.path}: {', '.join(words)}>")
 
 
 def runs(folder: str | Path, by: str | None = None) -> list[Run]:
@@ -238,7 +241,7 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     Raises:
         ValueError: when there are no runs, or none has the number `by`.
     """
-    found = [Run(path) for path in folders(Path(folder).expanduser())]
+    found = readable(folders(expanded(folder)))
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:
@@ -281,6 +284,15 @@ def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
     if jobs is not None:
         found = {path for path in found if path in jobs or path.parent in jobs}
     return sorted(found, key=lambda path: _natural(str(path.relative_to(sweep))))
+
+
+def readable(paths: Iterable[Path]) -> list[Run]:
+    """Return the runs of these folders, but for those whose status.json is a link or no file."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(ValueError):
+            found.append(Run(path))
+    return found
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -85,11 +85,22 @@ class Vectors:
         if shape:
             drawings |= {
                 "reconstructions": partial(decoded.reconstructions, model, data, generator),
-                "samples": partial(decoded.samples, model, shape, generator),
+                "samples": partial(decoded.samples, model, data, generator),
                 "interpolations": partial(decoded.interpolations, model, data, generator),
             }
         if shape and (grid := manifold.grid()):
-            drawings["walk"] = partial(decoded.walk, model, shape, grid)
+            drawings["walk"] = partial(decoded.walk, model, data, grid)
+        return drawings
+
+    def glimpses(self, model: nn.Module, data: DataSet, generator: torch.Generator) -> Drawings:
+        """Return what is drawn of a model in training: the test set is read once, at the end."""
+        from svae.plots import decoded
+
+        drawings = _latent_space(model, data.validation, "the validation set", generator)
+        if shape := data.image_shape:
+            seen = partial(decoded.reconstructions, split="validation")
+            drawings["reconstructions"] = partial(seen, model, data, generator)
+            drawings["samples"] = partial(decoded.samples, model, shape, generator)
         return drawings
 
 
@@ -123,6 +134,10 @@ class Graph:
         drawings = _common(model, history, latents, "the nodes")
         return drawings | {"links": partial(link_curves, latents)}
 
+    def glimpses(self, model, data: DataSet, generator) -> Drawings:
+        """Return what is drawn of a model in training, see `Vectors`."""
+        return _latent_space(model, data.validation, "the nodes", generator)
+
 
 def task_of(kind: str, model: nn.Module, bound: str = "elbo") -> Vectors | Graph:
     """Return what is done with data of a kind, see `svae.data.splits.DataSpec`, and a model."""
@@ -137,6 +152,17 @@ def _has_concentration(model: nn.Module) -> bool:
         return False
     features = next(model.parameters()).new_zeros(1, model.latent.parameters)
     return hasattr(model.latent.posterior(features), "concentration")
+
+
+def _latent_space(model: nn.Module, split, title: str, generator: torch.Generator) -> Drawings:
+    from svae.plots import latent
+
+    def draw():
+        arrays = evaluate.latents(model, split, generator)
+        latents = {name: values.cpu().numpy() for name, values in arrays.items()}
+        return latent.latent_space(latents, title, model.latent.manifold)
+
+    return {"latent": draw}
 
 
 def _common(model: nn.Module, history, latents, title: str) -> Drawings:

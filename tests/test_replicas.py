@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import resource
 import signal
+import sys
 from functools import partial
 
 import pytest
@@ -162,6 +164,30 @@ def test_other_layers_than_linear_ones_are_refused():
     models = [torch.nn.Sequential(torch.nn.Conv1d(1, 1, 1)) for _ in range(2)]
     with pytest.raises(ValueError, match=r"0\.weight of shape \(1, 1, 1\)"):
         stack_models(models)
+
+
+@pytest.mark.parametrize(
+    ("memory", "files", "words"),
+    [
+        ("MemAvailable:    10240 kB\n", 1000, r"about \d+ MiB, 17 times .* 10 MiB are .* most 1$"),
+        ("MemAvailable:  2097152 kB\n", 70, r"2 files open .* at most 3 or .* \(ulimit -n 72\)$"),
+        ("MemAvailable:  2097152 kB\n", resource.RLIM_INFINITY, None),
+        ("another system", 1000, None),
+    ],
+)
+def test_more_replicas_than_there_is_room_for_are_refused(
+    monkeypatch, tmp_path, tiny, memory, files, words
+):
+    (tmp_path / "meminfo").write_text(memory)
+    module = sys.modules["svae.experiment.prepare"]
+    monkeypatch.setattr(module, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    config = composed("dataset=array", f"dataset.file={tiny}", "trainer.replicas=4")
+    if words is None:
+        assert len(experiment.prepare(config)) == 4
+        return
+    with pytest.raises(ValueError, match=rf"^trainer\.replicas=4: .*{words}"):
+        experiment.prepare(config)
 
 
 def _metrics(folder):
@@ -343,11 +369,33 @@ def test_a_kill_leaves_the_replicas_in_step(tiny, tmp_path, environment, seconds
 
 
 def test_runs_together_are_saved_as_often_as_one(monkeypatch):
-    alone, together, due = progress.Pace(), progress.Pace(), []
+    alone, together, due = _Paced(monkeypatch), _Paced(monkeypatch, runs=4), []
     for now in (100.0, 100.5, 101.0, 101.9, 104.0):
-        monkeypatch.setattr(progress.time, "monotonic", lambda now=now: now)
-        due.append((alone.is_due(), together.is_due(4)))
+        due.append((alone.saves(now), together.saves(now)))
     assert due == [(True, True), (False, False), (True, False), (False, False), (True, True)]
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.01, 1.0), (0.2, 10.0), (30.0, 1500.0)])
+def test_saving_takes_a_small_share_of_the_time(monkeypatch, took, pause):
+    pace = _Paced(monkeypatch, took)
+    assert pace.saves(100.0)
+    ended = 100.0 + took
+    assert not pace.saves(ended + 0.99 * pause)
+    assert pace.saves(ended + 1.01 * pause)
+
+
+class _Paced:
+    """A pace at which saving takes so many seconds."""
+
+    def __init__(self, monkeypatch, took=0.0, runs=1):
+        self._pace, self._patch, self._took, self._runs = progress.Pace(), monkeypatch, took, runs
+
+    def saves(self, now: float) -> bool:
+        self._patch.setattr(progress.time, "monotonic", lambda: now)
+        if is_due := self._pace.is_due(self._runs):
+            with self._pace.saving():
+                self._patch.setattr(progress.time, "monotonic", lambda: now + self._took)
+        return is_due
 
 
 def test_replicas_that_restart_in_their_first_epoch_are_told(svae_train, tmp_path):

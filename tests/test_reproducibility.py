@@ -86,6 +86,7 @@ def _digest(line: str, tiny: str) -> str:
     from svae import experiment
     from svae.configuration import compose
     from svae.recording.folder import RunFolder
+    from svae.run import Run
 
     words = [*line.split(), *([f"dataset.file={tiny}"] if "dataset=array" in line else [])]
     args = get_args_parser().parse_intermixed_args(words)
@@ -98,9 +99,10 @@ def _digest(line: str, tiny: str) -> str:
         experiment.run(experiment.prepare(config), claimed, None, False)
         results = json.loads((claimed.path / "results.json").read_text())
         last = torch.load(claimed.path / "checkpoints" / "last.pt", weights_only=True)
-    for row in (results, *last["history"]):
+        history = Run(claimed.path).history
+    for row in (results, *history):
         del row["seconds"]
-    found = hashlib.sha256(json.dumps([results, last["history"]]).encode())
+    found = hashlib.sha256(json.dumps([results, history]).encode())
     for tensors in (last["model"], *last["optimizer"]["state"].values()):
         for value in tensors.values():
             found.update(value.numpy().tobytes())

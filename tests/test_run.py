@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import svae
+from svae.data import array, directions, mnist
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
 from svae.run import Run, claim, folders, runs
 from tests.support.swept import CONFIG, OVERRIDES, begin, stamps
@@ -257,3 +259,12 @@ def test_the_version_is_that_of_the_package():
     assert svae.__version__ == metadata.version("svae")
     with pytest.raises(AttributeError, match="no attribute 'version'"):
         _ = svae.version
+
+
+READERS = (Run, runs, svae.load, mnist.load, array.load, partial(directions.load, unit="vectors"))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_the_home_of_nobody_is_no_folder(read):
+    with pytest.raises((ValueError, OSError), match="~nobody-of-this-name"):
+        read("~nobody-of-this-name")

@@ -12,7 +12,7 @@ from svae.configuration import CONF
 TABLES = [table for page in tables.PAGES.values() for table in page]
 MARKS = "".join(
     f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"
-    for name in ("table1", "table2", "beyond", "surface", "isotropic")
+    for name in ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic")
 )
 
 
@@ -40,6 +40,7 @@ def test_finished_runs_become_rows_once(tmp_path):
     rows = tables.collect([runs], file)
     assert [row["model"] for row in rows] == ["normal", "vmf"]
     assert rows[1] == {
+        "protocol": "table1",
         "model": "vmf",
         "isotropic": "",
         "latent_dim": "10",
@@ -89,7 +90,7 @@ def test_of_replicas_each_is_a_row(tmp_path):
 
 
 def test_a_table_without_runs_says_so():
-    assert tables.render(MARKS, [], TABLES).count("(no run yet)") == 5
+    assert tables.render(MARKS, [], TABLES).count("(no run yet)") == 7
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_runs_that_differ_in_what_is_studied_are_kept(tmp_path):
     for number, change in enumerate(changes):
         _run(tmp_path / "sweep" / str(number), *change.split())
     rows = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
-    assert [tuple(row[name] for name in tables.IDENTITY[1:5]) for row in rows] == [
+    assert [tuple(row[name] for name in tables.IDENTITY[2:6]) for row in rows] == [
         ("True", "10", "", ""),
         ("", "10", "implicit", tables.START),
         ("", "10", "implicit", "30"),
@@ -151,7 +152,8 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
     assert "| 40 | vmf | " not in text
     assert "| 5 | normal | -111" not in text
     assert [line for line in lines if "prose" in line] == [
-        f"prose {name}" for name in ("table1", "table2", "beyond", "surface", "isotropic")
+        f"prose {name}"
+        for name in ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic")
     ]
     assert tables.render(text, tables.read(tmp_path / "rows.csv"), TABLES) == text
 
@@ -182,6 +184,20 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     ]
     assert "| -90.50 ± 0.71 | -93.16 ± 0.31 | +2.66 | -90.50 ± 0.71 | 90.0 ± 0.0 |" in text
     assert "| 10 | vmf | -93.00 | -93.16 ± 0.31 | +0.16 |" in text  # and not in the paper's
+
+
+def test_the_short_protocol_stands_beside_the_long_one(tmp_path):
+    runs = tmp_path / "sweep"
+    _run(runs / "0", "model=vmf", value=-93.0)
+    _run(runs / "1", "experiment=fast", "model=vmf", value=-92.5)
+    _run(runs / "2", "experiment=fast", "model=vmf", "seed=1", value=-92.7)
+    _run(runs / "3", "experiment=fast", "model=normal", value=-91.0)
+    _run(runs / "4", "experiment=fast", "model=vmf", "trainer.learning_rate=0.1", "seed=2")
+    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
+    assert "| 10 | normal | -91.00 |  | -93.84 ± 0.30 |  | -91.00 |" in text
+    assert "| 10 | vmf | -92.60 ± 0.14 | -93.00 | -93.16 ± 0.31 | +0.40 | -92.60" in text
+    assert "| 10 | vmf | 90.0 ± 0.0 | 90.0 | 80.6 | 90.0" in text
+    assert "| 10 | vmf | -93.00 | -93.16 ± 0.31 | +0.16 |" in text  # the long one's own table
 
 
 def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):

@@ -2,13 +2,39 @@
 
 import itertools
 import math
+import re
+from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 
 from svae.configuration.messages import Refused, one_line
 
 NAMES = ("grid", "basic")  # the sweepers whose runs are known beforehand: ours, and Hydra's
 _MOST = 10_000  # runs of a sweep
+
+
+def quoted(override: Override) -> str:
+    """Return an override with the quotes that Hydra's choice('a,b') loses.
+
+    Without them a text with a comma is several values, and one with an accent cannot be read.
+    """
+    choice = override.value()
+    if not isinstance(choice, ChoiceSweep) or choice.shuffle:
+        return override.input_line
+    if not any(map(_needs_quotes, choice.list)):
+        return override.input_line
+    words = [
+        QuotedString(value, Quote.single).with_quotes() if _needs_quotes(value) else text
+        for value, text in zip(choice.list, override.sweep_string_iterator(), strict=True)
+    ]
+    return f"{override.get_key_element()}={','.join(words)}"
+
+
+def _needs_quotes(value: Any) -> bool:
+    """Tell whether Hydra takes a text without quotes for something else."""
+    if not isinstance(value, str) or value in ("true", "false", "null", "nan", "inf"):
+        return isinstance(value, str)
+    return re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII) is None
 
 
 def values(overrides: list[Override], searches: bool = False) -> list[list[str]]:

@@ -19,7 +19,7 @@ from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Single
 from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import Refused, one_line
-from svae.recording import signals
+from svae.recording import signals, terminal
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
 from svae.run import Run, claim
@@ -93,6 +93,8 @@ def of_sweep(config: DictConfig) -> float:
     in_worker = launcher != "basic"
     searches = hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
     vouched = trusted.vouching(_own_folders(), hydra.overrides.task)
+    if in_worker:
+        terminal.prepare()
     try:
         # a worker of a cluster may have been started elsewhere
         with contextlib.chdir(hydra.runtime.cwd), vouched:
@@ -108,7 +110,7 @@ def of_sweep(config: DictConfig) -> float:
         raise
     except (Failed, ValueError, OSError) as error:
         if not isinstance(error, Failed):  # there was no folder to write it into
-            log.error("%s", error)
+            log.error("%s", terminal.visible(str(error)))
         if searches:  # a search asks for the value, to go on from it
             raise Failed(str(error)) from None
         return math.nan
@@ -125,12 +127,16 @@ def _job(config: DictConfig, path: Path, number: int, searches: bool) -> float:
         group = "-".join(folder.path.parts[-3:-1])
         return kind.run(kind.prepare(config, turn=number), folder, group, state == INTERRUPTED)
 
+    from svae.recording.checkpoint import OtherData
+
     flags = [word for own in _own_folders() for word in ("--config-dir", own)]
     with folder:
         try:
             return _guarded(folder, work, _command(folder.path, flags))
-        except Refused as refusal:  # of its checkpoint: the next time it begins again
-            folder.status(FAILED, error=str(refusal))
+        except Refused as refusal:
+            # with a bad checkpoint it begins again next time, with a good one it waits for its data
+            is_good = isinstance(refusal.__cause__, OtherData)
+            folder.status(INTERRUPTED if is_good else FAILED, error=str(refusal))
             raise Failed(str(refusal)) from refusal
 
 

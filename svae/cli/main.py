@@ -3,7 +3,6 @@
 Nothing heavy is imported here: help, completion and refusals answer at once.
 """
 
-import contextlib
 import importlib
 import os
 import sys
@@ -32,7 +31,7 @@ from svae.configuration.messages import (
     sentence,
     unknown_flag,
 )
-from svae.recording import signals
+from svae.recording import signals, terminal
 from svae.recording.signals import Interrupted
 
 
@@ -44,19 +43,23 @@ def main() -> None:
     """
     # makes Hydra raise its errors, which become one sentence each below
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    terminal.prepare()
     signals.install()
+    code, text = 0, None
     try:
         code = _dispatch(_parser().parse_intermixed_args())
     except Refused as refusal:
-        code = _say(str(refusal), 2)
+        code, text = 2, str(refusal)
     except Failed as failure:
-        code = _say(str(failure), 1)
+        code, text = 1, str(failure)
     except Interrupted as interrupted:
-        code = _say(interrupted.text, interrupted.code)
+        code, text = interrupted.code, interrupted.text
     except BrokenPipeError:  # the reader of a help text, such as `head`, has gone
-        code = 0
+        pass
     except HYDRA_ERRORS as error:
-        code = _say(sentence(error), 2)
+        code, text = 2, sentence(error)
+    if text is not None:
+        terminal.say(text)
     _flush(sys.stdout)
     _flush(sys.stderr)
     sys.exit(code)
@@ -83,12 +86,6 @@ def _flush(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _say(text: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # of a terminal that was closed
-        print(f"svae-train: {text}", file=sys.stderr)
-    return code
-
-
 def _dispatch(args: Namespace) -> int:
     if args.version:
         print(f"svae {svae.__version__}")
@@ -113,7 +110,7 @@ def _hydra(arguments: list[str], task: Callable) -> None:
 
 
 def _work(args: Namespace) -> int:
-    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+    if args.config_dir is not None and not os.path.isdir(args.config_dir):
         raise Refused(f"--config-dir {args.config_dir}: expected a folder")
     with trusted.vouching([args.config_dir] if args.config_dir else []):
         match plan(args):

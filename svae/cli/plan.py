@@ -1,6 +1,7 @@
 """From arguments to a plan: everything is composed and checked before anything is made."""
 
 import contextlib
+import os
 import re
 from argparse import Namespace
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.configuration.checks import key_of
 from svae.configuration.messages import Refused, refusing
+from svae.recording import environment
 from svae.recording.folder import holds_run
 from svae.recording.saved import reopened, saved_values
 
@@ -65,6 +67,8 @@ def plan(args: Namespace) -> Report | Single | Sweep:
     for line in args.overrides:
         if f"{key_of(line)}.".startswith(_OF_SWEEPS):
             raise Refused(f"{line}: is of a sweep, which needs --multirun (-m)")
+    with refusing(ValueError):
+        environment.refuse_wrong(config)
     if config.hydra.callbacks or config.hydra.job.env_set:
         raise Refused("hydra.callbacks, hydra.job.env_set: only the jobs of a sweep have them (-m)")
     folder = compose.folder(config, "run")
@@ -119,7 +123,7 @@ def _report(args: Namespace, typed: Any) -> Report:
         raise Refused(f"report={typed}: expected a folder of runs, or a list of such folders")
     folders = [compose.expanded(name) for name in names]
     for folder in folders:
-        if not folder.exists():
+        if not os.path.exists(folder):  # also where the name is too long for any
             raise Refused(f"report={folder}: no such folder")
     return Report(folders)
 
@@ -142,6 +146,9 @@ def _reopen(
     with refusing(ValueError):
         config = reopened(folder, changes)
     compose.refuse_without_effect(before, lines)  # now that it is known to be a good one
+    if verb == "resume":
+        with refusing(ValueError):
+            environment.refuse_wrong(config)
     return Single(verb, folder.absolute(), config, lines, flags)
 
 

@@ -19,10 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from svae.cli import grid
 from svae.configuration import compose
 from svae.configuration.checks import key_of, without_effect
-from svae.configuration.messages import Refused, one_line
+from svae.configuration.messages import Refused, one_line, refusing
 from svae.configuration.schema import GROUPS
+from svae.recording import environment
 from svae.recording.folder import FINISHED, holds_run
-from svae.run import Run, folders, mismatch
+from svae.run import folders, mismatch, readable
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
 _CHECKED_JOBS = 256  # beyond, every value is checked once instead of every combination
@@ -55,7 +56,10 @@ def plan(args: Namespace, flags: tuple[str, ...]) -> Sweep:
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
+    args.overrides = [grid.quoted(override) for override in compose.parsed(args.overrides)]
     jobs = Jobs(args)
+    with refusing(ValueError):
+        environment.refuse_wrong(jobs.base, is_sweep=True)
     typed = [line for line in args.overrides if key_of(line) != "hydra.sweep.dir"]
     folder, paths = _place(jobs, is_new=typed == args.overrides)
     place = compose.quoted("hydra.sweep.dir", folder)
@@ -87,13 +91,13 @@ class Jobs:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         parser = compose.parser(args)
         self._parse = cache(parser.parse_override)
-        typed = parser.parse_overrides(args.overrides)
+        typed = compose.parsed(args.overrides, parser)
         self.base = compose.composed(
             args, [o.input_line for o in typed if not o.is_sweep_override()]
         )
         params = self.base.hydra.sweeper.get("params") or {}
         lines = [f"{key}={value}" for key, value in params.items()]
-        every = [*parser.parse_overrides(lines), *typed]
+        every = [*compose.parsed(lines, parser), *typed]
         self.searches = self.base.hydra.runtime.choices["hydra/sweeper"] not in grid.NAMES
         self.swept = frozenset(o.key_or_group for o in every if o.is_sweep_override())
         values = grid.values(every, self.searches)
@@ -160,7 +164,8 @@ class Jobs:
         """Return the folder of each job below that of the sweep, None in a search.
 
         Raises:
-            Refused: when they do not differ, lie elsewhere or cannot be known beforehand.
+            Refused: when they do not differ, lie elsewhere, cannot be made or cannot be known
+                beforehand.
         """
         if self.lines is None:
             return None
@@ -171,6 +176,8 @@ class Jobs:
         paths = [Path(os.path.abspath(folder / name)) for name in names]
         if "${now:" in subdir:  # the same command again would not find what it has begun
             raise Refused(f"hydra.sweep.subdir={subdir}: changes with time, {_EXPECTED}")
+        for path in paths:
+            compose.refuse_long(f"hydra.sweep.subdir={subdir}", path)
         _refuse_shared(subdir, folder, paths)
         return paths
 
@@ -271,7 +278,7 @@ def _trials_left(base: DictConfig, folder: Path) -> list[str]:
     It remembers its trials: it would make as many again, and draw the first ones alike.
     """
     sweeper = base.hydra.sweeper
-    done = sum(run.status.state == FINISHED for run in map(Run, folders(folder)))
+    done = sum(run.status.state == FINISHED for run in readable(folders(folder)))
     if not (done and sweeper.get("n_trials") and sweeper.get("storage")):
         return []
     anew = ["hydra.sweeper.sampler.seed=null"] if "seed" in sweeper.sampler else []

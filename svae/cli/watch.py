@@ -5,7 +5,6 @@ It reads the run folders, so that it is the same whichever process or machine a 
 
 import contextlib
 import functools
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,13 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from svae.cli.sweeps import Sweep
 from svae.configuration.checks import key_of
+from svae.recording.console import Plain
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING
-from svae.run import Run, Status, folders
+from svae.recording.terminal import say, visible
+from svae.run import Run, Status, folders, readable
 
 _PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in length
 
@@ -27,11 +27,11 @@ _PERIOD = 3600.0  # seconds that the time left is estimated from: runs differ in
 @contextlib.contextmanager
 def watching(sweep: Sweep) -> Iterator[None]:
     """Show, while the block runs, every run of the sweep that ends."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Plain(soft_wrap=True)
     progress = Progress(
         TextColumn("sweep"),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[line]}"),
+        TextColumn("{task.fields[line]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("left"),
@@ -91,7 +91,7 @@ class _Watch:
         words = words or ["starting"] * (not self._ended)
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
         line = f"{self._ended}/{self._total}  {', '.join(words[:2])}{more}"
-        self._progress.update(self._task, completed=done, line=line)
+        self._progress.update(self._task, completed=done, line=visible(line))
 
     def _runs(self) -> list["_Run"]:
         paths = folders(self._sweep.folder, self._sweep.paths)
@@ -102,9 +102,7 @@ class _Watch:
         return self._earlier.get(run.path) != run.changed
 
     def _show(self, text: str) -> None:
-        # a reader that has gone away is no reason to stop a sweep
-        with contextlib.suppress(SystemExit):
-            self._progress.console.print(text, markup=False)
+        self._progress.console.print(text)
 
 
 @dataclass(frozen=True)
@@ -114,14 +112,13 @@ class _Run:
     path: Path
     changed: int
     status: Status
-    seconds: float
+    seconds: timedelta
     result: str
     name: str
     max_epochs: int
 
     def __str__(self) -> str:
-        seconds = timedelta(seconds=round(self.seconds))
-        return f"{self.name:<16} {self.status.state:<11} {seconds!s:>8}  {self.result}"
+        return f"{self.name:<16} {self.status.state:<11} {self.seconds!s:>8}  {self.result}"
 
 
 def _read(path: Path, swept: frozenset[str]) -> _Run | None:
@@ -132,8 +129,9 @@ def _read(path: Path, swept: frozenset[str]) -> _Run | None:
         changed, status = run.changed, run.written
         headline = run.headline
         result = "{} {:.4f}".format(*headline) if headline else status.error or ""
-        return _Run(path, changed, status, run.seconds, result, *_name_and_length(path, swept))
-    except (OSError, ValueError, LookupError, TypeError):
+        seconds = timedelta(seconds=round(run.seconds))
+        return _Run(path, changed, status, seconds, result, *_name_and_length(path, swept))
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return None
 
 
@@ -142,7 +140,7 @@ def _name_and_length(path: Path, swept: frozenset[str]) -> tuple[str, int]:
     """Return the name of a run, with what else is swept, and its `trainer.max_epochs`."""
     run, keys = Run(path), swept - {"model", "latent_dim", "seed"}
     more = [line for line in run.overrides if key_of(line) in keys]
-    return " ".join([run.name, *more]), run.config["trainer"]["max_epochs"]
+    return " ".join([run.name, *more]), max(1, int(run.config["trainer"]["max_epochs"]))
 
 
 def close(sweep: Sweep, trouble: str | None) -> int:
@@ -151,34 +149,30 @@ def close(sweep: Sweep, trouble: str | None) -> int:
 
     paths = folders(sweep.folder, sweep.paths)
     # before the report: what another process ends in the meantime is not in it
-    states = {path: Run(path).status for path in paths}
+    states = {run.path: run.status for run in readable(paths)}
     try:
         if paths:
             summary.make([sweep.folder])
     except Exception as error:  # such as a full disk: the runs are safe all the same
         trouble = trouble or f"the report was not written: {type(error).__name__}: {error}"
-    left = {state: [p for p in paths if states[p].state == state] for state in _LEFT}
+    left = {state: [p for p, own in states.items() if own.state == state] for state in _LEFT}
     if sweep.searches:  # which goes on with other trials
         left[INTERRUPTED] = []
     for path in left[FAILED]:
         log = path / "svae-train.log"
-        _say(f"{path} failed: {states[path].error} (traceback in {log})")
+        say(f"{path} failed: {states[path].error} (traceback in {log})")
     if trouble:
-        _say(trouble)
+        say(trouble)
     counts = {_LEFT[state]: len(paths) for state, paths in left.items()}
-    counts["not begun"] = max(0, (sweep.runs or 0) - len(paths))
+    counts["not begun"] = max(0, (sweep.runs or 0) - len(states))
     words = [f"{count} {phrase}" for phrase, count in counts.items() if count]
     if words:
         total = _count(max(sweep.runs or 0, len(paths)))
-        _say(f"of {total} {', '.join(words)}; go on with: {sweep.again}")
+        say(f"of {total} {', '.join(words)}; go on with: {sweep.again}")
     return 1 if words or trouble else 0
 
 
 _LEFT = {FAILED: "failed", INTERRUPTED: "interrupted", RUNNING: "running in another process"}
-
-
-def _say(text: str) -> None:
-    print(f"svae-train: {text}", file=sys.stderr)
 
 
 def _count(count: int) -> str:

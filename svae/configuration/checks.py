@@ -1,7 +1,7 @@
 """Whether a configuration can work: every value, and the values beside each other."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from svae.configuration import suggestions
@@ -18,8 +18,10 @@ _NETWORKS = (
 )
 
 
-def check(config: dict) -> None:
+def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
     """Check every value of a resolved configuration, and the combinations that cannot work.
+
+    `hidden` has what to show in place of values that come from the environment, by their keys.
 
     Raises:
         ValueError: one sentence with the value, what was expected and the nearest option.
@@ -29,15 +31,15 @@ def check(config: dict) -> None:
             raise ValueError(f"{group}: expected keys under it, got {shown(config.get(group))}")
     flat = flatten(config)
     for name, value in flat.items():
-        _check_value(name, value)
+        _check_value(name, value, hidden)
     if _is_study(flat) and "study._target_" not in flat:
         raise ValueError("study: has no _target_, expected experiment=NAME, which chooses a study")
-    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas):
+    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas, _of_logs):
         for sentence in contradictions(flat):
             raise ValueError(sentence)
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any, hidden: Mapping[str, Any] | None = None) -> None:
     if name.endswith("._target_") and not (isinstance(value, str) and "." in value):
         raise ValueError(f"{name}={shown(value)}: expected the dotted name of a class or function")
     if name not in KEYS:
@@ -45,8 +47,11 @@ def _check_value(name: str, value: Any) -> None:
             return
         raise ValueError(f"{name}: no such key{suggestions.of_key(name)}")
     if not takes(name, value):
-        wanted = f"{expected(KEYS[name].type)}{suggestions.of_value(name, value)}"
-        raise ValueError(f"{name}={shown(value)}: expected {wanted}")
+        wanted = expected(KEYS[name].type)
+        if hidden and name in hidden:
+            raise ValueError(f"{name}={shown(hidden[name])}: expected {wanted}")
+        meant = suggestions.of_value(name, value)
+        raise ValueError(f"{name}={shown(value)}: expected {wanted}{meant}")
 
 
 def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
@@ -141,6 +146,16 @@ def _of_replicas(flat: dict[str, Any]) -> Iterator[str]:
         )
     if replicas > 1 and _is_study(flat):
         yield f"trainer.replicas={replicas}: a study trains nothing, expected 1"
+
+
+def _of_logs(flat: dict[str, Any]) -> Iterator[str]:
+    every = flat["logger.images_every"]
+    if every is not None and not flat["plots"]:
+        yield f"logger.images_every={every}: plots=false draws none, expected null or plots=true"
+    for name in ("logger.images_every", "logger.artifacts"):
+        if flat[name] and _is_study(flat):
+            default = shown(KEYS[name].before)
+            yield f"{name}={shown(flat[name])}: a study trains nothing, expected {default}"
 
 
 def _is_study(flat: dict[str, Any]) -> bool:

@@ -35,6 +35,9 @@ from svae.configuration.messages import (
 )
 from svae.configuration.schema import GROUPS, flatten, may_change
 
+# then Python leaves out assert statements, by which Hydra's parser steps over brackets
+_IS_OPTIMISED = not __debug__
+
 
 def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     config = composed(args, overrides)
@@ -46,7 +49,7 @@ def check(config: DictConfig) -> None:
     """Check the values of a composed configuration, and that a file of data is there."""
     try:
         with refusing(ValueError):
-            checks.check(_resolved(config))
+            _check_values(config)
             check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
@@ -63,6 +66,17 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     return {key: values(node) if OmegaConf.is_config(node) else node for key, node in nodes}
 
 
+def _check_values(config: DictConfig) -> None:
+    """Check every value; of the environment's, which may be secrets, a refusal shows the name."""
+    values = _resolved(config)
+    try:
+        checks.check(values)
+    except ValueError:
+        typed = flatten(unresolved(config))  # takes as long as the check, which few fail
+        checks.check(values, {k: v for k, v in typed.items() if "${oc.env:" in str(v)})
+        raise
+
+
 def expanded(text: str | Path) -> Path:
     """Return the path with ~ replaced by the home folder; ~NAME stays where NAME is nobody."""
     return Path(os.path.expanduser(text))
@@ -70,7 +84,7 @@ def expanded(text: str | Path) -> Path:
 
 def _is_a_persons(file: Path) -> bool:
     """Tell whether it is a file, and none by which the system shows what is in its memory."""
-    return file.is_file() and not file.resolve().is_relative_to("/proc")
+    return os.path.isfile(file) and not file.resolve().is_relative_to("/proc")
 
 
 def check_file(config: DictConfig) -> None:
@@ -85,7 +99,7 @@ def check_file(config: DictConfig) -> None:
         raise ValueError(f"dataset.file={typed['file']}: expected a readable file, found none")
     # what the root of a person's own data set is, that knows
     is_ours = str(typed.get("_target_")).startswith("svae.data.")
-    if isinstance(root, str) and is_ours and not expanded(root).is_dir():
+    if isinstance(root, str) and is_ours and not os.path.isdir(expanded(root)):
         raise ValueError(f"dataset.root={typed['root']}: expected a folder, found none")
 
 
@@ -150,7 +164,7 @@ def _options(config: DictConfig) -> dict[str, list[str]]:
 
 
 def _initialized(args: Namespace):
-    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+    if args.config_dir is not None and not os.path.isdir(args.config_dir):
         raise Refused(f"--config-dir {args.config_dir}: expected a folder")
     return hydra.initialize_config_dir(str(CONF), job_name="svae-train", version_base="1.3")
 
@@ -245,11 +259,17 @@ def refuse_without_effect(config: dict, lines: list[str]) -> None:
         raise Refused(f"{line}: {why}")
 
 
-def parsed(overrides: list[str]) -> list[Override]:
+def parsed(overrides: list[str], parser: OverridesParser | None = None) -> list[Override]:
+    """Return overrides as Hydra reads them, with a parser that may know the options of groups."""
     for line in overrides:
+        if _IS_OPTIMISED and re.search(r"[\w.](?=\()|(?<!\$)\{", line.partition("=")[2]):
+            raise Refused(
+                f"{line}: Hydra cannot read a function or a dictionary under PYTHONOPTIMIZE or "
+                "python -O, expected Python without, as in PYTHONOPTIMIZE= svae-train ..."
+            )
         if re.search(r"\d{301}", line):  # no float is as large, and Python reads none of 4,301
             raise Refused(f"{line}: expected a number of at most 300 digits")
-    return OverridesParser.create().parse_overrides(overrides)
+    return (parser or OverridesParser.create()).parse_overrides(overrides)
 
 
 def portable(config: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
@@ -280,7 +300,31 @@ def folder(config: DictConfig, mode: Literal["run", "sweep"]) -> Path:
     path = expanded(text)
     if str(path).startswith("~"):
         raise Refused(f"hydra.{mode}.dir={text}: there is no such home folder, ./~ means a name")
-    return Path(os.path.abspath(path))
+    path = Path(os.path.abspath(path))
+    refuse_long(f"hydra.{mode}.dir", path)
+    return path
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 3900  # bytes; of 4,095 a run folder's own files take the rest
+
+
+def refuse_long(key: str, path: Path) -> None:
+    """Refuse a folder that cannot be made since its name, or its whole path, is too long.
+
+    Raises:
+        Refused: with the number of bytes and the beginning of it.
+    """
+    names = [(len(os.fsencode(name)), name) for name in path.parts]
+    size, name = max(names)
+    if size > _LONGEST_NAME:
+        raise Refused(
+            f"{key}: the name {name[:40]}... has {size} bytes, expected at most {_LONGEST_NAME}"
+        )
+    if (size := len(os.fsencode(path))) > _LONGEST_PATH:
+        raise Refused(
+            f"{key}: the path {str(path)[:40]}... has {size} bytes, expected at most "
+            f"{_LONGEST_PATH}"
+        )
 
 
 def flags(args: Namespace) -> tuple[str, ...]:

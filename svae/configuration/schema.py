@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
 
 _LARGEST = 2**31 - 1  # of a count: sums and products of them fit in 64 bits
 ALWAYS = object()
@@ -51,6 +51,15 @@ NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Lt(1), "a number between 0 and 1"]
 Text = Annotated[str, MinLen(1)]
 Texts = Annotated[list[str], "a list of texts"]
+# what W&B takes, of which the last two are limits of its server (a name also is part of addresses)
+_NAME = re.compile(r"[^/\\#?%:]{1,128}", re.DOTALL)
+Place = Annotated[
+    str, Predicate(_NAME.fullmatch), "text of at most 128 characters without / \\ # ? % or :"
+]
+Title = Annotated[str, MinLen(1), MaxLen(128), "text of 1 to 128 characters"]
+Tags = Annotated[
+    list[Annotated[str, MinLen(1), MaxLen(64)]], "a list of texts of 1 to 64 characters each"
+]
 Widths = Annotated[list[Count], MinLen(1), "a list of whole numbers from 1 up"]
 _CUDA = re.compile(r"cuda:(\d|[1-9]\d)")
 Device = Annotated[
@@ -67,6 +76,10 @@ Factors = Annotated[
     "a list of spheres and Euclidean spaces, such as [S9,S9,R2]",
 ]
 Concentrations = Annotated[list[Positive], MinLen(1), "a list of numbers above 0"]
+Levels = Annotated[
+    Literal["auto"] | Annotated[int, Ge(2), Le(2**16)] | None,
+    "auto, a whole number from 2 to 65536, or null",
+]
 Likelihood = Literal["auto", "bernoulli", "gaussian", "heteroscedastic", "vmf"]
 Objective = Literal[
     "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
@@ -147,18 +160,28 @@ KEYS: dict[str, Key] = {
         "resume sweep",
         _MODES,
     ),
-    "logger.project": Key(Text, "wandb_project", "resume sweep"),
-    "logger.entity": Key(Text | None, "wandb_entity", "resume sweep"),
-    "logger.name": Key(Text | None, "run_name", "resume sweep"),
-    "logger.tags": Key(Texts, "", "resume sweep"),
+    "logger.project": Key(Place | None, "wandb_project", "resume sweep"),
+    "logger.entity": Key(Place | None, "wandb_entity", "resume sweep"),
+    "logger.name": Key(Title | None, "run_name", "resume sweep"),
+    "logger.tags": Key(Tags | None, "", "resume sweep"),
+    "logger.artifacts": Key(bool, "log_model save_model", "resume sweep", before=False),
+    "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
     "network.dropout": Key(Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"]),
     "dataset.root": Key(Text | None, "data_dir data_root data_path", alters=False),
     "dataset.file": Key(Text | None, "data_file"),
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),
+    "dataset.unwrapped": Key(bool, "unwrap", before=True),
     "dataset.columns": Key(Count),
     "dataset.likelihood": Key(Likelihood, words={"normal": "gaussian", "bce": "bernoulli"}),
+    "dataset.levels": Key(Levels, "grey_levels gray_levels n_levels", before=None),
+    "dataset.order": Key(
+        Literal["shuffled", "file"],
+        "shuffle shuffled",
+        words={"true": "shuffled", "random": "shuffled", "shuffle": "shuffled", "false": "file"},
+        before="file",
+    ),
     "dataset.validation_fraction": Key(Fraction, "val_fraction"),
     "dataset.test_fraction": Key(Fraction),
     "dataset.name": Key(Text),

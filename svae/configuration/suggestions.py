@@ -73,7 +73,7 @@ def _only(name: str, words: str) -> str:
     group, _, leaf = name.partition(".")
     line = re.compile(rf"^ *{re.escape(leaf)}:", re.MULTILINE)
     files = sorted((CONF / group).glob("*.yaml"))
-    found = [f"{group}={file.stem}" for file in files if line.search(file.read_text())]
+    found = [f"{group}={file.stem}" for file in files if line.search(file.read_text("utf-8"))]
     verb = "has" if len(found) == 1 else "have"
     return words.format(f"{' and '.join(found)} {verb}") if found else ""
 

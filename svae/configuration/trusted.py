@@ -40,7 +40,7 @@ def vouching(
     several = [folders] if isinstance(folders, str | Path) else folders
     folders = [Path(os.path.expanduser(folder)).absolute() for folder in several]
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ValueError(f"{folder}: expected a folder of configuration to trust")
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
@@ -98,7 +98,7 @@ def _named_in(folder: Path) -> frozenset[str]:
         if _lies_in_a_run(file, folder):
             continue
         try:
-            names |= _targets(yaml.safe_load(file.read_text()))
+            names |= _targets(yaml.safe_load(file.read_text("utf-8")))
         except (OSError, UnicodeError, yaml.YAMLError):
             continue  # what reads it for its values says what is wrong with it
     return frozenset(names)

@@ -2,31 +2,36 @@
 
 import os
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from svae.data.splits import DataSet, Split
+from svae.data.holdout import hold_out
+from svae.data.levels import Reading, interpret
+from svae.data.splits import DataSet, Split, digest
 
 _SPLITS = ("train", "validation", "test")
 _KEYS = sorted([*_SPLITS, *(f"{name}_labels" for name in _SPLITS)])
 _LARGEST = np.finfo(np.float32).max
-_LIKELIHOODS = ("auto", "bernoulli", "gaussian")
 
 
 def load(
     file: str,
     likelihood: str = "auto",
+    levels: int | str | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    order: str = "file",
+    split_seed: int = 0,
 ) -> DataSet:
     """Read `train` and, where present, `validation`, `test` and `<split>_labels` from an .npz.
 
-    Arrays are (N, D) vectors or (N, height, width) images: uint8 in 0..255, booleans, or floating
-    point. A split that is missing is cut from the end of `train`, whose order is kept. With
-    `likelihood="auto"` values in [0, 1] (and uint8) are Bernoulli probabilities, drawn afresh each
-    time, and any others have a Gaussian likelihood.
+    Arrays are (N, D) vectors or (N, height, width) images: uint8, booleans, floating point, or
+    with `levels` whole numbers of any type; see `svae.data.levels` for what they are taken for.
+    A split that is missing is taken out of `train`, see `svae.data.holdout`. The defaults of
+    `levels` and `order` are what was done before there were such keys.
 
     Raises:
         ValueError: for a missing file or key, shapes that do not agree, values that are not
@@ -34,30 +39,56 @@ def load(
     """
     if file is None:
         raise ValueError("dataset.file=null: expected an .npz file")
-    if likelihood not in _LIKELIHOODS:
-        expected = ", ".join(_LIKELIHOODS)
-        raise ValueError(f"dataset.likelihood={likelihood}: expected one of {expected}")
-    arrays = _read(Path(file).expanduser())
-    family = _family([arrays[name] for name in _SPLITS if name in arrays], likelihood)
-    splits = {name: _split(arrays, name, family) for name in _SPLITS if name in arrays}
-    total, cut = len(splits["train"]), [name for name in _SPLITS if name not in arrays]
-    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
-        if name not in splits:
-            count = int(total * fraction)
-            left = len(splits["train"]) - count
-            if min(count, left) < 1:
-                raise ValueError(
-                    f"dataset.{name}_fraction={fraction}: leaves {count} of {total} rows for "
-                    f"{name}, expected at least one and some left to train on"
-                )
-            splits["train"], splits[name] = splits["train"].cut(left, count)
+    path = Path(os.path.expanduser(file))
+    arrays = _read(path)
+    values = {f"{path}: {name}": arrays[name] for name in _SPLITS if name in arrays}
+    reading = interpret(values, likelihood, levels)
+    splits = {name: _split(arrays, name, reading) for name in _SPLITS if name in arrays}
+    whole = splits["train"]
+    fractions = {"validation": validation_fraction, "test": test_fraction}
+    counts = _counts(len(whole), {k: f for k, f in fractions.items() if k not in splits})
+    rows = hold_out(len(whole), counts, order, split_seed, arrays.get("train_labels"))
+    if counts:
+        splits |= {name: whole.take(own) for name, own in rows.items()}
     shape = arrays["train"].shape[1:]
     return DataSet(
         **splits,
-        likelihood=family,
+        likelihood=reading.likelihood,
         image_shape=shape if len(shape) == 2 else None,
-        origin=f"{' and '.join(cut)} cut from the end of train" if cut else "as in the file",
+        origin=_origin(counts, order, split_seed, whole.labels is not None),
+        source=reading.source(values),
+        data_hash=digest(*(part for key in sorted(arrays) for part in (key, arrays[key]))),
+        fingerprint=digest(*(part for name in sorted(rows) for part in (name, rows[name]))),
     )
+
+
+def _counts(total: int, fractions: dict[str, float]) -> dict[str, int]:
+    """Return how many of `total` rows each split takes that is missing.
+
+    Raises:
+        ValueError: when one would be empty, or nothing be left to train on.
+    """
+    counts, left = {}, total
+    for name, fraction in fractions.items():
+        counts[name] = int(total * fraction)
+        left -= counts[name]
+        if min(counts[name], left) < 1:
+            raise ValueError(
+                f"dataset.{name}_fraction={fraction}: leaves {counts[name]} of {total} rows for "
+                f"{name}, expected at least one and some left to train on"
+            )
+    return counts
+
+
+def _origin(cut: Iterable[str], order: str, seed: int, is_labelled: bool) -> str:
+    """Say how the splits were made."""
+    if not cut:
+        return "as in the file"
+    names = " and ".join(cut)
+    if order == "file":
+        return f"{names} cut from the end of train"
+    words = ", of each class its share" if is_labelled else ""
+    return f"{names} drawn from train by dataset.split_seed={seed}{words}"
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -93,7 +124,7 @@ def _check_size(size: int) -> None:
 def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"{name}: expected shape (N, D) or (N, height, width), got {array.shape}")
-    if array.dtype.kind not in "bf" and array.dtype != np.uint8:
+    if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected uint8, boolean or floating point, got {array.dtype}")
     # in float32, which the program computes in: 1e300 is not finite there
     if array.dtype.kind == "f" and (bad := ~(np.abs(array) <= _LARGEST)).any():
@@ -112,22 +143,8 @@ def _check_labels(name: str, array: np.ndarray, values: np.ndarray | None) -> No
         raise ValueError(f"{name}: {len(array)} labels for {len(values)} rows")
 
 
-def _family(arrays: list[np.ndarray], likelihood: str) -> str:
-    reals = [array for array in arrays if array.dtype.kind == "f"]
-    outside = [n for a in reals for n in (a.min(), a.max()) if not 0 <= n <= 1]
-    if likelihood == "bernoulli" and outside:
-        raise ValueError(
-            f"dataset.likelihood=bernoulli: expected values in [0, 1], got {outside[0]}"
-        )
-    if likelihood == "auto":
-        return "gaussian" if outside else "bernoulli"
-    return likelihood
-
-
-def _split(arrays: dict[str, np.ndarray], name: str, family: str) -> Split:
-    values, labels = arrays[name], arrays.get(f"{name}_labels")
-    rows, binary = values.reshape(len(values), -1), family == "bernoulli"
-    if not binary or rows.dtype != np.uint8:
-        rows = rows.astype(np.float32)
+def _split(arrays: dict[str, np.ndarray], name: str, reading: Reading) -> Split:
+    labels = arrays.get(f"{name}_labels")
     labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
-    return Split(torch.from_numpy(rows), labels, binary=binary)
+    rows = torch.from_numpy(reading.rows(arrays[name]))
+    return Split(rows, labels, binary=reading.likelihood == "bernoulli")

@@ -2,15 +2,17 @@
 
 import csv
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from svae.data.splits import DataSet, Split
+from svae.data.holdout import hold_out
+from svae.data.splits import DataSet, Split, digest
 
 LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
-_TOLERANCE = 0.01  # of the length of a unit vector: files are rounded
+_TOLERANCE = 0.01  # of a length, or of an angle of a turn: files are rounded
 
 
 def load(
@@ -22,13 +24,18 @@ def load(
     seed: int = 0,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
+    unwrapped: bool = True,
+    order: str = "file",
+    split_seed: int = 0,
 ) -> DataSet:
     """Read directions from a CSV file (see `read`), or without a file generate some (see `winds`).
 
     With `likelihood="vmf"` each unit vector has a von Mises-Fisher law. For comparison "gaussian"
     and "heteroscedastic" treat the same numbers as any others: one deviation per number, or a
-    deviation that varies with the latent vector as the concentration does. The last rows test,
-    those before them validate.
+    deviation that varies with the latent vector as the concentration does. Of a file what validates
+    and tests is drawn as `svae.data.holdout` says; of generated rows, which are at random already,
+    the last test and those before them validate. The defaults of `unwrapped` and `order` are what
+    was done before there were such keys.
 
     Raises:
         ValueError: for what cannot be read or is no direction, with file, line and column.
@@ -40,8 +47,10 @@ def load(
     labels = positions = None
     if file is None:
         vectors, positions = winds(columns, observations, seed)
+        data_hash, source, order = digest("winds", columns, observations, seed), "", "file"
     else:
-        vectors, labels = read(Path(file).expanduser(), unit)
+        path = Path(os.path.expanduser(file))
+        vectors, labels, source, data_hash = read(path, unit, unwrapped)
     count, size = len(vectors), vectors.shape[-1]
     test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
     if not 0 < test < held_out < count:
@@ -49,13 +58,22 @@ def load(
             f"dataset.validation_fraction={validation_fraction}, dataset.test_fraction="
             f"{test_fraction}: leave a split of {count} directions empty"
         )
+    counts = {"test": test, "validation": held_out - test}
+    rows = hold_out(count, counts, order, split_seed, labels)
     arrays = (vectors.reshape(count, -1).astype(np.float32), labels, positions)
     values, labels, positions = (None if a is None else torch.from_numpy(a) for a in arrays)
     whole = Split(values, labels, positions=positions, directions=size)
-    splits = whole.cut(count - held_out, held_out - test, test)
     circles = "von_mises" if size == 2 else "vmf"
-    likelihood = circles if likelihood == "vmf" else likelihood
-    return DataSet(*splits, likelihood, origin="in order, the last rows test")
+    words = f"at random by dataset.split_seed={split_seed}"
+    words += ", of each class its share" if whole.labels is not None else ""
+    return DataSet(
+        **{name: whole.take(own) for name, own in rows.items()},
+        likelihood=circles if likelihood == "vmf" else likelihood,
+        origin=words if order == "shuffled" else "in order, the last rows test",
+        source=source,
+        data_hash=data_hash,
+        fingerprint=digest(*(part for name in sorted(rows) for part in (name, rows[name]))),
+    )
 
 
 def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,12 +92,15 @@ def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.nd
     return _on_circles(angle), _on_circles(weather)[:, 0].astype(np.float32)
 
 
-def read(path: Path, unit: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+def read(
+    path: Path, unit: str | None, unwrapped: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, str, str]:
     """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,).
 
     A line of the file is an observation: with `unit` degrees or radians K angles, each of which
     becomes a point (cos, sin) of the circle, so p = 2; with `unit` vectors the coordinates of one
-    unit vector, K = 1. The first line may hold names.
+    unit vector, K = 1. The first line may hold names. Angles beyond 2 pi, which are rather degrees,
+    are radians only if they are `unwrapped`. Also returns what was read in words, and its digest.
 
     Raises:
         ValueError: with the line and the column.
@@ -91,22 +112,44 @@ def read(path: Path, unit: str | None) -> tuple[np.ndarray, np.ndarray | None]:
         )
     names, rows = _table(path)
     numbers = np.array([_numbers(path, line, row, names) for line, row in rows])
-    labels = None
+    labels, data_hash = None, digest(numbers, *names)
     if "label" in names:
         column = names.index("label")
         labels = np.unique(numbers[:, column], return_inverse=True)[1].astype(np.int64)
-        numbers = np.delete(numbers, column, 1)
-    if unit != "vectors":
-        return _on_circles(np.deg2rad(numbers) if unit == "degrees" else numbers), labels
+        numbers, names = np.delete(numbers, column, 1), names[:column] + names[column + 1 :]
+    if unit == "vectors":
+        lines = [line for line, _ in rows]
+        return _unit_vectors(path, lines, numbers), labels, "unit vectors, normalised", data_hash
+    if unit == "radians" and not unwrapped:
+        _refuse_beyond_a_turn(path, [line for line, _ in rows], numbers, names)
+    angles = np.deg2rad(numbers) if unit == "degrees" else numbers
+    source = f"angles from {numbers.min():.6g} to {numbers.max():.6g} {unit}, put on circles"
+    return _on_circles(angles), labels, source, data_hash
+
+
+def _refuse_beyond_a_turn(path: Path, lines: list[int], angles: np.ndarray, names) -> None:
+    beyond = np.argwhere(np.abs(angles) > 2 * np.pi + _TOLERANCE)
+    if not len(beyond):
+        return
+    row, column = beyond[0]
+    raise ValueError(
+        f"{path}, line {lines[row]}, column {names[column]}: {angles[row, column]:g} radians is "
+        "more than a turn, expected dataset.unit=degrees, or dataset.unwrapped=true if angles are "
+        "meant to go on beyond 2 pi"
+    )
+
+
+def _unit_vectors(path: Path, lines: list[int], numbers: np.ndarray) -> np.ndarray:
+    """Return the rows as unit vectors (N, 1, p)."""
     lengths = np.linalg.norm(numbers, axis=1)
     wrong = np.flatnonzero(np.abs(lengths - 1) > _TOLERANCE)
     if numbers.shape[1] < 2 or len(wrong):
-        line, length = (rows[wrong[0]][0], lengths[wrong[0]]) if len(wrong) else (1, lengths[0])
+        line, length = (lines[wrong[0]], lengths[wrong[0]]) if len(wrong) else (1, lengths[0])
         raise ValueError(
             f"{path}, line {line}: expected a unit vector of two numbers or more, got "
             f"{numbers.shape[1]} of length {length:.6g}"
         )
-    return (numbers / lengths[:, None])[:, None], labels
+    return (numbers / lengths[:, None])[:, None]
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

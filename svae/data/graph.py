@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, digest
 
 # by which part of the edges validation and test are counted: 5 % and 10 %
 _VALIDATION, _TEST = 20, 10
@@ -79,6 +79,7 @@ def split_links(
     *,
     seed: int = 0,
     negatives: str = "all",
+    data_hash: str | None = None,
 ) -> DataSet:
     """Split a graph's edges 85/5/10 at random into training, validation and test.
 
@@ -93,6 +94,7 @@ def split_links(
         labels: (N,), classes of the nodes.
         seed: of the split.
         negatives: "all", the loss is over all pairs of nodes, or "sampled", over as many as edges.
+        data_hash: what tells the graph from others; None: the `digest` of all that it is made of.
 
     Raises:
         ValueError: when there are too few edges or non-edges.
@@ -106,7 +108,15 @@ def split_links(
     parts = np.split(random.permutation(codes), [validation, validation + test])
     others = _non_edges(codes, nodes, validation + test, random)
     held_out = (others[:validation], others[validation:])
-    return _data_set(values, labels, nodes, parts, held_out, negatives == "sampled")
+    data = _data_set(values, labels, nodes, parts, held_out, negatives == "sampled")
+    return replace(data, data_hash=data_hash or _hash_of(values, codes, labels))
+
+
+def _hash_of(values: Tensor, codes: np.ndarray, labels: Tensor | None) -> str:
+    features = [values]
+    if values.layout == torch.sparse_csr:
+        features = [values.crow_indices(), values.col_indices(), values.values()]
+    return digest(str(tuple(values.shape)), *features, codes, "none" if labels is None else labels)
 
 
 def unique_edges(edges: np.ndarray, nodes: int) -> np.ndarray:
@@ -117,7 +127,10 @@ def unique_edges(edges: np.ndarray, nodes: int) -> np.ndarray:
     """
     low, high = edges.min(0), edges.max(0)
     if edges.size and (low.min() < 0 or high.max() >= nodes):
-        raise ValueError(f"an edge to node {high.max()}: the graph has {nodes} nodes")
+        missing = low.min() if low.min() < 0 else high.max()
+        raise ValueError(
+            f"an edge to node {missing}: the graph has {nodes} nodes, 0 to {nodes - 1}"
+        )
     keep = low != high
     return np.unique(low[keep].astype(np.int64) * nodes + high[keep])
 
@@ -156,12 +169,12 @@ def _data_set(values, labels, nodes, parts, held_out, is_sampled) -> DataSet:
         name: replace(whole, edges=_pairs(edges, nodes), pairs=_pairs(pairs, nodes))
         for name, (edges, pairs) in splits.items()
     }
-    digest = hashlib.sha256(b"".join(part.tobytes() for part in (*parts, *held_out)))
+    found = hashlib.sha256(b"".join(part.tobytes() for part in (*parts, *held_out)))
     return DataSet(
         train=whole,
         **held,
         likelihood="edges",
-        fingerprint=digest.hexdigest(),
+        fingerprint=found.hexdigest(),
         origin="at random, and as many pairs without an edge",
     )
 

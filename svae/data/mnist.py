@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svae.data.splits import DataSet, Split
+from svae.data.splits import DataSet, Split, digest
 
 PACKAGED = Path(__file__).with_name("mnist_files")
 VALIDATION = 10_000  # the last images of the training file, as in the first author's later code
@@ -43,13 +44,16 @@ def load(root: str | None = None) -> DataSet:
         likelihood="bernoulli",
         image_shape=(28, 28),
         origin="the last images of the training file validate",
+        data_hash=digest(*MD5.values()),  # each file has been found to have its own
+        fingerprint=digest(*map(len, (*parts, test[0]))),
     )
 
 
 def _folder(root: str | None) -> Path:
     if root is None:
         return PACKAGED
-    for folder in (Path(root).expanduser(), Path(root).expanduser() / "MNIST" / "raw"):
+    given = Path(os.path.expanduser(root))
+    for folder in (given, given / "MNIST" / "raw"):
         if any(_path(folder, name) for name in MD5):
             return folder
     wanted = ", ".join(MD5)

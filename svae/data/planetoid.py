@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import time
 from collections import defaultdict
@@ -157,7 +158,7 @@ def find(name: str, root: str | None = None) -> Path:
     import pooch
 
     cache = Path(pooch.os_cache("svae")) / "planetoid"
-    given = cache if root is None else Path(root).expanduser()
+    given = cache if root is None else Path(os.path.expanduser(root))
     for folder in (given, given / FOLDERS[name] / "raw"):
         if folder != cache and all((folder / file).is_file() for file in _files(name)):
             return folder
@@ -199,11 +200,19 @@ def _download(name: str, cache: Path, wanted: Path) -> None:
             except (OSError, ValueError) as error:  # requests' errors are OSErrors
                 reasons.append(f"{mirror}: {_reason(error)}")
         else:
-            files = f"ind.{name}.{{{','.join(PARTS)}}}"
+            lacking = _lacking(name, wanted) or [file]
+            all_of = f"ind.{name}.{{{','.join(PARTS)}}}"
             raise ValueError(
-                f"dataset={name}: {files} are neither in {wanted} nor to be downloaded "
-                f"({'; '.join(reasons)}); put them into a folder and give it as dataset.root"
+                f"dataset={name}: {', '.join(lacking)}: neither in {wanted} nor to be downloaded "
+                f"({'; '.join(reasons)}); expected all of {all_of} in one folder, given as "
+                "dataset.root"
             )
+
+
+def _lacking(name: str, folder: Path) -> list[str]:
+    """Return the files that are not in a folder, or where torch_geometric has them below it."""
+    places = (folder, folder / FOLDERS[name] / "raw")
+    return min(([f for f in _files(name) if not (p / f).is_file()] for p in places), key=len)
 
 
 def _fetch(url: str, file: str, cache: Path, seconds: float) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from svae.data.graph import split_links
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, digest
 
 
 def load(
@@ -39,6 +39,7 @@ def load(
         torch.from_numpy(octants),
         seed=split_seed,
         negatives=negatives,
+        data_hash=digest("sphere_graph", nodes, edges, features, noise, seed),
     )
 
 

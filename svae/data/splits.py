@@ -4,11 +4,26 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from svae.data.binarise import bernoulli
 from svae.noise import Rows, Source
+
+
+def digest(*parts: np.ndarray | Tensor | str | float) -> str:
+    """Return the SHA-256 of arrays, words and numbers: of bytes, types, shapes and order."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            part = part.cpu().numpy()
+        if not isinstance(part, np.ndarray):
+            part = np.frombuffer(repr(part).encode(), np.uint8)
+        part = np.ascontiguousarray(part)
+        found.update(f"{part.dtype.str} {part.shape} ".encode())
+        found.update(part.data.cast("B") if part.size else b"")
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,12 @@ class Split:
         parts = {name: t.split(sizes) for name, t in tensors.items() if t is not None}
         rows = zip(*parts.values(), strict=True)
         return [replace(self, **dict(zip(parts, row, strict=True))) for row in rows]
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """Return the observations of these numbers, in their order."""
+        index = torch.from_numpy(rows)
+        tensors = {"values": self.values, **self.known}
+        return replace(self, **{name: values[index] for name, values in tensors.items()})
 
     def to(self, device: torch.device) -> "Split":
         tensors = {"values": self.values, **self.known}
@@ -141,7 +162,11 @@ class DataSpec:
 class DataSet:
     """Training, validation and test split, and what makes up their `spec`.
 
-    `fingerprint` tells one random split from another, `origin` says how the splits were made.
+    `source` says what was read and what is done with it, `origin` how the splits were made.
+    `data_hash` is the `digest` of the data as they were read, before any processing and splitting:
+    of what is generated, of all that it follows from, as its last digits may depend on the machine.
+    `fingerprint` is that of which rows are in which split. Where a data set of a person's own gives
+    none, the observations of the splits stand for both.
     """
 
     train: Split
@@ -151,6 +176,8 @@ class DataSet:
     image_shape: tuple[int, int] | None = None
     fingerprint: str | None = None
     origin: str = ""
+    source: str = ""
+    data_hash: str | None = None
 
     @property
     def spec(self) -> DataSpec:
@@ -163,20 +190,19 @@ class DataSet:
 
     @property
     def split_hash(self) -> str:
-        """A hash that tells this split from any other: `fingerprint`, or SHA-256 of the values."""
+        """A hash that tells this split from any other: `fingerprint`, or the observations'."""
         if self.fingerprint is not None:
             return self.fingerprint
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            values = split.values.cpu().contiguous().numpy()
-            digest.update(f"{values.dtype} {values.shape}".encode())
-            digest.update(memoryview(values).cast("B"))
-        return digest.hexdigest()
+        parts = ({"values": split.values, **split.known} for split in self._splits.values())
+        return digest(*(part for own in parts for item in own.items() for part in item))
+
+    @property
+    def _splits(self) -> dict:
+        return {name: getattr(self, name) for name in ("train", "validation", "test")}
 
     @property
     def device(self) -> torch.device:
         return self.train.values.device
 
     def to(self, device: torch.device) -> "DataSet":
-        names = ("train", "validation", "test")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return replace(self, **{name: own.to(device) for name, own in self._splits.items()})

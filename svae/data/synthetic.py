@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from svae.data.splits import DataSet, Split
+from svae.data.splits import DataSet, Split, digest
 
 
 def load(
@@ -53,7 +53,14 @@ def load(
     whole = Split(arrays[0], arrays[1], positions=arrays[2])
     held_out = observations // 7
     splits = whole.cut(observations - 2 * held_out, held_out, held_out)
-    return DataSet(*splits, likelihood="gaussian", origin="generated")
+    made = (dimension, components, concentration, features, noise, observations, seed)
+    return DataSet(
+        *splits,
+        likelihood="gaussian",
+        origin="generated",
+        data_hash=digest("synthetic", *made),
+        fingerprint=digest(*map(len, splits)),
+    )
 
 
 def _circle(count: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """What drawing from a distribution gives."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Size, Tensor
 
 
 class Draw(NamedTuple):
@@ -22,3 +23,8 @@ class Draw(NamedTuple):
         """Returns the draw of a sampler that rejects nothing, with a one-dimensional event."""
         shape = value.shape[:-1]
         return cls(value, value.new_zeros(shape), value.new_ones(shape))
+
+
+def as_size(shape: int | Iterable[int]) -> Size:
+    """Return the shape of samples: a number n is that of n samples in one axis."""
+    return Size((shape,)) if isinstance(shape, int) else Size(shape)

@@ -1,13 +1,14 @@
 """The normal distribution with a diagonal covariance, over vectors."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution, constraints, register_kl
 
-from svae.distributions.draw import Draw
+from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import joint_batch_shape
 from svae.noise import Source, normal
 
@@ -46,7 +47,9 @@ class DiagonalNormal(Distribution):
             ) from error
         if not self.loc.dim():
             raise ValueError(f"loc needs an axis for the vector's entries, got the number {loc}")
-        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
+        # of no rows torch's constraints of vectors cannot tell the length
+        checks = validate_args if self.loc.numel() else False
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=checks)
 
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(DiagonalNormal, _instance)
@@ -58,9 +61,9 @@ class DiagonalNormal(Distribution):
         new._validate_args = self._validate_args
         return new
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Returns mu + sigma * noise; all random numbers come from generator."""
-        shape = self._extended_shape(Size(shape))
+        shape = self._extended_shape(as_size(shape))
         noise = normal(shape, self.loc, generator)
         return Draw.direct(torch.addcmul(self.loc, self.scale, noise))
 
@@ -68,7 +71,7 @@ class DiagonalNormal(Distribution):
         return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
+        if self._validate_args and value.numel():
             self._validate_sample(value)
         square = ((value - self.loc) / self.scale).square() / 2
         return -(square + self.scale.log()).sum(-1) - self._log_unit_volume()
@@ -123,17 +126,13 @@ class _Divergence(Function):
         return grad * loc, grad * (scale - scale.reciprocal())
 
 
-@register_kl(DiagonalNormal, StandardNormal)
-def _kl_normal_standard(p: DiagonalNormal, q: StandardNormal) -> Tensor:
-    shape = joint_batch_shape(p, q)
-    value = _Divergence.apply(p.loc, p.scale)
-    return value if shape == p.batch_shape else value.expand(shape)
-
-
 @register_kl(DiagonalNormal, DiagonalNormal)
 def _kl_normal_normal(p: DiagonalNormal, q: DiagonalNormal) -> Tensor:
     """Returns sum_i [r^2 + ((mu - mu_q)/sigma_q)^2 - 1]/2 - log r with r = sigma/sigma_q."""
     shape = joint_batch_shape(p, q)
+    if isinstance(q, StandardNormal):  # a second formula would be searched for: none is compiled
+        value = _Divergence.apply(p.loc, p.scale)
+        return value if shape == p.batch_shape else value.expand(shape)
     ratio, shift = p.scale / q.scale, (p.loc - q.loc) / q.scale
     terms = (ratio.square() + shift.square() - 1) / 2 - ratio.log()
     return terms.sum(-1).expand(shape)

@@ -1,14 +1,16 @@
 """The Power Spherical distribution, a sphere's distribution with a sampler that rejects nothing."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
+from torch.compiler import is_compiling
 from torch.distributions import Distribution, register_kl
 
-from svae.distributions.draw import Draw
+from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
     Placement,
     broadcast_parameters,
@@ -70,7 +72,7 @@ class PowerSpherical(Distribution):
     def _beta(self) -> float:
         return (self.event_shape[0] - 1) / 2
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Returns samples made from two gamma variables; all random numbers come from generator.
 
         With G ~ Gamma(alpha), H ~ Gamma(beta): w = (G - H)/(G + H), and 1 - w = 2H/(G + H) does not
@@ -80,10 +82,11 @@ class PowerSpherical(Distribution):
         """
         with torch.no_grad():
             alpha = self.concentration.double() + self._beta
-            alpha = alpha.expand(Size(shape) + self.batch_shape)
+            alpha = alpha.expand(as_size(shape) + self.batch_shape)
             G = gamma(alpha, generator)
             H = gamma(torch.full_like(alpha, self._beta), generator)
-            slope = torch._standard_gamma_grad(alpha, G) / (G * 2.0)
+            gamma_slope = _traced_gamma_slope if is_compiling() else torch._standard_gamma_grad
+            slope = gamma_slope(alpha, G) / (G * 2.0)
             share = 2.0 / (G + H)
         value = Placement.apply(
             self.loc, self.concentration, H * share, G * share, slope, generator
@@ -135,6 +138,17 @@ class PowerSpherical(Distribution):
         across = 2 * alpha / ((alpha + beta) * (alpha + beta + 1))
         along = 2 * beta * across / (alpha + beta)
         return along * self.loc**2 + across * (1 - self.loc**2)
+
+
+@torch.library.custom_op("svae::gamma_slope", mutates_args=())
+def _traced_gamma_slope(alpha: Tensor, value: Tensor) -> Tensor:
+    """Return the gradient of a gamma variable; torch's own cannot be traced at every size."""
+    return torch._standard_gamma_grad(alpha, value)
+
+
+@_traced_gamma_slope.register_fake
+def _(alpha: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(alpha)
 
 
 # in units of beta: below the first, the relative entropy is a quadrature; above the second, what

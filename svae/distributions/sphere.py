@@ -85,6 +85,8 @@ def checked(loc: Tensor, validate_args: bool | None) -> Tensor:
     """
     if not (Distribution._validate_args if validate_args is None else validate_args):
         return loc
+    if not loc.numel():
+        return loc
     length = torch.linalg.vector_norm(loc.detach(), dim=-1, keepdim=True)
     if not unit_sphere.check(loc).all():
         worst = (length - 1).abs().nan_to_num(math.inf).argmax()

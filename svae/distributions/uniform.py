@@ -1,10 +1,12 @@
 """The uniform distribution on the unit sphere."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
 
-from svae.distributions.draw import Draw
+from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
     joint_batch_shape,
     log_sphere_area,
@@ -60,9 +62,9 @@ class HypersphericalUniform(Distribution):
         batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
         return f"HypersphericalUniform({self.event_shape[0]}{batch})"
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Returns normalised normal vectors; all random numbers come from generator."""
-        shape = Size(shape) + self.batch_shape
+        shape = as_size(shape) + self.batch_shape
         return Draw.direct(uniform_direction(shape, self.event_shape[0], self._zero, generator))
 
     def rsample(self, sample_shape=()) -> Tensor:

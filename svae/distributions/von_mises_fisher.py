@@ -1,12 +1,14 @@
 """The von Mises-Fisher distribution, with its samplers and its divergences."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Size, Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 from torch.distributions.utils import lazy_property
 
-from svae.distributions.draw import Draw
+from svae.distributions.draw import Draw, as_size
 from svae.distributions.estimators import (
     GRADIENTS,
     Reparameterised,
@@ -179,14 +181,14 @@ class VonMisesFisher(Distribution):
     def _to_dtype(self, value: Tensor) -> Tensor:
         return value.to(self.concentration.dtype)
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Return samples, the log weights that their gradient needs, and the proposals they took.
 
         The gradient of E[f] is that of f(value) + stop_gradient(f - baseline) * log_weight. Where
         the samples carry all of it, log_weight does not require a gradient. All random numbers
         come from `generator`.
         """
-        height = self._height(Size(shape) + self.batch_shape, generator)
+        height = self._height(as_size(shape) + self.batch_shape, generator)
         loc, concentration = self.loc, self.concentration
         if self.gradient == "score":
             loc, concentration = loc.detach(), concentration.detach()

@@ -1,6 +1,7 @@
 """The final numbers of a run, its latent vectors and its pictures."""
 
 import io
+import logging
 import math
 from contextlib import ExitStack
 from functools import partial
@@ -11,14 +12,19 @@ import torch
 
 from svae import build, plots
 from svae.experiment.prepare import Experiment
+from svae.models.foreign import told
 from svae.recording import checkpoint
 from svae.recording.circumstances import circumstances
 from svae.recording.console import Screen
-from svae.recording.files import write_atomically
+from svae.recording.files import json_text, write_atomically
 from svae.recording.folder import RunFolder
 from svae.run import Run
+from svae.training.averaging import averaged
 from svae.training.guard import Diverged
+from svae.training.learner import Learner
 from svae.training.streams import stream
+
+log = logging.getLogger("svae")
 
 
 def evaluate_again(experiments: list[Experiment], folder: RunFolder) -> None:
@@ -44,6 +50,11 @@ def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     screen = Screen()
     saved = Run(folder.path)
     old = saved.results
+    try:
+        json_text(old)  # most of it is written again
+    except ValueError:
+        file = folder.path / "results.json"
+        raise ValueError(f"{file}: expected finite numbers, found one that is not") from None
     if experiment.config.plots and not saved.history:  # they show the learning curves
         file = folder.path / "metrics.csv"
         raise ValueError(f"{file}: expected a row of numbers per epoch, found none")
@@ -51,6 +62,8 @@ def _evaluate_again(experiment: Experiment, folder: RunFolder) -> None:
     folder.results({**old, **results, **about(experiment)})
     draw(experiment, folder, screen)
     screen.results(results, str(folder.path))
+    pictures = ", plots/" if experiment.config.plots else ""
+    screen.note(f"replaced in {folder.path}: results.json, latents.npz{pictures}")
 
 
 def evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> dict:
@@ -78,6 +91,7 @@ def _load_best(experiment: Experiment, folder: RunFolder) -> int:
     path = folder.path / "checkpoints" / "best.pt"
     state = checkpoint.load(path, experiment.device)
     checkpoint.check_best(state, path)
+    checkpoint.check_data(state, experiment.data, path)
     checkpoint.restore_model(state, experiment.model, path)
     return state["epoch"]
 
@@ -106,15 +120,36 @@ def _report_collapse(results: dict, screen: Screen) -> None:
 
 
 def draw(experiment: Experiment, folder: RunFolder, screen: Screen) -> list[Path]:
-    """Draw what can be drawn of a run, where `plots` says so; return the pictures."""
+    """Draw what can be drawn of a run, where `plots` says so; return the pictures.
+
+    Its numbers are written by now: they do not depend on whether matplotlib can be had.
+    """
     if not experiment.config.plots:
         return []
     model, data, saved = experiment.model, experiment.data, Run(folder.path)
     generator = stream(experiment.device, experiment.config.seed, "plots")
-    figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
-    return plots.write(figures, folder.path / "plots", screen.note)
+    try:
+        figures = experiment.task.figures(model, data, saved.history, saved.latents, generator)
+        return plots.write(figures, folder.path / "plots", screen.note)
+    except Exception as error:
+        screen.note(f"the figures are left out ({told(error)})")
+        log.info("what they failed with", exc_info=error)
+        return []
+
+
+def draw_epoch(
+    experiment: Experiment, learner: Learner, folder: RunFolder, screen: Screen
+) -> list[Path]:
+    """Draw what can be drawn of a model in training, as it is validated; return the pictures."""
+    model, data, epoch = experiment.model, experiment.data, learner.last.number
+    generator = stream(experiment.device, experiment.config.seed, "glimpses", epoch)
+    with averaged(learner.optimizer):
+        figures = experiment.task.glimpses(model, data, generator)
+        return plots.write(figures, folder.path / "plots", screen.note)
 
 
 def about(experiment: Experiment) -> dict:
     """Return what the numbers may depend on besides the configuration."""
-    return {**circumstances(experiment.device), "split": experiment.data.split_hash}
+    data = experiment.data
+    hashes = {"data_hash": data.data_hash, "split_hash": data.split_hash}
+    return {**circumstances(experiment.device), **hashes}

@@ -1,7 +1,12 @@
 """From a configuration to everything that a run needs."""
 
 import copy
+import math
+import re
+import resource
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +16,10 @@ from svae.data.splits import DataSet
 from svae.models import protocol
 from svae.models.stack import stack_models
 from svae.tasks import Graph, Vectors, task_of
+
+_COPIES = 17  # of the parameters of a replica are in memory
+_FILES, _OTHER_FILES = 2, 64  # that a replica keeps open, its lock and its log; all else
+_MEMORY = Path("/proc/meminfo")  # Linux's
 
 
 @dataclass
@@ -30,18 +39,19 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
     Of several GPUs take that whose `turn` it is.
 
     Raises:
-        ValueError: when a value, a file or the device is not to be had, or the network cannot be
-            stacked.
+        ValueError: when a value, a file or the device is not to be had, there is no room for so
+            many replicas, or the network cannot be stacked.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     count = config.trainer.get("replicas", 1)
     if count == 1:
         return [_prepare(config, turn)]
-    configs = [_of_replica(config, number) for number in range(count)]
-    first = _prepare(configs[0], turn)
+    first = _prepare(_of_replica(config, 0), turn)
+    _refuse_too_many(count, first)  # before there are any
     experiments = [first]
-    for own in configs[1:]:
+    for number in range(1, count):
+        own = _of_replica(config, number)
         data = first.data if _dataset(own) == _dataset(config) else None
         experiments.append(_prepare(own, turn, data))
     try:
@@ -60,6 +70,41 @@ def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Expe
     protocol.dry_run(model, data)
     task = task_of(data.spec.kind, model, config.trainer.get("bound", "elbo"))
     return Experiment(config, device, data, model, task)
+
+
+def _refuse_too_many(count: int, first: Experiment) -> None:
+    """Refuse more replicas than there is memory for, or more files than may be open.
+
+    A replica takes about 17 times the bytes of its parameters, as measured: the model, its gradient
+    and its part in two stacks, a mean and two moments of the optimiser in each, the copy after the
+    last good epoch, of which there are two for a moment, and the best. The moments of Muon are
+    fewer.
+    """
+    size = _COPIES * sum(p.nbytes for p in first.model.parameters())
+    room = _free_memory(first.device)
+    if count * size > room:
+        raise ValueError(
+            f"trainer.replicas={count}: takes about {count * size / 2**20:,.0f} MiB, {_COPIES} "
+            f"times the parameters of each, and {room / 2**20:,.0f} MiB are available, expected at "
+            f"most {max(1, int(room / size))}"
+        )
+    most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES) // _FILES
+    if count > most >= 0:  # -1 is no limit
+        raise ValueError(
+            f"trainer.replicas={count}: keeps {_FILES} files open for each, expected at most "
+            f"{max(1, most)} or a higher limit (ulimit -n {_FILES * count + _OTHER_FILES})"
+        )
+
+
+def _free_memory(device: torch.device) -> float:
+    """Return the bytes that can be taken, infinity where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with suppress(OSError):
+        found = re.search(r"^MemAvailable: +(\d+) kB$", _MEMORY.read_text(), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
+    return math.inf
 
 
 def _of_replica(config: DictConfig, number: int) -> DictConfig:

@@ -11,12 +11,19 @@ from svae.metrics.catalogue import of
 from svae.models import protocol
 from svae.recording import checkpoint, signals
 from svae.recording.console import Bar, Screen
-from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from svae.recording.folder import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    RunFolder,
+    written_status,
+)
 from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
-from svae.run import state_of
+from svae.run import Run, state_of
 from svae.training.guard import Diverged
 from svae.training.learner import Learner
 from svae.training.loop import train
@@ -24,6 +31,10 @@ from svae.training.loop import train
 log = logging.getLogger("svae")
 
 _MOST_RESTARTS = 3
+_FINISHED = (
+    "the run had finished, no epoch is left to train: resume= goes on with a larger "
+    "trainer.max_epochs or trainer.patience, evaluate= measures again"
+)
 
 
 def run(
@@ -39,6 +50,7 @@ def run(
             done by then.
     """
     screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
+    had_finished = resumed and written_status(folder.path).state == FINISHED
     first, count = experiments[0], len(experiments)
     words = f", one for each of {count} replicas in it" if count > 1 else ""
     with ExitStack() as stack:
@@ -56,6 +68,8 @@ def run(
             folder.status(RUNNING)
         screen.note(f"run folder: {folder.path}{words}")
         screen.open(opening(first.config, first.device, first.data, first.model))
+        if had_finished and not any(one.learner.goes_on for one in runs):
+            screen.note(_FINISHED)
         for one in runs:
             stack.enter_context(one)
         try:
@@ -96,9 +110,14 @@ def _train(runs: list["_Training"], screen: Screen) -> None:
                 for one in runs:
                     if one.learner in group:
                         one.keep()
-                if pace.is_due(len(group)):  # all at once, so that a kill leaves them in step
-                    for one in runs:
-                        one.save()
+                pictured = [one for one in runs if one.learner in group and one.is_pictured]
+                # all at once, so that a kill leaves them in step
+                if pace.is_due(len(group)) or pictured:
+                    with pace.saving():
+                        for one in runs:
+                            one.save()
+                for one in pictured:
+                    one.draw()
                 _show(bar, group)
                 signals.check()
         finally:
@@ -153,9 +172,8 @@ class _Training:
 
     def __enter__(self) -> "_Training":
         if self._is_due:
-            self._progress.begin()
-            history, say = self._progress.state.history, self._screen.note
-            arguments = (self._experiment.config, self._group, history, say)
+            history = self._progress.begin()
+            arguments = (self._experiment.config, self._group, history, self._screen.note)
             self._wandb_run = WandbRun(self.folder.path, *arguments)
         return self
 
@@ -190,6 +208,17 @@ class _Training:
         for row in self._progress.save():  # safe on disk before W&B hears of it
             self._wandb_run.log(row)
 
+    @property
+    def is_pictured(self) -> bool:
+        """Whether its last epoch is one of those of which pictures are sent to W&B."""
+        every = self._experiment.config.logger.images_every
+        return bool(every) and self.failure is None and self.learner.last.number % every == 0
+
+    def draw(self) -> None:
+        """Send pictures of the last epoch, of which W&B has the numbers."""
+        images = evaluation.draw_epoch(self._experiment, self.learner, self.folder, self._screen)
+        self._wandb_run.show(self.learner.last.number, images)
+
     def conclude(self) -> None:
         """Evaluate the best checkpoint and draw, where training has come to its end."""
         if self.failure is not None or not self._is_due:
@@ -206,7 +235,7 @@ class _Training:
         except Diverged as failure:
             self._fail(failure)
             return
-        seconds = sum(row["seconds"] for row in self._progress.state.history)
+        seconds = Run(folder.path).seconds
         about = {"epochs": last.number, "seconds": seconds, "restarts": self.learner.restarts}
         results |= about | evaluation.about(own)
         folder.results(results)
@@ -227,12 +256,16 @@ class _Training:
 def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Progress:
     """Return the state of a run, with its optimiser: that of its folder if it was `resumed`."""
     if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
-        checkpoint.load(saved)  # a damaged one is reported before the optimiser takes its second
+        # a damaged one is reported before the optimiser takes its second
+        best = checkpoint.load(saved).get("best")
+        checkpoint.check_data(best, experiment.data, saved)
     spec = experiment.data.spec
     about = {
         "features": spec.features,
         "likelihood": protocol.saved_name(spec.likelihood),
         "image_shape": spec.image_shape and [int(number) for number in spec.image_shape],
+        "data_hash": experiment.data.data_hash,
+        "split_hash": experiment.data.split_hash,
     }
     optimizer = build.optimizer(experiment.config, experiment.model)
     progress = Progress(experiment.model, optimizer, about, folder)

@@ -112,7 +112,7 @@ METRICS = (
     Metric("collapse", "collapse", trivial="none", has_split=False),
 )
 # what the numbers of a run may depend on: only results.json has it
-CIRCUMSTANCES = ("device", "versions", "commit", "split")
+CIRCUMSTANCES = ("device", "versions", "commit", "split", "data_hash", "split_hash")
 _ROWS = {(metric.has_split, metric.name): metric for metric in METRICS}
 _LARGEST = 1e100  # so that squares of numbers, and the margins of an axis, are numbers too
 

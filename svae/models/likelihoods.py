@@ -14,6 +14,7 @@ from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
 from svae.distributions import DiagonalNormal, VonMisesFisher
+from svae.distributions.draw import as_size
 from svae.models.latent import Direction
 
 _MANY = 2**17
@@ -30,7 +31,8 @@ class BernoulliPixels(Distribution):
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None):
         self.logits = logits
-        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+        checks = validate_args if logits.numel() else False  # as for a `DiagonalNormal`
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=checks)
 
     @property
     def mean(self) -> Tensor:
@@ -38,7 +40,7 @@ class BernoulliPixels(Distribution):
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))
+            return torch.bernoulli(self.mean.expand(self._extended_shape(as_size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
         return _PixelsLogProb.apply(self.logits, value)

@@ -5,6 +5,7 @@ Importing a module of this package imports matplotlib, which takes half a second
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from svae.models.foreign import told
@@ -22,17 +23,16 @@ def write(
 ) -> list[Path]:
     """Draw every figure into `folder` as PNG; return the paths.
 
-    The numbers of a run are safe by now: a figure that cannot be drawn is left out, and `tell` says
-    so. What the disk refuses is raised.
+    The numbers of a run are safe by now: a figure that cannot be drawn or written is left out, and
+    `tell` says so.
     """
-    folder.mkdir(exist_ok=True)
+    with suppress(OSError):  # which each figure is left out for
+        folder.mkdir(exist_ok=True)
     paths = []
     for name, draw in drawings.items():
         path = folder / f"{name}.png"
         try:
             draw().savefig(path, dpi=150)
-        except OSError:
-            raise
         except Missing as missing:
             tell(f"a figure that cannot be drawn of this run is left out: {name} ({missing})")
         except Exception as error:
@@ -41,5 +41,6 @@ def write(
         else:
             paths.append(path)
             continue
-        path.unlink(missing_ok=True)  # of an earlier evaluation, or a part
+        with suppress(OSError):
+            path.unlink()  # of an earlier evaluation, or a part
     return paths

@@ -11,21 +11,23 @@ from svae.plots.style import figure
 
 
 @torch.no_grad()
-def reconstructions(model, data: DataSet, generator: torch.Generator, count: int = 10) -> Figure:
-    """Draw test observations above the mean image decoded from a posterior sample of each."""
-    observed = data.test.observe(slice(0, count), generator)
+def reconstructions(
+    model, data: DataSet, generator: torch.Generator, count: int = 10, split: str = "test"
+) -> Figure:
+    """Draw observations of a split above the mean image decoded from a posterior sample of each."""
+    observed = getattr(data, split).observe(slice(0, count), generator)
     latent = model.posterior(observed).draw((), generator).value
     decoded = _mean(model, latent)
-    chart = figure(count, 2.4, "test images (above) and their reconstructions")
-    return _draw(chart, torch.cat([observed, decoded]), data.image_shape, rows=2)
+    chart = figure(count, 2.4, f"{split} images (above) and their reconstructions")
+    return _draw(chart, torch.cat([observed, decoded]), data, rows=2)
 
 
 @torch.no_grad()
-def samples(model, shape: tuple[int, int], generator: torch.Generator, side: int = 8) -> Figure:
+def samples(model, data: DataSet, generator: torch.Generator, side: int = 8) -> Figure:
     """Draw mean images decoded from samples of the prior."""
     latent = model.prior().draw((side * side,), generator).value
     chart = figure(6, 6.4, "decoded samples of the prior")
-    return _draw(chart, _mean(model, latent), shape, rows=side)
+    return _draw(chart, _mean(model, latent), data, rows=side)
 
 
 @torch.no_grad()
@@ -47,16 +49,16 @@ def interpolations(
     points = manifold.geodesic(first, last, share)
     title = f"from one test image to another, along {manifold.path}"
     chart = figure(steps * 0.75, len(first) * 0.75 + 0.6, title)
-    return _draw(chart, _mean(model, points.flatten(0, 1)), data.image_shape, rows=len(first))
+    return _draw(chart, _mean(model, points.flatten(0, 1)), data, rows=len(first))
 
 
 @torch.no_grad()
-def walk(model, shape: tuple[int, int], grid: Grid) -> Figure:
+def walk(model, data: DataSet, grid: Grid) -> Figure:
     """Draw what decodes from the grid of a manifold, which covers the prior evenly."""
     like, (points, rows, name) = next(model.parameters()), grid
     columns = len(points) // rows
     chart = figure(columns * 0.5, rows * 0.5 + 0.9)
-    return _draw(chart, _mean(model, points.to(like)), shape, rows=rows, title=name)
+    return _draw(chart, _mean(model, points.to(like)), data, rows=rows, title=name)
 
 
 def _mean(model, latent: Tensor) -> Tensor:
@@ -71,14 +73,18 @@ def _mean(model, latent: Tensor) -> Tensor:
         raise Missing("no `mean` of the likelihood") from None
 
 
-def _draw(
-    chart: Figure, images: Tensor, shape: tuple[int, int], rows: int, title: str = ""
-) -> Figure:
-    """Draw images (N, D) in rows on one pair of axes, as one picture: fast however many."""
-    (height, width), axes = shape, chart.subplots()
-    padded = torch.nn.functional.pad(images.cpu().view(rows, -1, height, width), (1, 1, 1, 1))
+def _draw(chart: Figure, images: Tensor, data: DataSet, rows: int, title: str = "") -> Figure:
+    """Draw images (N, D) in rows on one pair of axes, as one picture: fast however many.
+
+    White is the lowest number of the training images and black the highest; of those that are drawn
+    as 0 or 1, these.
+    """
+    (height, width), axes, values = data.image_shape, chart.subplots(), data.train.values
+    low, high = (0, 1) if data.train.binary else (values.min().item(), values.max().item())
+    gap = (1, 1, 1, 1)
+    padded = torch.nn.functional.pad(images.cpu().view(rows, -1, height, width), gap, value=low)
     whole = padded.permute(0, 2, 1, 3).reshape(rows * (height + 2), -1)
-    axes.imshow(whole.numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(whole.numpy(), cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
     axes.set_title(title, fontsize="medium")
     axes.axis("off")
     return chart

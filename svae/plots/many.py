@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -13,7 +14,7 @@ from svae.plots.style import figure, show_ends
 
 # replaced in the SVG, so that the page's style sheet decides, in the light and in the dark
 _INK = "#010203"
-_SERIES = tuple(f"#0a0b{number:02x}" for number in range(256))
+_SERIES = tuple(f"#0a0b{number:02x}" for number in range(8))  # then from the first again
 _WIDTH, _HEIGHT = 3.5, 2.6  # inches
 
 Line = Sequence[tuple[float, float, float]]  # x, mean, standard deviation or nan
@@ -25,7 +26,13 @@ def against(series: dict[int, Line], xlabel: str, ylabel: str) -> str:
     def draw(axes: Axes) -> None:
         for number, line in series.items():
             x, mean, deviation = np.array(line).T
-            style = {"color": _SERIES[number], "marker": "o", "ms": 4, "lw": 1.5, "capsize": 3}
+            style = {
+                "color": _SERIES[number % len(_SERIES)],
+                "marker": "o",
+                "ms": 4,
+                "lw": 1.5,
+                "capsize": 3,
+            }
             axes.errorbar(x, mean, np.nan_to_num(deviation), **style)
         ticks = sorted({x for line in series.values() for x, _, _ in line})
         if len(ticks) > 1 and ticks[0] > 0:
@@ -45,7 +52,14 @@ def learning(series: dict[int, list[np.ndarray]], title: str, ylabel: str) -> st
             for values in runs:
                 epochs = np.arange(1, len(values) + 1)
                 marker = "o" if len(values) == 1 else None
-                axes.plot(epochs, values, color=_SERIES[number], lw=1.2, marker=marker, ms=4)
+                axes.plot(
+                    epochs,
+                    values,
+                    color=_SERIES[number % len(_SERIES)],
+                    lw=1.2,
+                    marker=marker,
+                    ms=4,
+                )
         show_ends(axes, [values for runs in series.values() for values in runs])
         axes.set(xlabel="epoch", ylabel=ylabel, title=title)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
@@ -66,7 +80,14 @@ def agreement(series: dict[int, list[tuple[float, float]]], xlabel: str, ylabel:
         ends = (low - margin, high + margin)
         axes.plot(ends, ends, color=_INK, lw=1, ls="--", alpha=0.5)
         for number, pairs in series.items():
-            axes.plot(*np.array(pairs).T, color=_SERIES[number], ls="", marker="o", ms=5, alpha=0.8)
+            axes.plot(
+                *np.array(pairs).T,
+                color=_SERIES[number % len(_SERIES)],
+                ls="",
+                marker="o",
+                ms=5,
+                alpha=0.8,
+            )
         axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends)
         axes.locator_params(nbins=5)
 
@@ -88,7 +109,8 @@ def _svg(draw: Callable[[Axes], None], description: str) -> str:
         "text.parse_math": False,  # names in it may come from anybody
         "svg.hashsalt": description,  # the names inside differ from those of the other figures
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # that the font has none for
         chart = figure(_WIDTH, _HEIGHT)
         axes = chart.subplots()
         draw(axes)
@@ -102,8 +124,8 @@ def _inline(text: str, description: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     view = re.search(r'viewBox="[^"]*"', text).group()
+    text = text[text.index(">") + 1 :].replace(_INK, "currentColor")
+    for number, colour in enumerate(_SERIES):
+        text = text.replace(colour, f"var(--series-{number})")
     head = f'<svg role="img" aria-label="{escape(description)}" {view}>'
-    text = head + text[text.index(">") + 1 :]
-    text = text.replace(_INK, "currentColor")
-    text = re.sub(r"#0a0b(..)", lambda found: f"var(--series-{int(found[1], 16) % 8})", text)
-    return re.sub(r"\s*\n\s*", "\n", text)
+    return head + re.sub(r"\s*\n\s*", "\n", text)

@@ -10,9 +10,11 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, of
 from svae.recording import signals
+from svae.recording.terminal import visible
 
 log = logging.getLogger("svae")
 
@@ -35,18 +37,36 @@ class _Output:
             self._stream.flush()
 
 
+class Plain(Console):
+    """A console that takes text for text: it neither styles it nor lets it steer the terminal."""
+
+    def __init__(self, **options):
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        super().__init__(file=_Output(sys.stdout), **plain, **options)
+
+    def render_str(self, text: str, **options) -> Text:
+        return super().render_str(visible(text), **options)
+
+
 class Screen:
     """The terminal: a live bar where there is one, plain lines where the output is a file."""
 
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
-        plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
-        self.console = Console(file=_Output(sys.stdout), **plain, **silent)
+        self.console = Plain(soft_wrap=True, **silent)
+        self._is_live = self.console.is_terminal
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
         log.info(text)
-        self.console.print(text)
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        """Say one line, without the work of rich where there is no bar above which it stands."""
+        if self._is_live:
+            self.console.print(text)
+        elif not self.console.quiet:
+            print(text, file=self.console.file, flush=True)
 
     def open(self, lines: list[tuple[str, str]]) -> None:
         """Say what is going to be done, each line with a word in front of it."""
@@ -87,7 +107,7 @@ class Screen:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[line]}"),
+            TextColumn("{task.fields[line]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -129,10 +149,11 @@ class Bar:
         self._done = number
         line = "  ".join([*_words(metrics), f"best {best}"])
         log.info("epoch %d/%d  %s  %.1f s", number, self._total, line, metrics["seconds"])
-        self._progress.update(self._task, completed=number, line=line)
-        if not self._screen.console.is_terminal:
+        if self._progress.disable:
             words = f"{line}  {metrics['seconds']:.1f} s{self._left()}"
-            self._screen.console.print(f"epoch {number}/{self._total}  {words}")
+            self._screen.line(f"epoch {number}/{self._total}  {words}")
+        else:
+            self._progress.update(self._task, completed=number, line=line)
 
     def _left(self) -> str:
         """Return how long the other epochs are going to take, should none of them be spared."""

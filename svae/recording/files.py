@@ -51,19 +51,51 @@ def read_own(folder: Path, name: str) -> bytes:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically."""
-    write_atomically(path, text.encode())
+    """Write `text` to `path` atomically; what is no character, as in a path, is written out."""
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_within(path: Path, offset: int, content: bytes) -> None:
+    """Let `content` be what `path` holds from the byte `offset` on, flushed to the disk.
+
+    Raises:
+        OSError: when the disk is full, or the file is gone, a link or shorter than `offset`; it is
+            then as long as it was.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+        length = os.fstat(descriptor).st_size
+        if length < offset:
+            raise OSError(errno.ESTALE, "has become shorter", str(path))
+        stream.seek(offset)
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            stream.truncate(length)
+            raise
+        stream.truncate()
+        os.fsync(descriptor)
 
 
 def write_table(path: Path, rows: list[dict], last: str | None = None) -> None:
     """Write `path` atomically as CSV: a column for each key of the rows, `last` at the end."""
-    columns = dict.fromkeys(name for row in rows for name in row)
+    columns = columns_of(rows, last)
+    write_text(path, csv_text(columns, [dict(zip(columns, columns, strict=True)), *rows]))
+
+
+def columns_of(rows: list[dict], last: str | None) -> list[str]:
+    """Return the keys of the rows in the order in which they come, but `last` at the end."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return sorted(names, key=lambda name: name == last)
+
+
+def csv_text(columns: list[str], rows: list[dict]) -> str:
+    """Return the rows as lines of CSV; what a row does not have is left empty."""
     text = io.StringIO()
-    ordered = sorted(columns, key=lambda name: name == last)
-    writer = csv.DictWriter(text, ordered, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def json_text(content: dict) -> str:

@@ -1,9 +1,13 @@
 """The run folder: who owns it, what it records, how far the run got."""
 
+import errno
 import itertools
 import json
 import logging
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +59,7 @@ class RunFolder:
 
         Raises:
             ValueError: when `wanted` has files that are not a run's.
-            OSError: when it cannot be written.
+            OSError: when it cannot be written or locked.
         """
         run = cls(*_first_free(wanted))
         run._record(config, overrides)
@@ -67,12 +71,13 @@ class RunFolder:
 
         Raises:
             ValueError: when another process is working in it, or it has files that are no run's.
-            OSError: when it cannot be written.
+            OSError: when it cannot be written or locked.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        _refuse_links(path)
-        holds_run(path)
-        run = cls(path, _locked(path))
+        with _made(path):
+            _refuse_links(path)
+            holds_run(path)
+            lock = _locked(path)
+        run = cls(path, lock)
         for name in _OF_A_TRY:
             if (path / name).is_dir():
                 shutil.rmtree(path / name)
@@ -94,7 +99,7 @@ class RunFolder:
 
         Raises:
             ValueError: when it holds no run, or another process is working in it.
-            OSError: when it cannot be written.
+            OSError: when it cannot be written or locked.
         """
         _refuse_links(path)
         epoch = written_status(path).epoch
@@ -176,19 +181,38 @@ def _is_sound(status: Status) -> bool:
 def _first_free(wanted: Path) -> tuple[Path, FileLock]:
     for number in itertools.count():
         path = wanted if number == 0 else wanted.with_name(f"{wanted.name}-{number}")
-        path.mkdir(parents=True, exist_ok=True)
-        if not holds_run(path) and (lock := _try_lock(path)):
-            if not holds_run(path):
-                return path, lock
-            lock.release()
+        with _made(path) as is_new:
+            if holds_run(path):
+                continue
+            if lock := _try_lock(path):
+                if not holds_run(path):
+                    return path, lock
+                lock.release()
+            elif is_new:  # another process may have been faster
+                _check_locks(path)
     raise AssertionError
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[bool]:
+    """Make a folder and yield whether it is new, one in which no lock can be had is not left."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield bool(missing)
+    except OSError:
+        with suppress(OSError):
+            for folder in missing:
+                (folder / _LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
 
 
 def holds_run(path: Path) -> bool:
     """Tell whether a run was begun in `path`.
 
     Raises:
-        ValueError: when it is no folder, or holds somebody's files.
+        ValueError: when it is no folder, or holds somebody's files or links.
     """
     if not path.is_dir():
         raise ValueError(f"{path}: is a file, expected a folder")
@@ -197,6 +221,7 @@ def holds_run(path: Path) -> bool:
         return True
     # what a claim leaves that was cut short
     if names in (set(), {".hydra"}, {".hydra", "config.yaml"}):
+        _refuse_links(path)
         return False
     raise ValueError(f"{path}: holds {min(names)} and no run, expected a new or an empty folder")
 
@@ -215,6 +240,7 @@ def _refuse_links(path: Path) -> None:
 def _locked(path: Path) -> FileLock:
     if lock := _try_lock(path):
         return lock
+    _check_locks(path)
     raise ValueError(f"{path}: another process is working in this run folder")
 
 
@@ -225,6 +251,20 @@ def _try_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
+
+
+def _check_locks(path: Path) -> None:
+    """Find out whether a lock that is taken means anything in the file system of a folder.
+
+    Raises:
+        OSError: when it is said of one that nobody else knows, too.
+    """
+    with tempfile.TemporaryDirectory(suffix=".tmp", prefix=f"{_LOCK}.", dir=path) as own:
+        if lock := _try_lock(Path(own)):
+            lock.release()
+            return
+    words = "its file system says that every lock is taken, expected one with file locks"
+    raise OSError(errno.ENOLCK, words, str(path))
 
 
 def _is_held(path: Path) -> bool:
@@ -245,7 +285,7 @@ class _LogFile(logging.FileHandler):
 
 
 def _log_to(path: Path) -> logging.Handler:
-    handler = _LogFile(path)
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("svae")
     logger.setLevel(logging.INFO)

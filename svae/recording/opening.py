@@ -1,5 +1,7 @@
 """What a person is told before the first epoch: what was read, and what is going to be trained."""
 
+import time
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -17,11 +19,12 @@ def opening(
     plain = OmegaConf.to_container(config, resolve=False)
     return [
         ("data", f"{chosen(plain, 'dataset')}: {_observations(data)}"),
+        *([("", f"read as {data.source}")] if data.source else []),
         ("", f"{_sizes(data)}{f'; {data.origin}' if data.origin else ''}"),
         ("model", _model(plain, model)),
         ("training", _training(config)),
         *_optimizer(config, model),
-        ("device", f"{circumstances(device)['device']}, {config.precision}"),
+        ("device", f"{circumstances(device)['device']}, {_precision(config, device)}"),
     ]
 
 
@@ -71,6 +74,25 @@ def _optimizer(config: DictConfig, model: nn.Module) -> list[tuple[str, str]]:
     names = [name for name, p in model.named_parameters() if id(p) not in chosen and p.dim() > 1]
     others = ", ".join(["biases", *names])
     return [("", f"muon for {len(chosen)} weight matrices, adam for the others ({others})")]
+
+
+def _precision(config: DictConfig, device: torch.device) -> str:
+    """Return the precision, and whether it costs time here: not every processor has bfloat16."""
+    if config.precision != "bf16" or device.type != "cpu":
+        return config.precision
+    ratio = _product_seconds(torch.bfloat16) / _product_seconds(torch.float32)
+    slower = f", {ratio:.1f} times slower than float32 on this processor"
+    return config.precision + (slower if ratio > 1.1 else "")
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """Return the time of a matrix product of a training step's size, the best of a few."""
+    x, weight, times = torch.ones(512, 784, dtype=dtype), torch.ones(784, 256, dtype=dtype), []
+    for _ in range(6):
+        started = time.perf_counter()
+        _ = x @ weight
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def _training(config: DictConfig) -> str:

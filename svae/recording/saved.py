@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,11 +212,15 @@ def _refuse_costly(file: Path, text: str) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Return a row per epoch, from metrics.csv; a column that came in later begins with nan."""
+    """Return a row per epoch, from metrics.csv; a column that came in later begins with nan.
+
+    A line without an end is a row that was being written, and no row yet.
+    """
 
     def parse(content: bytes) -> list[dict[str, float]]:
         found, seen = [], set()
-        for row in csv.DictReader(content.decode().splitlines()):
+        text = content.decode()
+        for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
             seen |= {name for name, value in row.items() if value}
             found.append({name: float(row[name]) if name in seen else math.nan for name in row})
         if found and (empty := set(found[0]) - seen):
@@ -243,6 +248,10 @@ def read_latents(path: Path) -> dict[str, "np.ndarray"]:
     def parse(content: bytes) -> dict[str, "np.ndarray"]:
         import numpy as np
 
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # a run does not compress: what does may fill any memory
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 

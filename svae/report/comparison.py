@@ -1,58 +1,27 @@
 """Many runs side by side: read from their folders, grouped by all but the seed."""
 
-import contextlib
 import csv
-import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from svae.configuration import CONF
 from svae.configuration.compare import come_since
 from svae.configuration.schema import GROUPS, KEYS, flatten, may_change
 from svae.metrics.catalogue import REPORT, Metric, number, of, shown
-from svae.recording import naming
-from svae.recording.files import read_own
 from svae.recording.folder import FINISHED
-from svae.run import Run, Status, folders
+from svae.report import apart, entry
+from svae.report.entry import Entry
+from svae.run import Run, folders
 
-_NOT_COMPARED = {"seed", *may_change("sweep")}
+_NOT_COMPARED = {"seed", "dataset.split_seed", *may_change("sweep")}
 # what may be typed for the runs of a paper's table
 _OF_A_PRESET = _NOT_COMPARED | {name for name, key in KEYS.items() if not key.alters}
 _OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim"}
 PUBLISHED = CONF / "experiment" / "published.csv"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run as it was when the report read it.
-
-    `typed` is what was typed for it; `settings` are the values of all keys by which runs are told
-    apart.
-    """
-
-    run: Run
-    name: str
-    status: Status
-    seconds: float
-    value: float | None  # which stands for it in one line
-    objective: str
-    chosen: dict[str, str]  # data set and model by name
-    config: dict
-    history: list[dict[str, float]]
-    results: dict
-    typed: dict[str, str]
-    settings: dict[str, str] = field(default_factory=dict)
-
-    def picture(self, name: str) -> bytes:
-        """Return a picture of the run, nothing where it has none or it is anything else."""
-        with contextlib.suppress(OSError):
-            content = read_own(self.run.path, f"plots/{name}.png")
-            return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
-        return b""
 
 
 @dataclass(frozen=True)
@@ -64,8 +33,8 @@ class Group:
 
     @property
     def finished(self) -> list[Entry]:
-        """The finished runs, of each seed the first: the same run again is no other sample."""
-        return [*{run.settings["seed"]: run for run in reversed(self._ended)}.values()][::-1]
+        """The finished runs, of each seed and split the first: a repetition is no other sample."""
+        return apart.first_of_each(self._ended)
 
     @property
     def repeated(self) -> list[Entry]:
@@ -117,13 +86,15 @@ class Group:
 class Comparison:
     """All runs, what they differ in, and the groups in the order of the tables.
 
-    `left_out` says which runs could not be read or are not counted, and why.
+    `left_out` says which runs or files could not be read or are not counted, and why; `kept_apart`
+    which are in a group of their own because of their data.
     """
 
     folders: list[Path]
     runs: list[Entry]
     groups: list[Group]
     left_out: list[str]
+    kept_apart: list[str]
 
     @property
     def metrics(self) -> list[Metric]:
@@ -147,7 +118,7 @@ class Comparison:
         rivals = {}
         for group in self.groups if metric.better == "higher" else ():
             if group.values(metric):
-                keys = (group.settings.get("dataset"), group.settings["latent_dim"])
+                keys = tuple(group.settings.get(key) for key in ("dataset", "data", "latent_dim"))
                 rivals.setdefault(keys, []).append(group)
         best = []
         for groups in rivals.values():
@@ -158,8 +129,10 @@ class Comparison:
 
     def fixed(self) -> dict[str, str]:
         """Return what was typed and is the same in all runs."""
-        differs = (*self.groups[0].settings, "seed")
-        return {k: v for k, v in self.runs[0].settings.items() if k not in differs}
+        found, columns = self.runs[0].settings, self.groups[0].settings
+        others = [run.settings for run in self.runs]
+        same = {k: v for k, v in found.items() if all(own[k] == v for own in others)}
+        return {k: v for k, v in same.items() if k not in columns and k != "seed"}
 
     def shown(self, run: Entry) -> str:
         """Return the run's folder as short as it is clear."""
@@ -183,52 +156,24 @@ def read(sweeps: Iterable[Path]) -> Comparison:
     runs, left_out = [], []
     for path in paths:
         try:
-            runs.append(_read(Run(path)))
+            runs.append(entry.read(Run(path)))
         except (OSError, ValueError) as error:
             left_out.append(str(error))
+        else:
+            left_out += runs[-1].damage
     if not runs:
         raise ValueError(left_out[0])
     runs = _with_settings(runs)
+    alike = [group.runs for group in _groups(runs)]
+    if names := apart.names(alike):
+        named = ((run, run.settings | {"data": names[run.run.path]}) for run in runs)
+        runs = [replace(run, settings=settings) for run, settings in named]
     groups = _groups(runs)
     for run in (run for group in groups for run in group.repeated):
-        seed = run.settings["seed"]
-        left_out.append(f"{run.run.path}: repeats a run of seed {seed}, which the means count once")
-    return Comparison(sweeps, runs, groups, left_out)
-
-
-def _read(run: Run) -> Entry:
-    """Read a run.
-
-    Raises:
-        ValueError: when a file of it is damaged.
-    """
-    config, headline = run.config, run.headline
-    try:
-        chosen = {group: naming.chosen(config, group) for group in ("dataset", "model")}
-        objective = str(config["objective"])
-    except (LookupError, TypeError, AttributeError):
-        file = run.path / "config.yaml"
-        raise ValueError(f"{file}: expected the configuration of a run") from None
-    lines = (line.lstrip("+~").partition("=") for line in run.overrides)
-    entry = Entry(
-        run=run,
-        name=run.name,
-        status=run.status,
-        seconds=run.seconds,
-        value=headline[1] if headline else None,
-        objective=objective,
-        chosen=chosen,
-        config=config,
-        history=run.history,
-        results=run.results,
-        typed={key: value for key, _, value in lines},
-    )
-    words = (config, entry.results, entry.typed, entry.status.error)
-    try:
-        json.dumps(words, ensure_ascii=False, skipkeys=True, default=str).encode()
-    except UnicodeError:
-        raise ValueError(f"{run.path}: holds text that is no Unicode") from None
-    return entry
+        seed, split = apart.sample(run.config)
+        words = f"seed {seed}" if split in ("None", seed) else f"seed {seed} and split {split}"
+        left_out.append(f"{run.run.path}: repeats a run of {words}, which the means count once")
+    return Comparison(sweeps, runs, groups, left_out, apart.reasons(alike))
 
 
 def _with_settings(runs: list[Entry]) -> list[Entry]:
@@ -293,7 +238,7 @@ def published(group: Group) -> dict[str, str]:
     typed = {key for run in group.runs for key in run.typed}
     if typed - _OF_A_PRESET:
         return {}
-    with PUBLISHED.open(newline="") as file:
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
         row["metric"]: spread(of(row["metric"]), float(row["mean"]), float(row["std"] or "nan"))

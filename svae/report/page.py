@@ -4,7 +4,6 @@
 """
 
 import base64
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from svae.distributions import VonMisesFisher
 from svae.metrics.catalogue import CHARTS, number
 from svae.plots import many
-from svae.report.comparison import Comparison, Entry, Group, published
+from svae.report.comparison import Comparison, Group, published
 
 
 @dataclass(frozen=True)
@@ -100,28 +97,10 @@ def _learning(compared: Comparison) -> Charts:
 
 
 def _acceptance(compared: Comparison) -> Charts:
-    found = [(group, _acceptance_rates(run)) for group in compared.groups for run in group.finished]
+    found = [(group, run.acceptance) for group in compared.groups for run in group.finished]
     lines = _lines(compared, [(group, rates) for group, rates in found if rates])
     words = ("expected acceptance rate", "observed acceptance rate")
     return _charts(compared, [(many.agreement(lines, *words), lines)] if lines else [])
-
-
-def _acceptance_rates(entry: Entry) -> tuple[float, float] | None:
-    """Return (expected, observed) over the test set; None where no proposal was ever rejected.
-
-    Both are draws per proposal: 1 over the mean number of proposals. The closed form is that of the
-    package's own family.
-    """
-    observed = number(entry.results.get("test/acceptance_rate"))
-    if observed in (None, 1.0) or entry.chosen["model"] != "vmf":
-        return None
-    try:
-        loc, kappa = (torch.from_numpy(entry.run.latents[n]) for n in ("loc", "concentration"))
-        rates = VonMisesFisher(loc, kappa, validate_args=False).expected_acceptance_rate
-        expected = 1 / (1 / rates.double()).mean().item()
-    except (LookupError, TypeError, ValueError, RuntimeError):  # arrays of some other kind
-        return None
-    return (expected, observed) if math.isfinite(expected) else None
 
 
 def _samples(compared: Comparison) -> Iterator[tuple[str, str]]:

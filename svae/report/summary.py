@@ -1,17 +1,16 @@
 """The report of a sweep: summary.csv, report.html, a table for the terminal."""
 
-import contextlib
 import csv
 import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from svae.metrics.catalogue import BRIEF
+from svae.recording.console import Plain
 from svae.recording.files import write_text
 from svae.report import comparison, page
 from svae.report.comparison import Comparison
@@ -23,13 +22,13 @@ def make(folders: Iterable[Path]) -> None:
     target = runs.folders[0]
     write_text(target / "summary.csv", summary(runs))
     write_text(target / "report.html", page.html(runs))
-    plain = {"highlight": False, "markup": False, "emoji": False}
-    console = Console(width=None if sys.stdout.isatty() else 160, **plain)
-    with contextlib.suppress(SystemExit):  # of rich, when nobody reads the output any more
-        console.print(table(runs))
-        for reason in runs.left_out:
-            console.print(f"left out: {reason}", soft_wrap=True)
-        console.print(f"report: {target / 'report.html'}", soft_wrap=True)
+    console = Plain(width=None if sys.stdout.isatty() else 160)
+    console.print(table(runs))
+    for reason in runs.left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
+    for reason in runs.kept_apart:
+        console.print(f"kept apart: {reason}", soft_wrap=True)
+    console.print(f"report: {target / 'report.html'}", soft_wrap=True)
 
 
 def summary(compared: Comparison) -> str:
@@ -40,12 +39,24 @@ def summary(compared: Comparison) -> str:
     text = io.StringIO()
     head = ["run", "name", "state", "error", "epoch", *compared.runs[0].settings, *names]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow(map(_cell, head))
     for run in compared.runs:
         state, epoch, error = run.status
         about = [compared.shown(run), run.name, state, error or "", epoch]
-        writer.writerow([*about, *run.settings.values(), *(run.results.get(n, "") for n in names)])
+        row = [*about, *run.settings.values(), *(run.results.get(n, "") for n in names)]
+        writer.writerow(map(_cell, row))
     return text.getvalue()
+
+
+def _cell(value: float | str | None) -> float | str | None:
+    """Return what a cell holds: a text that a spreadsheet would calculate gets a ' in front."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def table(compared: Comparison) -> Table:

@@ -4,15 +4,15 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import mean, stdev
 
+from svae.configuration.compose import expanded
 from svae.distributions.sphere import log_sphere_area
 from svae.metrics.catalogue import REPORT, number, shown
 from svae.plots.studies import dimensions
 from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
-from svae.run import Run, folders
+from svae.run import folders, readable
 from svae.studies import Findings
 
 
@@ -36,7 +36,7 @@ class DimensionStudy:
     def runs(self) -> dict[tuple[str, int], list[dict]]:
         """Return the results of finished runs by model and latent dimension."""
         found = defaultdict(list)
-        for run in map(Run, folders(Path(self.sweep).expanduser())):
+        for run in readable(folders(expanded(self.sweep))):
             results = run.results
             score = number(results.get("test/log_likelihood"))
             if run.status.state == FINISHED and score is not None:

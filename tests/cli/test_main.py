@@ -96,7 +96,8 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert results["versions"]["torch"] == torch.__version__
     assert results["versions"]["python"] == platform.python_version()
     assert re.fullmatch(r"cpu \(.+, 1 threads\)", results["device"])
-    assert re.fullmatch("[0-9a-f]{64}", results["split"])
+    assert re.fullmatch("[0-9a-f]{64}", results["data_hash"])
+    assert re.fullmatch("[0-9a-f]{64}", results["split_hash"])
     assert (results["commit"] or "").removesuffix("-dirty") == _head()
 
     with np.load(folder / "latents.npz") as latents:
@@ -235,12 +236,24 @@ def test_a_run_in_use_is_refused(svae_train, tmp_path):
     assert "another process" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "said"), [("trainer.max_epochs=2", True), ("trainer.max_epochs=3", False)], ids=str
+)
+def test_a_finished_run_that_is_resumed_says_so(svae_train, tmp_path, word, said):
+    assert svae_train("hydra.run.dir=r", *QUIET).returncode == 0
+    done = svae_train("resume=r", word, quick=False)
+    assert done.returncode == 0, done.stderr
+    assert ("the run had finished, no epoch is left to train" in done.stdout) == said
+
+
 def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
     assert svae_train("hydra.run.dir=r", "logger.mode=disabled").returncode == 0
     folder = tmp_path / "r"
     first, rows = _results(folder), _metrics(folder)
     done = svae_train("evaluate=r", "evaluation.importance_samples=200", quick=False)
     assert done.returncode == 0, done.stderr
+    assert f"replaced in {folder}: results.json, latents.npz" in done.stdout
     second = _results(folder)
     assert first["test/log_likelihood"] != second["test/log_likelihood"]
     assert first["test/elbo"] == pytest.approx(second["test/elbo"], abs=1)
@@ -369,11 +382,11 @@ def test_a_foreign_record_runs_nothing_and_a_lost_checkpoint_is_told(svae_train,
 
     (folder / "config.yaml").write_text(config)
     last = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-    last["history"][0]["val/elbo"] = 10**400  # no float is as large
+    last["epoch"]["metrics"]["val/elbo"] = 10**400  # no float is as large
     torch.save(last, folder / "checkpoints" / "last.pt")
     done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
     assert done.returncode == 2
-    assert "last.pt: history: expected a valid number" in done.stderr
+    assert "last.pt: epoch: expected a valid number" in done.stderr
     assert _status(folder)["state"] == "finished"
 
     (folder / "checkpoints" / "last.pt").unlink()

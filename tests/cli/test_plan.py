@@ -91,6 +91,8 @@ REFUSED = [
     ("logger.mode=onlin", "did you mean online?"),
     ("logger.tags=a", "logger.tags=a: expected a list of texts"),
     ("logger=foo", "logger=foo: expected one of wandb"),
+    ("logger.images_every=2 plots=false", "logger.images_every=2: plots=false draws none"),
+    ("experiment=sampler_check logger.artifacts=true", "logger.artifacts=true: a study trains"),
     ("network.hidden=[]", "network.hidden=[]: expected a list"),
     ("network.hidden=[256,0]", "network.hidden=[256, 0]"),
     ("sampler=magic", "sampler=magic: expected one of inversion, rejection"),

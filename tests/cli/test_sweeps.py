@@ -3,7 +3,7 @@
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from svae.cli import plan
+from svae.cli import grid, plan
 from svae.cli.sweeps import Jobs
 from svae.configuration import compose
 from svae.recording.folder import FINISHED, RunFolder
@@ -41,6 +41,37 @@ def test_the_folders_of_jobs_are_their_own_and_below_the_sweep(tmp_path, subdir,
         planned(line)
     assert words in str(refused.value)
     assert not (tmp_path / "s").exists()
+
+
+LONG = "x" * 256
+TAGS = ",".join(letter * 60 for letter in "abcde")
+BY_NAME = "'hydra.sweep.subdir=${hydra.job.override_dirname}'"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"hydra.run.dir={LONG}", "hydra.run.dir: the name x{40}... has 256 bytes, .* most 255"),
+        (f"-m seed=0,1 \"hydra.sweep.dir='a/{'é' * 128}/b'\"", "sweep.dir: the name é.* 256 bytes"),
+        (f"report={LONG}", f"report=.*{LONG}: no such folder"),
+        (f"hydra.run.dir={'d/' * 2000}", "hydra.run.dir: the path .* bytes, expected at most 3900"),
+        (
+            f"-m seed=0,1 logger.tags=[{TAGS}] {BY_NAME}",
+            "hydra.sweep.subdir=.*: the name .* bytes, expected at most 255",
+        ),
+        (
+            f"-m seed=0,1 'hydra.sweep.subdir={'d/' * 2000}${{seed}}'",
+            "hydra.sweep.subdir=.*: the path .* bytes, expected at most 3900",
+        ),
+    ],
+)
+def test_folders_that_no_file_system_takes_are_refused(tmp_path, monkeypatch, line, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(plan.Refused, match=words):
+        planned(line)
+    assert list(tmp_path.iterdir()) == []
+    if "run.dir=x" in line:  # the longest is taken
+        assert planned(line.replace(LONG, LONG[1:])).folder == tmp_path / LONG[1:]
 
 
 def test_a_folder_within_that_of_another_job_is_refused(tmp_path):
@@ -136,3 +167,32 @@ def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, 
     assert count == 3  # without what is swept, and for each model
     with pytest.raises(plan.Refused, match=r"trainer\.on_nan=never: expected one of stop, rest"):
         planned(f"-m trainer.on_nan=stop,never seed=0,1 hydra.sweep.dir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [
+        ("choice('a,b','c d')", ["a,b", "c d"]),
+        ("choice('é',x)", ["é", "x"]),
+        ("choice('it\\'s','null','1')", ["it's", "null", "1"]),
+        ("sort(choice('ü','é'))", ["é", "ü"]),
+    ],
+)
+def test_texts_of_a_choice_are_those_that_were_typed(typed, values):
+    (override,) = compose.parsed([f"logger.name={typed}"])
+    jobs = grid.jobs(grid.values(compose.parsed([grid.quoted(override)])))
+    assert [str(compose.parsed(job)[0].value()) for job in jobs] == values
+
+
+@pytest.mark.parametrize(
+    "line", ["model=choice(vmf,normal)", "seed=range(3)", "seed=1", "seed=1,2"]
+)
+def test_what_needs_no_quotes_stays_as_it_was_typed(line):
+    assert grid.quoted(*compose.parsed([line])) == line
+
+
+def test_a_sweep_hands_hydra_the_texts_in_quotes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = planned("-m \"logger.name=choice('a,b','é')\" hydra.sweep.dir=s")
+    assert "logger.name='a,b','é'" in sweep.arguments
+    assert sweep.runs == 2

@@ -1,5 +1,8 @@
 """What the terminal tells of a sweep."""
 
+import json
+import time
+
 import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
@@ -8,8 +11,9 @@ from svae.cli import main, watch
 from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.recording import signals
-from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RunFolder
+from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
+from svae.recording.terminal import visible
 from svae.report import summary
 from tests.support.swept import begin, planned
 
@@ -44,6 +48,31 @@ def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeyp
     told = capsys.readouterr().out
     for rate in ("1e-3", "1e-2"):
         assert f"vmf-d10-s0 trainer.learning_rate={rate} interrupted" in told
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[bold]x", "\x1b[2J"])
+def test_a_name_does_not_style_or_steer_a_live_terminal(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    begin(tmp_path / "0", FINISHED)
+    file = tmp_path / "0" / "config.yaml"
+    file.write_text(file.read_text().replace("svae.models.latent.VonMisesFisherFamily", name))
+    file.write_text(file.read_text().replace("_target_: " + name, "_target_: " + json.dumps(name)))
+    with RunFolder.reopen(tmp_path / "0") as folder:
+        sweep = Sweep([], tmp_path, runs=2)
+        with watch.watching(sweep):
+            folder.status(RUNNING)
+            time.sleep(0.01)
+    told = capsys.readouterr().out
+    assert f"{visible(name)}-d3-s0 epoch 2" in told
+    assert "\x1b[2J" not in told
+
+
+def test_a_duration_that_is_none_does_not_end_a_sweep(tmp_path, capsys):
+    with watch.watching(Sweep([], tmp_path, runs=4)):
+        for name, seconds in enumerate(("1e308", "nan", "inf", "1")):
+            metrics = f"epoch,val/elbo,seconds\n1,-5,{seconds}\n"
+            begin(tmp_path / str(name), FINISHED, metrics)
+    assert "[1/4]   3  vmf-d3-s0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", [None, AttributeError("no flags"), HydraException("no job")])

@@ -2,9 +2,13 @@
 
 import copy
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
 
 from svae.cli import main, plan
 from svae.configuration import checks, compose, messages
@@ -74,6 +78,9 @@ LINES = [
     ("dataset=MNIST", "did you mean mnist?"),
     ("dataset=Cora", "did you mean cora?"),
     ("dataset=/data/x.npz", "dataset=/data/x.npz: expected one of array,"),
+    ("dataset.root=" + 256 * "x", "x: expected a folder, found none"),
+    ("dataset=array dataset.file=" + 256 * "x", "x: expected a readable file, found none"),
+    ("--config-dir " + 256 * "x", "x: expected a folder"),
     ("dataset=/data/x.npz", "did you mean dataset=array dataset.file=/data/x.npz?"),
     ("dataset=x.npz", "did you mean dataset=array dataset.file=x.npz?"),
     ("dataset=cifar10", "or one of your own, in the folder of --config-dir"),
@@ -194,8 +201,15 @@ VALUES = [
     ("logger.mode=OFFLINE", "did you mean offline?"),
     ("logger.name=5", """did you mean 'logger.name="5"'?"""),
     ("logger.project=true", """did you mean 'logger.project="true"'?"""),
+    ("logger.images_every=0", "expected a whole number from 1 up"),
+    ("logger.artifacts=1", "expected true or false"),
     ("logger.tags=paper", "expected a list of texts"),
     ("logger.tags=[1]", "expected a list of texts"),
+    ("logger.tags=[a,'']", "expected a list of texts of 1 to 64 characters each"),
+    (f"logger.tags=[{'t' * 65}]", "expected a list of texts of 1 to 64 characters each"),
+    ("logger.project=a/b", "expected text of at most 128 characters without / "),
+    ("logger.entity='a b?'", "expected text of at most 128 characters without / "),
+    (f"logger.name={'n' * 129}", "expected text of 1 to 128 characters"),
     ("dataset.root=0", """did you mean 'dataset.root="0"'?"""),
     ("evaluation.importance_samples=1e3", "did you mean 1000?"),
     ("evaluation.batch_size=0", "expected a whole number from 1 up"),
@@ -238,6 +252,17 @@ def test_a_wrong_value_is_refused_in_one_sentence(line, words, values):
     assert words in text
 
 
+@pytest.mark.parametrize("key", ["latent_dim", "precision", "logger.entity", "trainer.samples"])
+def test_a_wrong_value_of_the_environment_is_not_shown(key, values, monkeypatch):
+    monkeypatch.setenv("SECRET", "the/secret")
+    config = OmegaConf.create(values)
+    OmegaConf.update(config, key, "${oc.env:SECRET}")
+    with pytest.raises(messages.Refused, match="expected") as refused:
+        compose.check(config)
+    assert str(refused.value).startswith(f"{key}=${{oc.env:SECRET}}: expected")
+    assert "the/secret" not in str(refused.value)
+
+
 def test_there_are_as_many_lines_as_promised():
     from tests.cli.test_plan import REFUSED
 
@@ -247,10 +272,22 @@ def test_there_are_as_many_lines_as_promised():
 ODD = ("0", "null", "true", "1e5", "ü ñ", "it's", 'q"q', "a=b#c", "~nouser", "a,b", "[x]", "b\\s\\")
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run folder, and what is read of it."""
+    folder = tmp_path_factory.mktemp("runs") / "r"
+    begin(folder, "interrupted")
+    return folder, plan.saved_values(folder), plan.reopened(folder, {})
+
+
 @pytest.mark.parametrize("name", ODD)
-def test_a_run_folder_may_be_called_anything(name, tmp_path, monkeypatch):
+def test_a_run_folder_may_be_called_anything(name, begun, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    begin(tmp_path / name, "interrupted")
+    folder, values, config = begun
+    shutil.copytree(folder, tmp_path / name)
+    # however it is called it holds the same, which takes its time to read
+    monkeypatch.setattr(plan, "saved_values", lambda path: path.samefile(name) and values)
+    monkeypatch.setattr(plan, "reopened", lambda path, _: path.samefile(name) and config)
     lines = [f"resume={name}", f"evaluate=./{name}", f"resume={name}/"]
     lines.append(compose.quoted("resume", tmp_path / name))
     for line in lines:
@@ -277,3 +314,35 @@ def test_a_network_of_ones_own_has_the_keys_that_it_has(key, words, tmp_path):
     with pytest.raises(messages.HYDRA_ERRORS) as refused:
         plan.plan(get_args_parser().parse_intermixed_args(line))
     assert words in messages.sentence(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("-m seed=range(2)", "seed=range(2)"),
+        ("-m latent_dim=2,choice(3)", "latent_dim=2,choice(3)"),
+        ("+trainer={a:1}", "+trainer={a:1}"),
+        ("-m experiment=table1", "seed=range(10)"),  # what a preset sweeps
+    ],
+)
+def test_what_hydra_cannot_read_without_assert_statements_is_refused(line, refused, monkeypatch):
+    monkeypatch.setattr(compose, "_IS_OPTIMISED", True)
+    args = get_args_parser().parse_args(shlex.split(line))
+    with pytest.raises(messages.Refused, match="PYTHONOPTIMIZE") as error:
+        plan.plan(args)
+    assert str(error.value).startswith(refused + ": ")
+
+
+@pytest.mark.parametrize("line", ["seed=1", "logger.name=a", "logger.name='${seed}'"])
+def test_what_it_can_read_without_them_is_not(line, monkeypatch):
+    monkeypatch.setattr(compose, "_IS_OPTIMISED", True)
+    assert compose.parsed([line])[0].input_line == line
+
+
+@pytest.mark.slow
+def test_python_without_assert_statements_is_seen(environment, tmp_path):
+    command = [sys.executable, "-O", "-m", "svae", "-m", "seed=range(2)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "PYTHONOPTIMIZE= svae-train" in done.stderr
+    assert not any(tmp_path.iterdir())

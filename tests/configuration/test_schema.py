@@ -105,7 +105,7 @@ def test_nothing_is_suggested_for_what_looks_like_nothing():
 
 
 def test_what_may_change():
-    everywhere = {"logger.mode", "logger.project", "logger.entity", "logger.name", "logger.tags"}
+    everywhere = {name for name in KEYS if name.startswith("logger.")}
     assert {*may_change("sweep")} == {"device", "threads", "trainer.on_nan", *everywhere}
     evaluation = {"importance_samples", "batch_size", "samples"}
     evaluation = {"device", *(f"evaluation.{name}" for name in evaluation)}

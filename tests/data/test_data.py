@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from svae.data import array, mnist
+from svae.data import array, directions, mnist, planetoid
 from svae.data.binarise import bernoulli
 from svae.data.splits import Split
 from svae.noise import Rows
+from svae.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +219,13 @@ def test_a_split_is_told_from_any_other(tiny):
         array.load(str(tiny), test_fraction=f).split_hash for f in (0.1, 0.1, 0.2)
     )
     assert first == again != other
+
+
+@pytest.mark.parametrize("load", [array.load, directions.load, mnist.load, planetoid.load, Run])
+def test_a_tilde_before_nobodys_name_is_a_part_of_the_name(tmp_path, monkeypatch, load):
+    monkeypatch.chdir(tmp_path)
+    words = {"unit": "degrees"} if load is directions.load else {}
+    arguments = ("cora", "~nouser/x") if load is planetoid.load else ("~nouser/x",)
+    monkeypatch.setattr(planetoid, "_fetch", lambda *_: (_ for _ in ()).throw(OSError("none")))
+    with pytest.raises(ValueError, match="~nouser/x"):
+        load(*arguments, **words)

@@ -55,6 +55,16 @@ def test_refused(tmp_path, text, unit, words):
         directions.load(_write(tmp_path, text), unit=unit)
 
 
+@pytest.mark.parametrize("angle", [90.0, -7.0, 360.0])
+def test_degrees_are_not_taken_for_radians(tmp_path, angle):
+    file = _write(tmp_path, f"label,phi\n1,3.1\n2,-6.28\n1,{angle}\n" + "2,0\n" * 37)
+    with pytest.raises(ValueError, match=f"line 4, column phi: {angle:g} radians .*degrees"):
+        directions.load(file, unit="radians", unwrapped=False)
+    kept = directions.load(file, unit="radians", unwrapped=True)
+    assert float(kept.train.values[2, 0]) == pytest.approx(math.cos(angle), abs=1e-6)
+    assert len(directions.load(file, unit="degrees", unwrapped=False).train) == 28
+
+
 def test_of_a_long_cell_the_beginning_is_shown(tmp_path):
     with pytest.raises(ValueError, match="line 2, column phi") as refused:
         directions.load(_write(tmp_path, f"phi\n{'secret ' * 1000}\n"), unit="degrees")

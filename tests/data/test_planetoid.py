@@ -191,15 +191,18 @@ def no_network(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("no_network")
-def test_without_a_network_a_missing_file_is_told_with_what_to_do(tmp_path):
+@pytest.mark.parametrize("missing", [["ally"], ["tx", "graph"], list(planetoid.PARTS)])
+def test_without_a_network_what_is_missing_is_told_with_what_to_do(tmp_path, missing):
     write_graph(tmp_path)
-    (tmp_path / "ind.cora.ally").unlink()
+    for part in missing:
+        (tmp_path / f"ind.cora.{part}").unlink()
     with pytest.raises(ValueError, match="dataset=cora") as error:
         planetoid.load("cora", root=str(tmp_path))
     text = str(error.value)
     assert "\n" not in text
-    for words in (str(tmp_path), "ind.cora.{tx,allx,", "unreachable", "dataset.root"):
-        assert words in text
+    names = ", ".join(f"ind.cora.{part}" for part in planetoid.PARTS if part in missing)
+    assert text.startswith(f"dataset=cora: {names}: neither in {tmp_path} nor")
+    assert all(words in text for words in ("ind.cora.{tx,allx,", "unreachable", "dataset.root"))
     assert all(mirror in text for mirror in planetoid.MIRRORS)
 
 

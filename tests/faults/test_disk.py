@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.faults.runs import WRITTEN, check_loadable, check_whole, status, wait_for_epoch
 from tests.support import hooks
@@ -55,9 +54,9 @@ def test_a_disk_that_fills_before_a_file_is_written(start, resume, whole, tmp_pa
         assert done.stderr.startswith("svae-train: the disk is full (")
         assert "Traceback" not in done.stderr
         assert status(tmp_path / "disk/r")["state"] == "failed"
-        # what follows from last.pt may be behind it
-        last = torch.load(tmp_path / "disk/r/checkpoints/last.pt", weights_only=True)
-        assert last["epoch"]["number"] >= min(count, 2)
+        # what follows from last.pt may be behind it; the table begins before it
+        if name != "metrics.csv":
+            check_loadable(tmp_path / "disk/r", min(count, 2))
         (tmp_path / "disk" / "filler").unlink()
         check_whole(tmp_path / "disk/r", resume("disk/r"), whole)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from svae.recording.folder import read_status
-from tests.faults.runs import WRITTEN, check_whole, outcome, status
+from svae.run import Run
+from tests.faults.runs import EPOCHS, WRITTEN, check_whole, outcome, rows_of, status
 from tests.support import hooks
 
 
@@ -20,6 +21,45 @@ def test_a_kill_in_a_write(start, resume, whole, tmp_path, moment, name, count):
     assert start(before=partial(moment, name, count)).wait().returncode == -signal.SIGKILL
     assert list((tmp_path / "r").rglob(".*.tmp"))
     assert read_status(tmp_path / "r").state == "interrupted"
+    check_whole(tmp_path / "r", resume(), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_kill_in_an_append(start, resume, whole, tmp_path, kept, count):
+    """Of the row, so much is on the disk; of last.pt, nothing."""
+    done = start(before=partial(hooks.killed_in_append, kept, count)).wait()
+    assert done.returncode == -signal.SIGKILL
+    rows = Run(tmp_path / "r").history  # reads the rows that are whole
+    assert len(rows) == count + (kept == 1.0)
+    assert len(rows_of(tmp_path / "r")) == count
+    check_whole(tmp_path / "r", resume(), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [2, 300])
+def test_a_run_whose_table_was_cut_is_refused(start, resume, tmp_path, lost):
+    assert start().wait().returncode == 0
+    file = tmp_path / "r" / "metrics.csv"
+    file.write_bytes(file.read_bytes()[:-lost])
+    refused = resume("r", f"trainer.max_epochs={EPOCHS + 1}")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"svae-train: {file}: ")
+    assert "expected the file as the run left it" in refused.stderr
+    assert status(tmp_path / "r")["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_folder_of_an_earlier_version_goes_on(start, resume, whole, tmp_path):
+    """Its last.pt holds the rows themselves, and metrics.csv may be behind."""
+    killed = start(before=partial(hooks.killed_in_append, 1.0, 2)).wait()
+    assert killed.returncode == -signal.SIGKILL
+    last = tmp_path / "r" / "checkpoints" / "last.pt"
+    content = torch.load(last, weights_only=True) | {"history": rows_of(tmp_path / "r")}
+    del content["table"]
+    torch.save(content, last)
+    (tmp_path / "r" / "metrics.csv").unlink()
     check_whole(tmp_path / "r", resume(), whole)
 
 

@@ -24,7 +24,7 @@ from svae.objectives import link_loss, link_scores
 from svae.recording import checkpoint
 from svae.training.learner import Settings
 from tests.data.test_planetoid import PUBLISHED, needs_files
-from tests.support.training import train
+from tests.support.training import save_state, train
 
 FAMILIES = [NormalFamily, PowerSphericalFamily, VonMisesFisherFamily]
 
@@ -116,6 +116,8 @@ def test_held_out_pairs_are_uniform():
         (50, np.zeros((2, 100), int), "a graph of 0 edges"),
         (50, np.empty((2, 0), int), "a graph of 0 edges"),
         (8, np.array([(i, j) for i in range(8) for j in range(i)]).T, "without an edge"),
+        (30, np.array([[3, 4], [-2, 29]]), "an edge to node -2: the graph has 30 nodes, 0 to 29"),
+        (30, np.array([[-1], [30]]), "an edge to node -1: "),
         (30, np.arange(40).reshape(2, 20), "an edge to node 39: the graph has 30 nodes"),
     ],
 )
@@ -403,12 +405,12 @@ def test_a_continued_graph_run_equals_one_without_a_break(negatives, stop, tmp_p
         if epoch.number == stop:
             break
     tensors = checkpoint.tensors(again, second)
-    history = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
+    rows = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
     best = {"model": tensors["model"], "epoch": 1, "features": 6, "likelihood": "edges"}
-    state = checkpoint.State(tensors, epoch, history, 0, best)
-    checkpoint.save(tmp_path / "last.pt", state.content())
+    state = checkpoint.State(tensors, epoch, rows, 0, best)
+    path = save_state(tmp_path, state)
     third, optimizer = fresh()
-    last = checkpoint.restore(tmp_path / "last.pt", third, optimizer).epoch
+    last = checkpoint.restore(path, third, optimizer).epoch
     torch.rand(7)  # whatever else draws from torch's own generator changes nothing
     rest = list(train(third, optimizer, data, settings, last))
     for ours, theirs in zip(rest, whole[stop:], strict=True):

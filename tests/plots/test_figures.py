@@ -78,6 +78,28 @@ def test_every_figure_of_a_run_is_drawn(family, latent_dim):
         draw().canvas.draw()
 
 
+@pytest.mark.parametrize(
+    ("values", "binary", "expected"),
+    [
+        ((-3.0, 0.5, 7.0), False, (-3, 7)),
+        ((0.2, 0.4, 0.6), False, (np.float32(0.2), np.float32(0.6))),
+        ((0.2, 0.4, 0.6), True, (0, 1)),  # drawn as 0 or 1
+        ((0, 90, 200), True, (0, 1)),
+    ],
+)
+def test_images_are_drawn_in_the_range_of_the_data(values, binary, expected):
+    kind = torch.uint8 if isinstance(values[0], int) else torch.float32
+    split = Split(torch.tensor(values, dtype=kind).repeat(20, 16)[:, :16], binary=binary)
+    likelihood = "bernoulli" if binary else "gaussian"
+    data = DataSet(split, split, split, likelihood, image_shape=(4, 4))
+    model = AutoEncoder(16, NormalFamily(2), likelihood, hidden=(8,))
+    drawn = _figures(model, data, [], {}, torch.Generator().manual_seed(0))
+    for name in ("reconstructions", "samples", "interpolations", "walk"):
+        (image,) = drawn[name]().axes[0].images
+        assert image.get_clim() == expected, name
+        assert image.get_array()[0, 0] == expected[0]  # between the images it is white
+
+
 def test_a_figure_that_cannot_be_drawn_is_left_out(tmp_path):
     lines, path = [], tmp_path / "broken.png"
     path.write_text("of an earlier evaluation")
@@ -94,12 +116,11 @@ def _missing():
     raise plots.Missing("no `loc`")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_full_disk_and_an_interrupt_end_the_drawing(tmp_path, error):
+def test_an_interrupt_ends_the_drawing(tmp_path):
     def draw():
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyboardInterrupt):
         plots.write({"curves": draw}, tmp_path)
 
 

@@ -4,6 +4,7 @@ import copy
 import errno
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from svae.recording import checkpoint
 from svae.recording.checkpoint import State, Unusable
+from svae.recording.table import Table
 from svae.training.loop import Epoch
 from svae.training.muon import Muon, groups_of
 
@@ -31,13 +33,15 @@ def _muon():
 
 
 def _content():
-    """Return what last.pt holds of a run of two epochs."""
+    """Return what last.pt of an earlier version holds of a run of two epochs."""
     model, optimizer = _model()
     tensors = checkpoint.tensors(model, optimizer)
     metrics = {"val/elbo": -1.0, "seconds": 0.1}
     history = [{"epoch": number, **metrics} for number in (1, 2)]
     best = {"model": tensors["model"], "epoch": 1, "features": 3, "likelihood": "bernoulli"}
-    return State(tensors, Epoch(2, metrics, 1, -1.0), history, 0, best).content()
+    content = State(tensors, Epoch(2, metrics, 1, -1.0), [], 0, best).content(Table(Path()))
+    del content["table"]
+    return {**content, "history": history}
 
 
 def _restore(path, content):
@@ -49,7 +53,7 @@ def _restore(path, content):
 def test_what_is_saved_comes_back(tmp_path):
     content = _content()
     state, model, optimizer = _restore(tmp_path / "last.pt", content)
-    assert (state.epoch.number, len(state.history), state.restarts) == (2, 2, 0)
+    assert (state.epoch.number, len(state.rows), state.restarts) == (2, 2, 0)
     assert torch.equal(model.weight, content["model"]["weight"])
     moments = optimizer.state_dict()["state"][0]["exp_avg"]
     assert torch.equal(moments, content["optimizer"]["state"][0]["exp_avg"])
@@ -79,6 +83,7 @@ def _drop(content, keys):
 
 
 HUGE = 10**400  # no float is as large
+NESTED = torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)], layout=torch.jagged)
 NAN = torch.full((2, 3), float("nan"))
 DAMAGED = [
     (("model",), None, "expected the tensors of a model"),
@@ -92,6 +97,15 @@ DAMAGED = [
     (("model", "weight"), NAN, "expected finite numbers"),
     (("model", "other"), torch.zeros(1), "does not fit this model: other is only there"),
     (("model", 3), torch.zeros(1), "does not fit this model: 3 is only there"),
+    (("model", "x" * 1000), torch.zeros(1), "does not fit this model: x{60} is only there"),
+    (
+        ("model", torch.zeros(99)),
+        1,
+        r"does not fit this model: tensor\(\[0., 0., 0.,  is only there$",
+    ),
+    (("model", "weight"), NESTED, "weight: expected a tensor, got a nested one"),
+    (("best", "model", "weight"), NESTED, "weight: expected a tensor, got a nested one"),
+    (("optimizer", "state", 0, "exp_avg"), NESTED, "exp_avg: expected a tensor, got a nested one"),
     (("optimizer",), {}, "expected the optimiser's state of 2 parameters"),
     (("optimizer", "state"), {}, "expected the optimiser's state of 2 parameters"),
     (("optimizer", "state", 0), {}, "expected the optimiser's step, exp_avg, exp_avg_sq"),
@@ -118,6 +132,16 @@ DAMAGED = [
     (("history", 1, "val/elbo"), HUGE, "last.pt: history: expected a valid number"),
     (("history", 1, "seconds"), None, "last.pt: history: expected a valid number"),
     (("restarts",), -1, "last.pt: restarts: expected greater than or equal to 0"),
+    (
+        ("history", 1, "seconds"),
+        1e308,
+        "last.pt: history: expected less than or equal to 1000000",
+    ),
+    (("history", 1, "=1+1"), 1.0, "last.pt: history: expected names such as val/elbo"),
+    (("history", 1, "val/\x1b[2J"), 1.0, "last.pt: history: expected names such as val/elbo"),
+    (("history", 1, "x" * 201), 1.0, "last.pt: history: expected names such as val/elbo"),
+    (("epoch", "metrics"), {"": 1.0}, "last.pt: epoch: expected names such as val/elbo"),
+    (("restarts",), HUGE, "last.pt: restarts: expected less than 2147483648"),
     (("restarts",), "0", "last.pt: restarts: expected a valid integer"),
     (("best",), {}, "last.pt: best: Field required"),
     (("best", "epoch"), True, "last.pt: best: expected a valid integer"),
@@ -195,6 +219,45 @@ def test_moments_that_share_memory_are_those_of_their_numbers(tmp_path):
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *(("model", "weight"), ("best", "model", "weight"), ("optimizer", "state", 0, "mean")),
+        *(("optimizer", "state", 0, "exp_avg"), ("optimizer", "state", 0, "exp_avg_sq")),
+        ("optimizer", "state", 0, "momentum_buffer"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", ["stride 0", "transposed", "a part"])
+def test_what_is_restored_is_laid_out_as_the_model_is(tmp_path, keys, layout):
+    content, (model, optimizer) = _content(), _muon() if "momentum_buffer" in keys else _model()
+    content["optimizer"] = copy.deepcopy(optimizer.state_dict())
+    found = {
+        "stride 0": torch.full((1,), 0.5).expand(2, 3),
+        "transposed": torch.rand(3, 2).T,
+        "a part": torch.rand(2, 600)[:, ::200],
+    }
+    _set(content, keys, found[layout])
+    checkpoint.save(tmp_path / "last.pt", content)
+    state = checkpoint.restore(tmp_path / "last.pt", model, optimizer)
+    tensor = {**state.tensors, "best": state.best}
+    for key in keys:
+        tensor = tensor[key]
+    assert torch.equal(tensor, found[layout])
+    assert tensor.stride() == (3, 1)
+    assert tensor.untyped_storage().nbytes() == 24
+
+
+def test_numbers_are_restored_as_numbers_of_their_kind(tmp_path):
+    content = _content()
+    content["history"][0]["val/elbo"] = content["epoch"]["metrics"]["val/elbo"] = -1
+    content["best"]["more"] = "of somebody"
+    state, _, _ = _restore(tmp_path / "last.pt", content)
+    assert type(state.rows[0]["val/elbo"]) is type(state.epoch.metrics["val/elbo"]) is float
+    assert type(state.rows[0]["epoch"]) is int
+    assert state.best.keys() == {"model", "epoch", "features", "likelihood"}
+
+
 def test_the_settings_of_a_foreign_optimiser_are_not_taken_over(tmp_path):
     content = _content()
     content["optimizer"]["param_groups"][0] |= {"lr": 1e9, "params": [0, 0, 0], "fused": False}
@@ -240,8 +303,9 @@ def _compressed(path):
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_hostile_file_is_not_a_readable_checkpoint(tmp_path, capsys, write):
     write(tmp_path / "x.pt")
-    with pytest.raises(Unusable, match="not a readable checkpoint"):
+    with pytest.raises(Unusable, match="not a readable checkpoint") as refusal:
         checkpoint.load(tmp_path / "x.pt")
+    assert "trust" not in str(refusal.value)
     assert "this ran" not in capsys.readouterr().out
 
 

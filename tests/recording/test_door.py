@@ -360,7 +360,7 @@ def test_the_folder_of_a_job_and_the_settings_of_wandb_lie_in_no_other(tmp_path,
         RunFolder.reopen(folder)
     (tmp_path / "token").write_text("token")
     (folder / "wandb" / "run-id").symlink_to(tmp_path / "token")
-    assert _run_id(folder) != "token"
+    assert _run_id(folder, None) != "token"
 
 
 @pytest.mark.parametrize("file", ["/proc/self/environ", "/proc/self/../self/environ", "link"])

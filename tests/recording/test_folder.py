@@ -1,11 +1,13 @@
 """The run folder: claimed once, locked, and honest about its state."""
 
+import errno
 import json
 import subprocess
 import sys
 import threading
 
 import pytest
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from svae.configuration.compose import public
@@ -47,6 +49,57 @@ def test_claims_at_once_never_share_a_folder(tmp_path):
     assert len({folder.path for folder in claimed}) == 8
     for folder in claimed:
         folder.close()
+
+
+def _busy(self, **_):
+    self.path.touch()
+    raise Timeout(str(self.path))
+
+
+def _no_locks(self, **_):
+    self.path.touch()
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def _read_only(self, **_):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+class _Lock:
+    def __init__(self, path):
+        self.path = path
+
+
+@pytest.mark.parametrize("take", [RunFolder.claim, RunFolder.renew])
+@pytest.mark.parametrize(
+    ("acquire", "words"),
+    [
+        (_busy, "says that every lock is taken, expected one with file locks"),
+        (_no_locks, "No locks available"),
+        (_read_only, "Read-only file system"),
+    ],
+)
+def test_where_no_lock_can_be_had_nothing_is_left(tmp_path, monkeypatch, take, acquire, words):
+    _Lock.acquire = acquire
+    monkeypatch.setattr("svae.recording.folder.FileLock", _Lock)
+    with pytest.raises(OSError, match=words):
+        take(tmp_path / "date" / "run", CONFIG, [])
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "date").mkdir()  # what was there stays
+    with pytest.raises(OSError, match=words):
+        take(tmp_path / "date" / "run", CONFIG, [])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "date"]
+
+
+def test_a_lock_that_another_process_holds_is_no_fault_of_the_file_system(tmp_path):
+    held = tmp_path / "run"
+    held.mkdir()
+    with FileLock(held / ".lock", is_singleton=False):
+        with pytest.raises(ValueError, match="another process is working"):
+            RunFolder.renew(held, CONFIG, [])
+        with _claim(held) as claimed:
+            assert claimed.path == tmp_path / "run-1"
+    assert list(held.iterdir()) == [held / ".lock"]
 
 
 def test_running_without_a_process_is_read_as_interrupted(tmp_path):
@@ -92,6 +145,18 @@ def test_what_a_killed_claim_leaves_is_cleared_by_the_next(tmp_path):
     with _claim(tmp_path / "run") as folder:
         assert folder.path == tmp_path / "run"
         assert not half.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "svae-train.log", ".hydra", "config.yaml"])
+def test_a_new_run_writes_nothing_through_the_links_of_an_empty_folder(tmp_path, name):
+    folder, target = tmp_path / "run", tmp_path / "precious"
+    folder.mkdir()
+    target.mkdir() if name == ".hydra" else target.write_text("precious")
+    (folder / ".hydra").mkdir() if name == "config.yaml" else None
+    (folder / name).symlink_to(target)
+    with pytest.raises(ValueError, match="links are not allowed in a run folder"):
+        _claim(folder)
+    assert (list(target.iterdir()) if target.is_dir() else target.read_text()) in ([], "precious")
 
 
 def test_somebodys_files_are_not_overwritten(tmp_path):

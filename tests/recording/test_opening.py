@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from svae import experiment
+from svae.recording import opening as module
 from svae.recording.opening import opening
 from tests.support.swept import composed
 
@@ -21,11 +23,23 @@ def test_images_are_described_with_their_law_and_their_splits(tmp_path):
     said, model = _said("dataset=array", f"dataset.file={tmp_path / 'x.npz'}", "latent_dim=3")
     assert said[0].startswith("array: 4 x 6 pixels from 0 to 200, of which each is drawn as 0 or 1")
     assert said[0].endswith("(bernoulli likelihood)")
-    assert said[1] == "45 train, 5 validate, 7 test; validation cut from the end of train"
+    assert said[1] == "read as uint8 from 0 to 200, divided by 255"
+    drawn = "validation drawn from train by dataset.split_seed=0"
+    assert said[2] == f"45 train, 5 validate, 7 test; {drawn}"
     count = sum(parameter.numel() for parameter in model.parameters())
-    assert said[2] == f"vmf on S^3, 5 numbers per posterior; mlp, {count:,} parameters"
-    assert said[3] == "learning rate 0.001, batches of 64, at most 80 epochs; watches val/elbo"
-    assert said[4].endswith("float32")
+    assert said[3] == f"vmf on S^3, 5 numbers per posterior; mlp, {count:,} parameters"
+    assert said[4] == "learning rate 0.001, batches of 64, at most 80 epochs; watches val/elbo"
+    assert said[5].endswith("float32")
+
+
+def test_where_a_file_is_read_what_it_holds_is_said(tmp_path):
+    (tmp_path / "x.csv").write_text("phi,label\n" + "-90,1\n170,2\n" * 20)
+    line = ("dataset=directions", f"dataset.file={tmp_path / 'x.csv'}", "dataset.unit=degrees")
+    said, _ = _said(*line)
+    assert said[1] == "read as angles from -90 to 170 degrees, put on circles"
+    assert said[2].endswith("at random by dataset.split_seed=0, of each class its share")
+    said, _ = _said(*line, "dataset.order=file")
+    assert said[2].endswith("in order, the last rows test")
 
 
 @pytest.mark.parametrize(
@@ -58,3 +72,16 @@ def test_who_trains_which_parameters_is_said(family, muon):
     count, head = muon
     assert said[4] == f"muon for {count} weight matrices, adam for the others (biases{head})"
     assert said[5].endswith("float32")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.0, ", 1.5 times slower than"), (1.0, "")])
+def test_a_precision_that_costs_time_here_is_said(monkeypatch, seconds, words):
+    times = {torch.bfloat16: seconds, torch.float32: 2.0}
+    monkeypatch.setattr(module, "_product_seconds", times.__getitem__)
+    said, _ = _said("dataset=circle", "dataset.observations=70", "precision=bf16")
+    assert said[-1].split("bf16")[1].startswith(words)
+    assert ("slower" in said[-1]) == bool(words)
+
+
+def test_a_product_takes_time_in_both_precisions():
+    assert min(map(module._product_seconds, (torch.bfloat16, torch.float32))) > 0

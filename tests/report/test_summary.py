@@ -1,11 +1,15 @@
 """Many runs to one report: rows, groups, the best, the published numbers, one file."""
 
 import csv
+import io
 import json
 import math
 import re
 import runpy
+import shutil
 import sys
+from argparse import Namespace
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,6 +25,7 @@ from svae.plots import many
 from svae.plots.style import figure
 from svae.recording.folder import FAILED, FINISHED
 from svae.recording.naming import chosen, run_name
+from svae.recording.terminal import visible
 from svae.report import comparison, summary
 from svae.run import Run
 
@@ -307,7 +312,10 @@ def test_what_is_no_number_is_not_shown_and_ends_no_report(tmp_path, capsys):
     assert "−77.00" in capsys.readouterr().out
     cells = re.findall(r'data-label="log-likelihood">(.*?)</td>', _text(tmp_path))
     assert cells == ["<span>−77.00</span>", "<span>−90.00</span>"]
-    assert "left out" not in _text(tmp_path)
+    damaged = f"{tmp_path / 'good' / 'latents.npz'}: expected loc and concentration"
+    assert re.findall(r"<p>(.*expected.*)</p>", _text(tmp_path)) == [
+        f"{damaged} of von Mises-Fisher posteriors"
+    ]
     for number in range(len(BAD)):
         assert Run(tmp_path / str(number)).headline is None
 
@@ -325,6 +333,105 @@ def test_values_do_not_style_the_terminal(tmp_path, capsys):
     summary.make([tmp_path])
     shown = capsys.readouterr().out
     assert all(word in shown for word in (*words, "[/key]"))
+
+
+def _rewrite(file, **values):
+    """Let a file of a run say something else of its uppermost keys."""
+    file.write_text(OmegaConf.to_yaml({**OmegaConf.load(file), **values}))
+
+
+def test_what_a_run_folder_says_is_text_on_the_page_and_in_the_terminal(tmp_path, capsys):
+    words = ("<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "\x1b[2J\x9b31m")
+    for number, word in enumerate(words):
+        own = tmp_path / str(number)
+        _run(own, "model=vmf", state=FAILED if number else FINISHED, error=f"={word}")
+        model = {"_target_": f"mine.{word}"}
+        _rewrite(own / "config.yaml", model=model, latent_dim=word, objective=f"val/{word}")
+        (own / "metrics.csv").write_text(f"epoch,val/{word},seconds\n1,-200,1.5\n")
+        (own / ".hydra" / "overrides.yaml").write_text(json.dumps([f"+{word}={word}"]))
+    (own / "results.json").write_text(json.dumps({"=1": words[0], "test/kl": -3.2}))
+    (tmp_path / "0" / "plots").mkdir()
+    (tmp_path / "0" / "plots" / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary.make([tmp_path])
+    page, told = _Page(_text(tmp_path)), capsys.readouterr()
+    assert "<script" not in _text(tmp_path)
+    assert "x" not in page.sources
+    assert all("".join(page.text).count(word) > 3 for word in words)
+    assert "\x1b" not in told.out + told.err
+    assert visible(words[2]) in told.out
+    rows = csv.reader((tmp_path / "summary.csv").read_text().splitlines())
+    signs = [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert signs == ["-90.0", "-95.0", "-3.2"]
+
+
+@pytest.mark.parametrize("linked", ["plots", "plots/samples.png"])
+def test_a_picture_is_not_read_through_a_link(sweep, tmp_path, linked):
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\nprecious")
+    (entry, *_) = comparison.read([sweep]).runs
+    own = tmp_path / "run" / linked
+    own.parent.mkdir(parents=True)
+    own.symlink_to(tmp_path / linked)
+    assert replace(entry, run=Namespace(path=tmp_path)).picture("samples").endswith(b"precious")
+    assert replace(entry, run=Namespace(path=tmp_path / "run")).picture("samples") == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        *(("=1+1", "'=1+1"), ("+A1", "'+A1"), ("-A1", "'-A1"), ("@SUM(1)", "'@SUM(1)")),
+        *(
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("-3.2", "-3.2"),
+            ("+1e-3", "+1e-3"),
+            ("a=1", "a=1"),
+        ),
+        *((-3.2, -3.2), (None, None), (True, True)),
+    ],
+)
+def test_a_cell_of_text_is_no_formula(text, cell):
+    assert summary._cell(text) == cell
+
+
+def test_charts_have_colours_for_any_number_of_lines():
+    picture = many.agreement({300: [(0.1, 0.1)], 1: [(0.2, 0.2)]}, "#0a0bzz", "observed")
+    assert 'aria-label="observed against #0a0bzz"' in picture
+    assert "var(--series-4)" in picture
+
+
+def _saved(write, **arrays):
+    buffer = io.BytesIO()
+    write(buffer, **arrays)
+    return buffer.getvalue()
+
+
+LOC, KAPPA = np.eye(4, dtype=np.float32), np.ones(4, np.float32)
+DAMAGED = [
+    *((b"", "not a zip"), (b"\x80\x04.", "not a zip"), (b"PK\x03\x04", "not a zip")),
+    (_saved(np.savez_compressed, loc=LOC), "compressed"),
+    (_saved(np.savez, loc=LOC), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=KAPPA[:3]), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=KAPPA * np.nan), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=np.array(["a"])), "loc and concentration"),
+    (_saved(np.savez, loc=LOC, concentration=np.array([{}])), "arrays by name"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), DAMAGED, ids=lambda value: str(value)[:20])
+def test_damaged_latents_are_left_out_and_named_and_their_run_is_not(
+    sweep, tmp_path, content, reason
+):
+    for number in (2, 6):
+        shutil.copytree(sweep / str(number), tmp_path / str(number))
+    file = tmp_path / "6" / "latents.npz"
+    file.write_bytes(content)
+    read = comparison.read([tmp_path])
+    assert [run.acceptance is None for run in read.runs] == [False, True]
+    (said,) = read.left_out
+    assert said.startswith(f"{file}: expected")
+    assert reason in said
+    assert "trust" not in said
 
 
 def test_names_in_a_chart_are_text_whatever_they_hold(tmp_path):
@@ -352,10 +459,9 @@ def test_the_expected_acceptance_rate_is_that_of_the_concentrations(sweep):
     import torch
 
     from svae.distributions import VonMisesFisher
-    from svae.report import page
 
     run = comparison.read([sweep]).runs[2]
-    expected, observed = page._acceptance_rates(run)
+    expected, observed = run.acceptance
     q = VonMisesFisher(torch.eye(4)[0], torch.tensor(10.0))
     assert expected == pytest.approx(q.expected_acceptance_rate.item(), rel=1e-6)
     assert observed == 0.75

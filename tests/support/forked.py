@@ -92,6 +92,7 @@ def _run(arguments, cwd, environment, output, before) -> None:
         os.close(descriptor)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    _own_media()
     sys.argv = ["svae-train", *arguments]
     sys.stdout.reconfigure(line_buffering=True)
     if before is not None:
@@ -102,3 +103,11 @@ def _run(arguments, cwd, environment, output, before) -> None:
         main.main()
     finally:
         atexit._run_exitfuncs()
+
+
+def _own_media() -> None:
+    """Let W&B have a folder for pictures in this process: that of its parent ends with another."""
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    MEDIA_TMP.name = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, MEDIA_TMP.name, ignore_errors=True)

@@ -91,6 +91,18 @@ def killed_in_write(name: str, count: int) -> None:
     _in_write("fsync", lambda path: f".{name}." in path, half, count)
 
 
+def killed_in_append(kept: float, count: int) -> None:
+    """Die with a share of the row on the disk, in the `count`-th append to metrics.csv."""
+
+    def part(descriptor: int) -> None:
+        content = Path(os.readlink(f"/proc/self/fd/{descriptor}")).read_bytes()
+        begin = content[:-1].rfind(b"\n") + 1
+        os.ftruncate(descriptor, begin + int(kept * (len(content) - begin)))
+        _die()
+
+    _in_write("fsync", lambda path: path.endswith("/metrics.csv"), part, count)
+
+
 def killed_before_rename(name: str, count: int) -> None:
     """Die with a file written and not renamed, the `count`-th of its name."""
     _in_write("replace", lambda path: f".{name}." in path, lambda *_: _die(), count)

@@ -25,6 +25,7 @@ class Records:
     group: str = ""
     exit_code: int | None = None
     ids: set[str] = field(default_factory=set)
+    artifacts: dict[str, set[str]] = field(default_factory=dict)
 
 
 def read_records(folder: Path) -> Records:
@@ -54,6 +55,12 @@ def _collect(records: Records, record) -> None:
     elif kind == "metric":
         name = record.metric.name or record.metric.glob_name
         records.metrics[name] = record.metric.step_metric or None
+    elif kind == "request" and record.request.HasField("log_artifact"):
+        artifact = record.request.log_artifact.artifact
+        records.artifacts[artifact.name] = {entry.path for entry in artifact.manifest.contents}
+    elif kind == "artifact":
+        artifact = record.artifact
+        records.artifacts[artifact.name] = {entry.path for entry in artifact.manifest.contents}
     elif kind == "exit":
         records.exit_code = record.exit.exit_code
 

@@ -19,7 +19,7 @@ from svae.training.learner import Settings
 from svae.training.muon import Muon, groups_of
 from svae.training.stack import Stack
 from svae.training.streams import stream
-from tests.support.training import learner, train
+from tests.support.training import learner, save_state, train
 
 
 def _settings(**changes):
@@ -113,15 +113,15 @@ def test_a_continued_run_equals_one_without_a_break(tmp_path, stop, schedule, al
         if epoch.number == stop:
             break
     tensors = checkpoint.tensors(again, second)
-    history = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
+    rows = [{"epoch": n, "seconds": 1.0} for n in range(1, stop + 1)]
     best = {"model": tensors["model"], "epoch": 1, "features": 10, "likelihood": "bernoulli"}
-    state = checkpoint.State(tensors, epoch, history, 0, best)
-    checkpoint.save(tmp_path / "last.pt", state.content())
+    state = checkpoint.State(tensors, epoch, rows, 0, best)
+    path = save_state(tmp_path, state)
 
     fresh, third, data = _setup(optimizer=algorithm)
     for parameter in fresh.parameters():
         parameter.data.zero_()
-    last = checkpoint.restore(tmp_path / "last.pt", fresh, third).epoch
+    last = checkpoint.restore(path, fresh, third).epoch
     rest = list(train(fresh, third, data, settings, last))
     assert _without_time(first + rest) == _without_time(whole)
     for a, b in zip(model.parameters(), fresh.parameters(), strict=True):

@@ -1,0 +1,29 @@
+"""What a run and its choices are called."""
+
+import pytest
+
+from svae.recording.naming import choices
+from svae.recording.wandb import _described
+
+SYNTHETIC = {"_target_": "svae.data.synthetic.load", "observations": 7000}
+CITATIONS = {"_target_": "svae.data.planetoid.load", "root": None}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "word"),
+    [
+        ({"_target_": "svae.data.mnist.load", "root": "/x"}, "mnist"),
+        (CITATIONS | {"name": "cora"}, "cora"),
+        (CITATIONS | {"name": "pubmed", "root": "/x"}, "pubmed"),
+        (SYNTHETIC | {"dimension": 1, "components": 3}, "circle"),
+        (SYNTHETIC | {"dimension": 2, "components": 6, "noise": 1.0}, "sphere"),
+        ({"_target_": "mine.data.load"}, "load"),
+    ],
+)
+def test_a_choice_is_called_as_people_type_it(dataset, word):
+    config = {"seed": 0, "dataset": dataset, "model": {"_target_": "mine.Family"}}
+    assert choices(config) == {"dataset": word, "model": "Family"}
+    shown = _described(config | {"trainer": {"samples": 1}, "study": None})
+    built = {"dataset": dataset, "model": {"_target_": "mine.Family"}}
+    others = {"seed": 0, "trainer": {"samples": 1}, "study": None}
+    assert shown == {"dataset": word, "model": "Family", "built": built, **others}
