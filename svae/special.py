@@ -22,11 +22,13 @@ F = (e^{-2t} - 1)/2 and f = F / (1 + (1 - w0) F),
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+
+from svae.autograd import Function, save
 
 
 class BesselMoments(NamedTuple):
@@ -50,8 +52,9 @@ def bessel_moments(order: float | Tensor, x: Tensor) -> BesselMoments:
     - complement = 1 - A, (2 order + 1) / (2x) as x -> inf
     - variance = A' = 1 - A^2 - (2 order + 1) A / x; 1 / (2 order + 2) as x -> 0
 
-    None of them is computed by a difference of large terms. They have two derivatives in x, the
-    variance has one. Float64 inside, in matrices of 31 to 74 columns per element of x.
+    None of them is computed by a difference of large terms. All have derivatives in x of any order,
+    cumulants of w, of which digits are lost with the order. Float64 inside, in matrices of 31 to 74
+    columns per element of x.
 
     Args:
         order: a number, or a tensor that broadcasts with x; >= 0; has no gradient.
@@ -81,7 +84,7 @@ def log_bessel_i(order: float | Tensor, x: Tensor) -> Tensor:
 
 
 def bessel_i_ratio(order: float | Tensor, x: Tensor) -> Tensor:
-    """Returns A(x) = I_{order+1}(x) / I_order(x), in [0, 1), with its first two derivatives.
+    """Returns A(x) = I_{order+1}(x) / I_order(x), in [0, 1), with its derivatives.
 
     x / (2 order + 2) as x -> 0 and 1 - (2 order + 1) / (2x) as x -> inf. Arguments and errors are
     those of :func:`bessel_moments`.
@@ -126,33 +129,53 @@ def _log_peak_area(n: float | Tensor) -> float | Tensor:
     return lgamma(n / 2) - lgamma((n + 1) / 2) + 0.5 * math.log(math.pi)
 
 
+class _Integrals(NamedTuple):
+    """The peak as in the head of this module, 1 - w0, and the integrals over f around it."""
+
+    n: float | Tensor
+    zz: Tensor
+    u: Tensor
+    w0: Tensor
+    v0: Tensor
+    f: Tensor
+    gff: Tensor
+    total: Tensor
+    m2: Tensor
+    p: Tensor
+    shift: Tensor
+
+
+def _integrals(order: float | Tensor, x: Tensor) -> _Integrals:
+    n = 2.0 * order + 1.0
+    column = n.unsqueeze(-1) if isinstance(n, Tensor) else n
+    z = x * (2.0 / n)
+    zz = z * z
+    s = (zz + 1.0).sqrt_()
+    u = (s + 1.0).reciprocal_()
+    w0 = z * u
+    # 1 - w0 = u (1 + s - z), rationalised: s - z cancels for x > n
+    v0 = torch.addcmul(u, u, (s + z).reciprocal_())
+
+    t, dt = _nodes(column, x.device)
+    F = (t * -2.0).expm1_().mul_(0.5)
+    L = v0.unsqueeze(-1) * F
+    f = F / (L + 1.0)
+    g = torch.addcmul(t, w0.unsqueeze(-1), f).add_(L.log1p_()).mul_(-column).exp_().mul_(dt)
+    gff = (g * f).mul_(f)
+    total = g.sum(-1)
+    m2 = gff.sum(-1).div_(total)
+    # integration by parts gives the mean of f from that of f^2, without the signs of f
+    p = (m2 * u).mul_(2.0)
+    shift = (p / s).mul_(w0)
+    return _Integrals(n, zz, u, w0, v0, f, gff, total, m2, p, shift)
+
+
 class _Moments(Function):
     """The fields of BesselMoments; their slopes are made of each other, hence differentiable."""
 
     @staticmethod
-    def forward(ctx, order, x):
-        n = 2.0 * order + 1.0
-        column = n.unsqueeze(-1) if isinstance(n, Tensor) else n
-        z = x * (2.0 / n)
-        zz = z * z
-        s = (zz + 1.0).sqrt_()
-        u = (s + 1.0).reciprocal_()
-        w0 = z * u
-        # 1 - w0 = u (1 + s - z), rationalised: s - z cancels for x > n
-        v0 = torch.addcmul(u, u, (s + z).reciprocal_())
-
-        t, dt = _nodes(column, x.device)
-        F = (t * -2.0).expm1_().mul_(0.5)
-        L = v0.unsqueeze(-1) * F
-        f = F / (L + 1.0)
-        g = torch.addcmul(t, w0.unsqueeze(-1), f).add_(L.log1p_()).mul_(-column).exp_().mul_(dt)
-        gff = (g * f).mul_(f)
-        total = g.sum(-1)
-        m2 = gff.sum(-1).div_(total)
-        # integration by parts gives the mean of f from that of f^2, without the signs of f
-        p = (m2 * u).mul_(2.0)
-        shift = (p / s).mul_(w0)
-
+    def forward(order, x):
+        n, zz, u, w0, v0, _, _, total, _, p, shift = _integrals(order, x)
         ratio = w0 - shift
         complement = v0 + shift
         variance = torch.addcmul((p * u).mul_(2.0), shift, shift, value=-1)
@@ -164,33 +187,75 @@ class _Moments(Function):
         relative_entropy = torch.where(zz < 1e-3, taylor, relative_entropy)
 
         log_normaliser = -torch.addcmul(relative_entropy, x, complement)
-
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, complement, variance, shift, u, m2, total, gff, f)
         return log_normaliser, relative_entropy, ratio, complement, variance
 
     @staticmethod
+    def setup_context(ctx, inputs, output):
+        order, x = inputs
+        *_, complement, variance = output
+        ctx.order, tensor = (None, order) if isinstance(order, Tensor) else (order, None)
+        ctx.set_materialize_grads(False)
+        save(ctx, x, complement, variance, tensor)
+
+    @staticmethod
     def backward(ctx, *grads):
-        x, complement, variance, *integrals = ctx.saved_tensors
-        slopes = (
-            lambda: -complement,
-            lambda: x * variance,
-            lambda: variance,
-            lambda: -variance,
-            lambda: _ThirdCumulant.apply(x, *integrals),
-        )
+        slopes = _slopes(ctx)
         terms = [g * slope() for g, slope in zip(grads, slopes, strict=True) if g is not None]
         return None, sum(terms[1:], terms[0]) if terms else None
 
+    @staticmethod
+    def forward_mode(ctx, _, tangent):
+        return tuple(tangent * slope() for slope in _slopes(ctx))
 
-class _ThirdCumulant(Function):
-    """A''(x), where the chain of derivatives ends."""
+
+def _slopes(ctx) -> tuple[Callable[[], Tensor], ...]:
+    """Return what gives the slope of each of the moments."""
+    x, complement, variance, order = ctx.saved_tensors
+    return (
+        lambda: -complement,
+        lambda: x * variance,
+        lambda: variance,
+        lambda: -variance,
+        lambda: _Cumulant.apply(ctx.order if order is None else order, x, 3),
+    )
+
+
+class _Cumulant(Function):
+    """The cumulant of w of an order j >= 3, which is the derivative of A of order j - 1."""
 
     @staticmethod
-    def forward(ctx, x, shift, u, m2, total, gff, f):
-        m1, m3 = shift / (2 * u), (gff * f).sum(-1) / total
-        return (2 * u) ** 3 * (3 * m1 * m2 - m3 - 2 * m1**3)
+    def forward(order, x, j):
+        _, _, u, _, _, f, gff, total, m2, _, shift = _integrals(order, x)
+        moments, power = [None, shift / (2 * u), m2], gff
+        for _ in range(3, j + 1):
+            power = power * f
+            moments.append(power.sum(-1) / total)
+        return (-2 * u) ** j * _cumulants(moments)[j]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        order, x, ctx.j = inputs
+        ctx.order, tensor = (None, order) if isinstance(order, Tensor) else (order, None)
+        save(ctx, x, tensor)
 
     @staticmethod
     def backward(ctx, grad):
-        raise NotImplementedError("the Bessel ratio has two derivatives here, not a third")
+        return None, grad * _next_cumulant(ctx), None
+
+    @staticmethod
+    def forward_mode(ctx, _, tangent, __):
+        return tangent * _next_cumulant(ctx)
+
+
+def _next_cumulant(ctx) -> Tensor:
+    x, order = ctx.saved_tensors
+    return _Cumulant.apply(ctx.order if order is None else order, x, ctx.j + 1)
+
+
+def _cumulants(moments: list[Tensor]) -> list[Tensor]:
+    """Return the cumulants that belong to moments about 0; both from 1 up."""
+    cumulants = moments[:2]
+    for j in range(2, len(moments)):
+        terms = (math.comb(j - 1, i - 1) * cumulants[i] * moments[j - i] for i in range(1, j))
+        cumulants.append(moments[j] - sum(terms))
+    return cumulants

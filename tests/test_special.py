@@ -179,12 +179,20 @@ def test_second_derivative_of_the_ratio_agrees_with_mpmath(order, x):
     assert float(curvature) == pytest.approx(float(right), rel=1e-8)
 
 
-def test_a_third_derivative_is_refused():
-    x = torch.ones((), dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(bessel_i_ratio(0, x), x, create_graph=True)
-    (curvature,) = torch.autograd.grad(slope, x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="third"):
-        torch.autograd.grad(curvature, x)
+@pytest.mark.parametrize(("order", "x"), [(0, 0.3), (0.5, 4.0), (4.5, 20.0), (19.5, 3.0)])
+def test_further_derivatives_of_the_ratio_agree_with_mpmath(order, x):
+    argument = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    found = bessel_i_ratio(order, argument)
+    with mpmath.workdps(60):
+
+        def ratio(t):
+            return mpmath.besseli(order + 1, t) / mpmath.besseli(order, t)
+
+        for n in range(1, 6):
+            (found,) = torch.autograd.grad(found, argument, create_graph=True)
+            expected = float(mpmath.diff(ratio, mpmath.mpf(x), n))
+            scale = (1 + x + order) ** -n  # what a derivative that crosses 0 is compared with
+            assert found.item() == pytest.approx(expected, rel=1e-7, abs=1e-9 * scale)
 
 
 @pytest.mark.parametrize("order", [0, 4.5, 511.5])

@@ -13,15 +13,21 @@ A score s enters as a log weight, 0 in value and of slope s, to be multiplied by
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
-from svae.distributions.sphere import place, pull_back, refuse_second, sum_samples
+from svae.autograd import Function, save
+from svae.distributions.sphere import (
+    FORWARD_MODE,
+    place,
+    pull_back,
+    refuse_second,
+    sum_samples,
+)
 from svae.distributions.ulrich_wood import Envelope
 
 GRADIENTS = ("implicit", "corrected", "score", "pathwise")
 
 
-class Reparameterised(Function):
+class Reparameterised(torch.autograd.Function):
     """x = w mu + sqrt(1 - w^2) v at drawn heights w, with its gradients in mu and kappa.
 
     forward takes loc, concentration, 1 - w (float64, the shape of the samples), a function that
@@ -64,5 +70,25 @@ def acceptance_score(
 
 
 def zero_with_slope(parameter: Tensor, slope: Tensor) -> Tensor:
-    """Return 0 in the shape of `slope`, with that gradient in `parameter`."""
-    return (parameter - parameter.detach()) * slope.to(parameter.dtype)
+    """Return 0 in the shape of `slope`, with that gradient in `parameter`, which has no second."""
+    return _ZeroWithSlope.apply(parameter, slope.to(parameter.dtype))
+
+
+class _ZeroWithSlope(Function):
+    @staticmethod
+    def forward(parameter, slope):
+        return torch.zeros_like(slope)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        save(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        parameter, slope = ctx.saved_tensors
+        gradient = sum_samples((grad * slope).detach(), parameter.shape)
+        return refuse_second(gradient, grad, parameter), None
+
+    @staticmethod
+    def forward_mode(ctx, *tangents):
+        raise NotImplementedError(FORWARD_MODE)

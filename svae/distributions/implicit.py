@@ -72,10 +72,10 @@ def implicit_slope(
     versed = half * half
     sine_d = (1.0 - versed).sqrt_().mul_(half)
     sine, cosine = torch.sqrt(o * e), 1.0 - o
-    fall = (cosine.unsqueeze(-1) * versed).addcmul_(sine.unsqueeze(-1), sine_d)  # (w - u)/2
+    fall = torch.addcmul(cosine.unsqueeze(-1) * versed, sine.unsqueeze(-1), sine_d)  # (w - u)/2
     growth = torch.addcmul(versed, (cosine / sine).unsqueeze(-1), sine_d, value=-1).mul_(-2.0)
     density = growth.log1p_().mul_(m - 2.0)
-    density.addcmul_((-2.0 * concentration).unsqueeze(-1), fall).exp_()
+    density = torch.addcmul(density, (-2.0 * concentration).unsqueeze(-1), fall).exp_()
     distance = fall.mul_(2.0).add_(above_mean.unsqueeze(-1))  # A - u
     return (distance.mul_(density) @ weights).mul_(stretch).div_(sine)
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 import torch
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution, constraints, register_kl
 
+from svae.autograd import Function, save
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import joint_batch_shape
+from svae.distributions.validation import check_sample, checks
 from svae.noise import Source, normal
 
 
@@ -47,9 +48,8 @@ class DiagonalNormal(Distribution):
             ) from error
         if not self.loc.dim():
             raise ValueError(f"loc needs an axis for the vector's entries, got the number {loc}")
-        # of no rows torch's constraints of vectors cannot tell the length
-        checks = validate_args if self.loc.numel() else False
-        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=checks)
+        validate_args = checks(validate_args, self.loc)
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape, _instance=None):
         new = self._get_checked_instance(DiagonalNormal, _instance)
@@ -71,8 +71,7 @@ class DiagonalNormal(Distribution):
         return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args and value.numel():
-            self._validate_sample(value)
+        check_sample(self, value)
         square = ((value - self.loc) / self.scale).square() / 2
         return -(square + self.scale.log()).sum(-1) - self._log_unit_volume()
 
@@ -114,16 +113,24 @@ class _Divergence(Function):
     """sum_i (sigma_i^2 + mu_i^2 - 1)/2 - log sigma_i, in one node."""
 
     @staticmethod
-    def forward(ctx, loc, scale):
-        ctx.save_for_backward(loc, scale)
-        square = (scale * scale).sub_(1.0).addcmul_(loc, loc)
+    def forward(loc, scale):
+        square = torch.addcmul((scale * scale).sub_(1.0), loc, loc)
         return square.mul_(0.5).sub_(scale.log()).sum(-1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx, grad):
         loc, scale = ctx.saved_tensors
         grad = grad.unsqueeze(-1)
         return grad * loc, grad * (scale - scale.reciprocal())
+
+    @staticmethod
+    def forward_mode(ctx, in_loc, in_scale):
+        loc, scale = ctx.saved_tensors
+        return (in_loc * loc + in_scale * (scale - scale.reciprocal())).sum(-1)
 
 
 @register_kl(DiagonalNormal, DiagonalNormal)

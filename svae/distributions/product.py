@@ -105,7 +105,7 @@ class Product(Distribution):
         groups = ([next(factors) for _ in range(count)] for count in self.counts)
         return [torch.stack(group, -2 - self._depth) for group in groups]
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Return samples; `proposals` is the mean over the factors."""
         draws, axis = [], -1 - self._depth
         for group, count in self._parts():

@@ -1,5 +1,7 @@
 """The scaled von Mises-Fisher distribution: a concentration for every axis."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
@@ -13,6 +15,7 @@ from svae.distributions.sphere import (
     log_sphere_area,
     unit_sphere,
 )
+from svae.distributions.validation import check_sample, checks
 from svae.distributions.von_mises_fisher import VonMisesFisher
 from svae.noise import Source
 
@@ -76,6 +79,7 @@ class ScaledVonMisesFisher(Distribution):
                 f"log_scales needs a shape that broadcasts with loc's {tuple(loc.shape)}, got "
                 f"{tuple(log_scales.shape)}"
             )
+        validate_args = checks(validate_args, loc)
         centred = log_scales - log_scales.mean(-1, keepdim=True)
         self.loc, self.log_scales = checked(loc, validate_args).expand(shape), centred.expand(shape)
         self.concentration = concentration.expand(shape[:-1])
@@ -108,7 +112,7 @@ class ScaledVonMisesFisher(Distribution):
     def expected_acceptance_rate(self) -> Tensor:
         return self.base.expected_acceptance_rate
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Return samples, and what their gradient needs, see `VonMisesFisher.draw`.
 
         Under `score`, too, the gradient in a goes through the samples.
@@ -135,8 +139,7 @@ class ScaledVonMisesFisher(Distribution):
         return vector / length.unsqueeze(-1), -length.log()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        check_sample(self, value)
         z, log_length = self._unscaled(value)
         m = self.event_shape[0]
         return (self.base._log_prob(z) + m * log_length).to(value.dtype)

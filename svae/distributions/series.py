@@ -55,7 +55,8 @@ class Series:
         excess, slope = self._columns[:2]
         square = self._x0 * self._x0
         width = (-square).log1p_().mul_((1 - self._m) / 2)
-        return width.addcmul_(square, excess, value=-1), (slope * self._x0).mul_(self._v)
+        divergence = torch.addcmul(width, square, excess, value=-1)
+        return divergence, (slope * self._x0).mul_(self._v)
 
     @cached_property
     def moments(self) -> BesselMoments:

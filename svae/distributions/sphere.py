@@ -5,9 +5,9 @@ import warnings
 
 import torch
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
+from svae.autograd import Function
 from svae.noise import Source, normal
 
 
@@ -26,6 +26,9 @@ def _rounding(dtype: torch.dtype) -> float:
 
 
 unit_sphere = _UnitSphere()
+FORWARD_MODE = (
+    "samples have a first derivative in reverse mode alone: use torch.func.grad, vjp or jacrev"
+)
 # inf is refused: the limit is a point mass, without density or entropy
 finite_nonnegative = constraints.half_open_interval(0.0, math.inf)
 
@@ -85,8 +88,6 @@ def checked(loc: Tensor, validate_args: bool | None) -> Tensor:
     """
     if not (Distribution._validate_args if validate_args is None else validate_args):
         return loc
-    if not loc.numel():
-        return loc
     length = torch.linalg.vector_norm(loc.detach(), dim=-1, keepdim=True)
     if not unit_sphere.check(loc).all():
         worst = (length - 1).abs().nan_to_num(math.inf).argmax()
@@ -113,11 +114,19 @@ def refuse_second(gradient: Tensor, *parameters: Tensor) -> Tensor:
 
 class _Refused(Function):
     @staticmethod
-    def forward(ctx, gradient, *parameters):
+    def forward(gradient, *parameters):
         return gradient.view_as(gradient)
 
     @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
     def backward(ctx, grad):
+        raise NotImplementedError("samples have a first derivative in their parameters, no second")
+
+    @staticmethod
+    def forward_mode(ctx, *tangents):
         raise NotImplementedError("samples have a first derivative in their parameters, no second")
 
 
@@ -161,9 +170,9 @@ def place(loc: Tensor, complement: Tensor, sine: Tensor, generator: Source = Non
         across = torch.stack((-loc[..., 1], loc[..., 0]), -1)
         return w.unsqueeze(-1) * loc + signed.unsqueeze(-1) * across
     g = normal((*complement.shape, m), loc, generator)
-    g.addcmul_(loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
+    g = torch.addcmul(g, loc, torch.linalg.vecdot(g, loc).unsqueeze(-1), value=-1)
     scale = sine / torch.linalg.vector_norm(g, dim=-1)
-    rest = w.addcmul_(scale, torch.linalg.vecdot(g, loc), value=-1)
+    rest = torch.addcmul(w, scale, torch.linalg.vecdot(g, loc), value=-1)
     return torch.addcmul(g.mul_(scale.unsqueeze(-1)), loc, rest.unsqueeze(-1))
 
 
@@ -179,7 +188,7 @@ def pull_back(grad: Tensor, x: Tensor, loc: Tensor, complement: Tensor) -> tuple
     along = torch.linalg.vecdot(grad, loc)
     across = torch.linalg.vecdot(grad, tangent)
     in_loc = torch.addcmul(column * grad, along.unsqueeze(-1), tangent, value=-1)
-    in_w = (2.0 - complement).mul_(complement).mul_(along).addcmul_(w, across, value=-1)
+    in_w = torch.addcmul((2.0 - complement).mul_(complement) * along, w, across, value=-1)
     return in_loc, in_w
 
 
@@ -196,18 +205,26 @@ class Placement(Function):
     """
 
     @staticmethod
-    def forward(ctx, loc, concentration, below, above, slope, generator):
-        complement = below.to(loc.dtype)
-        x = place(loc, complement, torch.sqrt(below * above).to(loc.dtype), generator)
-        ctx.save_for_backward(x, loc, complement, slope, concentration)
-        return x
+    def forward(loc, concentration, below, above, slope, generator):
+        sine = torch.sqrt(below * above).to(loc.dtype)
+        return place(loc, below.to(loc.dtype), sine, generator)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        loc, concentration, below, _, slope, _ = inputs
+        ctx.save_for_backward(output, loc, below, slope, concentration)
 
     @staticmethod
     def backward(ctx, grad):
-        x, loc, complement, slope, concentration = ctx.saved_tensors
+        x, loc, below, slope, concentration = ctx.saved_tensors
         with torch.no_grad():
+            complement = below.to(loc.dtype)
             in_loc, in_w = pull_back(grad, x, loc, complement)
             in_concentration = sum_samples((in_w * slope).to(grad.dtype), concentration.shape)
             in_loc = sum_samples(in_loc, loc.shape)
         both = (refuse_second(g, grad, loc, concentration) for g in (in_loc, in_concentration))
         return *both, None, None, None, None
+
+    @staticmethod
+    def forward_mode(ctx, *tangents):
+        raise NotImplementedError(FORWARD_MODE)

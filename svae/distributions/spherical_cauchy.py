@@ -1,5 +1,6 @@
 """The spherical Cauchy distribution: the uniform law, drawn towards mu by a Moebius map."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
 
-from svae.distributions.draw import Draw
+from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
     Placement,
     broadcast_parameters,
@@ -18,6 +19,7 @@ from svae.distributions.sphere import (
     unit_sphere,
 )
 from svae.distributions.uniform import HypersphericalUniform
+from svae.distributions.validation import check_sample, checks
 from svae.noise import Source, gamma
 
 
@@ -58,6 +60,7 @@ class SphericalCauchy(Distribution):
         self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None
     ):
         self.loc, self.concentration = broadcast_parameters(loc, concentration)
+        validate_args = checks(validate_args, self.loc)
         self.loc = checked(self.loc, validate_args)
         super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)
 
@@ -76,7 +79,7 @@ class SphericalCauchy(Distribution):
         """c in float64."""
         return self.concentration.double() / (self.event_shape[0] - 1)
 
-    def draw(self, shape: Size | tuple[int, ...] = (), generator: Source = None) -> Draw:
+    def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Return samples made from two gamma variables; all random numbers come from `generator`.
 
         With G, H ~ Gamma((m - 1)/2): 1 - w = 2H / (s^2 G + H). Since w = tanh(u + log s),
@@ -84,7 +87,7 @@ class SphericalCauchy(Distribution):
         """
         m, kappa = self.event_shape[0], self.concentration.detach().double()
         with torch.no_grad():
-            alpha = kappa.new_full(Size(shape) + self.batch_shape, (m - 1) / 2)
+            alpha = kappa.new_full(as_size(shape) + self.batch_shape, (m - 1) / 2)
             G, H = gamma(alpha, generator), gamma(alpha, generator)
             G = G * (1 + 2 * self._slope)
             share = 2.0 / (G + H)
@@ -98,8 +101,7 @@ class SphericalCauchy(Distribution):
         return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        check_sample(self, value)
         m, c = self.event_shape[0], self._slope
         # 1 - mu.x by the distance: of vectors in float32, mu.x is known within 1e-7 only
         below_top = (value.double() - self.loc.double()).square().sum(-1) / 2

@@ -48,8 +48,8 @@ def envelope(m: int, concentration: Tensor) -> Envelope:
     n / (2 kappa). x0 is the root of kappa (1 - x0^2) = n x0.
     """
     n, twice = float(m - 1), concentration * 2.0
-    c = (twice * twice).add_(n * n).sqrt_()
-    return Envelope((twice + n).add_(c).reciprocal().mul(2.0 * n), c)
+    c = (twice * twice + n * n).sqrt()
+    return Envelope((twice + n + c).reciprocal() * (2.0 * n), c)
 
 
 def draw_until_accepted(

@@ -13,6 +13,7 @@ from svae.distributions.sphere import (
     uniform_direction,
     unit_sphere,
 )
+from svae.distributions.validation import check_sample
 from svae.noise import Source
 
 
@@ -71,8 +72,7 @@ class HypersphericalUniform(Distribution):
         return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        check_sample(self, value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         return value.new_full(shape, -log_sphere_area(self.event_shape[0]))
 

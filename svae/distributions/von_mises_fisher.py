@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import torch
 from torch import Size, Tensor
-from torch.autograd import Function
 from torch.distributions import Distribution, register_kl
 from torch.distributions.utils import lazy_property
 
+from svae.autograd import Function, is_constant, is_mapping, is_transforming, save
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.estimators import (
     GRADIENTS,
@@ -19,6 +19,7 @@ from svae.distributions.implicit import implicit_slope
 from svae.distributions.inversion import draw_by_inversion
 from svae.distributions.series import Series
 from svae.distributions.sphere import (
+    Placement,
     broadcast_parameters,
     checked,
     finite_nonnegative,
@@ -32,8 +33,10 @@ from svae.distributions.ulrich_wood import (
     draw_fixed,
     draw_until_accepted,
     envelope,
+    sufficient_proposals,
 )
 from svae.distributions.uniform import HypersphericalUniform
+from svae.distributions.validation import check_sample, checks
 from svae.noise import Source
 from svae.special import BesselMoments, bessel_moments
 
@@ -87,6 +90,7 @@ class VonMisesFisher(Distribution):
         validate_args: bool | None = None,
     ):
         self.loc, self.concentration = broadcast_parameters(loc, concentration)
+        validate_args = checks(validate_args, self.loc)
         self.loc = checked(self.loc, validate_args)
         self.gradient, self.sampler, self.proposals = gradient, sampler, proposals
         self._check_options()
@@ -170,7 +174,7 @@ class VonMisesFisher(Distribution):
     @property
     def _moments(self) -> BesselMoments:
         """The same, differentiable."""
-        if not self.concentration.requires_grad:
+        if is_constant(self.concentration):
             return self._values
         return bessel_moments(self._order, self.concentration.double())
 
@@ -194,9 +198,16 @@ class VonMisesFisher(Distribution):
             loc, concentration = loc.detach(), concentration.detach()
         if torch.compiler.is_compiling() and self.gradient == "implicit":
             _ = self._values  # a backward pass that is traced may not keep values for later
-        value = Reparameterised.apply(loc, concentration, height.below_top, self._slope, generator)
+        value = self._place(loc, concentration, height.below_top, generator)
         log_weight = self._log_weight(height.below_top, value)
         return Draw(value, log_weight, self._to_dtype(height.proposals))
+
+    def _place(self, loc: Tensor, concentration: Tensor, below: Tensor, generator: Source):
+        """Return samples (..., m) at drawn heights."""
+        if not is_transforming():
+            return Reparameterised.apply(loc, concentration, below, self._slope, generator)
+        slope = self._slope(below)  # the backward pass may be at another level of transforms
+        return Placement.apply(loc, concentration, below, 2.0 - below, slope, generator)
 
     def _height(self, shape: Size, generator: Source) -> Height:
         if self.sampler == "inversion":
@@ -204,6 +215,8 @@ class VonMisesFisher(Distribution):
         m, complement = self.event_shape[0], self._envelope.complement
         if self.proposals or complement.device.type != "cpu" or torch.compiler.is_compiling():
             return draw_fixed(m, complement, shape, generator, self.proposals)
+        if is_mapping():  # nothing can be looked at
+            return draw_fixed(m, complement, shape, generator, sufficient_proposals(m))
         return draw_until_accepted(m, complement, shape, generator)
 
     def _log_weight(self, below_top: Tensor, value: Tensor) -> Tensor:
@@ -237,8 +250,7 @@ class VonMisesFisher(Distribution):
             return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        check_sample(self, value)
         return self._to_dtype(self._log_prob(value))
 
     def _log_prob(self, value: Tensor) -> Tensor:
@@ -291,18 +303,30 @@ class _Divergence(Function):
     """The divergence from the uniform law, already known, with its slope kappa A'."""
 
     @staticmethod
-    def forward(ctx, concentration, order, value, slope):
-        ctx.order = order
-        ctx.save_for_backward(concentration, slope.to(concentration.dtype))
+    def forward(concentration, order, value, slope):
         return value.to(concentration.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        concentration, ctx.order, _, slope = inputs
+        save(ctx, concentration, slope.to(concentration.dtype))
 
     @staticmethod
     def backward(ctx, grad):
         concentration, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
-            variance = bessel_moments(ctx.order, concentration.double()).variance
-            slope = (variance * concentration).to(concentration.dtype)
+            slope = _divergence_slope(ctx.order, concentration)
         return grad * slope, None, None, None
+
+    @staticmethod
+    def forward_mode(ctx, tangent, *_):
+        return tangent * _divergence_slope(ctx.order, ctx.saved_tensors[0])
+
+
+def _divergence_slope(order: float, concentration: Tensor) -> Tensor:
+    """Return kappa A', differentiable."""
+    variance = bessel_moments(order, concentration.double()).variance
+    return (variance * concentration).to(concentration.dtype)
 
 
 @register_kl(VonMisesFisher, HypersphericalUniform)

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 
 from svae.distributions import DiagonalNormal, VonMisesFisher
 from svae.distributions.draw import as_size
+from svae.distributions.validation import checks
 from svae.models.latent import Direction
 
 _MANY = 2**17
@@ -31,8 +32,8 @@ class BernoulliPixels(Distribution):
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None):
         self.logits = logits
-        checks = validate_args if logits.numel() else False  # as for a `DiagonalNormal`
-        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=checks)
+        validate_args = checks(validate_args, logits)
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:

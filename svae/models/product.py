@@ -47,8 +47,8 @@ class ProductFamily:
         if total != latent_dim:
             shown = f"[{','.join(factors)}]"
             raise ValueError(
-                f"model.factors={shown}: have {total} dimensions in all, and latent_dim is {latent_dim}; "
-                "expected both to be the same"
+                f"model.factors={shown}: have {total} dimensions in all, and latent_dim is "
+                f"{latent_dim}; expected both to be the same"
             )
         self.manifold = ProductManifold(*(families[name].manifold for name in factors))
         self._widths = [families[name].parameters for name in factors]
