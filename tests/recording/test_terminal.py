@@ -18,6 +18,12 @@ from tests.conftest import QUICK
 TEXT = "\N{MINUS SIGN}1 ± 2 é 日 \udcff"
 
 
+@pytest.fixture(autouse=True)
+def unheard(monkeypatch):
+    """Keep what is logged from pytest, whose parallel workers cannot report the last character."""
+    monkeypatch.setattr(logging.getLogger("svae"), "propagate", False)
+
+
 @pytest.fixture
 def streams(monkeypatch):
     """Let standard output and error be of an encoding; return what they write into."""
