@@ -67,8 +67,8 @@ Device = Annotated[
     "auto, cpu, cuda or cuda:N",
 ]
 Concentration = Annotated[
-    Literal["m"] | Annotated[float, Gt(1)],
-    "a number above 1, or m (the ambient dimension, latent_dim + 1)",
+    Literal["m"] | Annotated[float, Gt(1), Lt(1e8)],  # above, float32 tells no directions apart
+    "a number above 1 and below 1e8, or m (the ambient dimension, latent_dim + 1)",
 ]
 Concentrations = Annotated[list[Positive], MinLen(1), "a list of numbers above 0"]
 Levels = Annotated[

@@ -57,7 +57,7 @@ class _SphericalFamily:
 
     mu = linear / |linear|, kappa = softplus(linear + s) + 1; Davidson et al. 2018, section 5, have
     s = 0. The shift s gives `initial_concentration` where the linear map gives 0, as it does about
-    before training: a number above 1, or "m", the ambient dimension d + 1.
+    before training: a number above 1 and below 1e8, or "m", the ambient dimension d + 1.
 
     Raises:
         ValueError: for another initial concentration.
@@ -70,8 +70,10 @@ class _SphericalFamily:
         m = self.manifold.ambient_dim
         self.parameters = m + 1
         start = m if initial_concentration == "m" else initial_concentration
-        if isinstance(start, str) or not 1 < start < math.inf:
-            raise ValueError(f"initial_concentration: expected a number above 1 or m, got {start}")
+        if isinstance(start, str) or not 1 < start < 1e8:
+            raise ValueError(
+                f"initial_concentration: expected a number above 1 and below 1e8 or m, got {start}"
+            )
         # the inverse of softplus, log(exp(y) - 1), without the overflow
         self.shift = (start - 1) + math.log(-math.expm1(1 - start))
 
