@@ -369,11 +369,11 @@ def test_a_foreign_record_runs_nothing_and_a_lost_checkpoint_is_told(svae_train,
 
     (folder / "config.yaml").write_text(config)
     last = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-    last["history"][0]["val/elbo"] = 10**400  # no float is as large
+    last["epoch"]["metrics"]["val/elbo"] = 10**400  # no float is as large
     torch.save(last, folder / "checkpoints" / "last.pt")
     done = svae_train("resume=r", "trainer.max_epochs=3", quick=False)
     assert done.returncode == 2
-    assert "last.pt: history: expected a valid number" in done.stderr
+    assert "last.pt: epoch: expected a valid number" in done.stderr
     assert _status(folder)["state"] == "finished"
 
     (folder / "checkpoints" / "last.pt").unlink()
