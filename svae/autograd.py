@@ -5,8 +5,17 @@ from functools import wraps
 
 import torch
 from torch import Tensor
-from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
+
+try:  # not public: without them all is slower, and a refusal of torch.func is torch's own
+    from torch._C import _are_functorch_transforms_active as is_transforming
+    from torch._C._functorch import TransformType, get_interpreter_stack
+    from torch._functorch.utils import unwrap_dead_wrappers
+except ImportError:
+    unwrap_dead_wrappers = None
+
+    def is_transforming() -> bool:
+        return False
 
 
 class Function(torch.autograd.Function):
@@ -31,19 +40,16 @@ class Function(torch.autograd.Function):
     def apply(cls, *args):
         # torch binds the arguments to the signature of forward anew at each call, which costs up
         # to three times what else there is to do
+        if unwrap_dead_wrappers is None:
+            return super(Function, cls._eager or cls).apply(*args)
         above = Function if is_transforming() else torch.autograd.Function
         return super(above, cls._eager or cls).apply(*unwrap_dead_wrappers(args))
 
 
-def is_transforming() -> bool:
-    """Return whether a transform of torch.func is at work."""
-    return torch._C._are_functorch_transforms_active()
-
-
 def is_mapping() -> bool:
     """Return whether torch.func.vmap is at work: then no value can be looked at."""
-    levels = torch._C._functorch.get_interpreter_stack() if is_transforming() else None
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in levels or ())
+    levels = get_interpreter_stack() if is_transforming() else None
+    return any(level.key() == TransformType.Vmap for level in levels or ())
 
 
 def is_constant(tensor: Tensor) -> bool:

@@ -113,7 +113,8 @@ def _nodes(n: float | Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
 
     t = y + (T/Y - 1) y^9 / Y^8 with |y| <= Y: even steps where the peak may be, long ones in the
     tails e^{-n|t|}, which are cut at T, where they are e^{-38}. Y, the power and the count were
-    found by search: with them every moment is within 3e-13 for all n >= 1 and x >= 0.
+    found by search: with them every moment is within 3e-13 of itself at orders from 0 to 511.5
+    and x from 0 to 1e307, the relative entropy next to where its Taylor series ends within 2e-11.
     """
     count = 74 if isinstance(n, Tensor) else 30 + math.ceil(44 / math.sqrt(n))
     Y, T = 7 / (n + 1.5) ** 0.5, 38 / n * (1 + n / 19) ** 0.5
@@ -148,9 +149,9 @@ class _Integrals(NamedTuple):
 def _integrals(order: float | Tensor, x: Tensor) -> _Integrals:
     n = 2.0 * order + 1.0
     column = n.unsqueeze(-1) if isinstance(n, Tensor) else n
-    z = x * (2.0 / n)
-    zz = z * z
-    s = (zz + 1.0).sqrt_()
+    z = (x * (2.0 / n)).clamp(max=1e308)
+    zz = z * z  # overflows, where s is z
+    s = torch.where(z > 1e100, z, (zz + 1.0).sqrt_())
     u = (s + 1.0).reciprocal_()
     w0 = z * u
     # 1 - w0 = u (1 + s - z), rationalised: s - z cancels for x > n

@@ -271,3 +271,16 @@ def test_whole_numbers_are_not_truncated():
     assert torch.equal(bessel_i_ratio(1, x), bessel_i_ratio(1, x.float()))
     assert torch.equal(log_bessel_i(1, x), log_bessel_i(1, x.float()))
     assert bessel_moments(1, x).ratio.dtype == torch.float32
+
+
+@pytest.mark.parametrize("order", [0, 0.5, 4.5, 511.5])
+def test_the_ratio_is_1_as_far_as_numbers_go(order):
+    x = torch.tensor([1e100, 1e153, 1e154, 1e155, 1e200, 1e307], dtype=torch.float64)
+    moments = bessel_moments(order, x)
+    torch.testing.assert_close(moments.ratio, torch.ones_like(x), rtol=1e-15, atol=0)
+    torch.testing.assert_close(moments.complement * x, torch.full_like(x, order + 0.5))
+    expected = (
+        (order + 0.5) * (torch.log(x / 2)) + 0.5 * math.log(4 * math.pi) - math.lgamma(order + 1)
+    )
+    expected = expected - (order + 0.5)
+    torch.testing.assert_close(moments.relative_entropy, expected, rtol=1e-12, atol=0)

@@ -67,8 +67,8 @@ Device = Annotated[
     "auto, cpu, cuda or cuda:N",
 ]
 Concentration = Annotated[
-    Literal["m"] | Annotated[float, Gt(1)],
-    "a number above 1, or m (the ambient dimension, latent_dim + 1)",
+    Literal["m"] | Annotated[float, Gt(1), Lt(1e8)],  # above, float32 tells no directions apart
+    "a number above 1 and below 1e8, or m (the ambient dimension, latent_dim + 1)",
 ]
 Factors = Annotated[
     list[Annotated[str, Predicate(re.compile("[SR][1-9][0-9]{0,4}").fullmatch)]],

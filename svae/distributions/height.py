@@ -47,8 +47,8 @@ def log_proposal_density(m: int, concentration: float, below_top: Tensor) -> Ten
 def distribution(m: int, concentration: float, below_top: Tensor) -> Tensor:
     """Return the probability of a height above w, that is of less than 1 - w, by quadrature.
 
-    Within 1e-6: the trapezoidal rule in the logarithm of the angle, in which the law of every
-    kappa is smooth and wide.
+    Within 1e-6 up to m = 41, 5e-6 at m = 129 and 2e-5 at m = 1025: the trapezoidal rule in the
+    logarithm of the angle, in which the law of every kappa is smooth and wide.
     """
     log_angle = torch.linspace(-25, math.log(math.pi), _POINTS, dtype=torch.float64)
     half = torch.sin(log_angle.exp() / 2)
@@ -68,7 +68,8 @@ def kolmogorov_p_value(distance: float, count: int) -> float:
 
     Kolmogorov's limit law at Stephens' effective distance (1970, "Use of the Kolmogorov-Smirnov,
     Cramer-von Mises and related statistics without extensive tables"): within
-    0.01 from 100 samples up.
+    0.012 from 100 samples up and 0.0045 from 1000 up, of which most at p = 0.7; where p is below
+    0.05 within 9 % and 5 % of itself.
     """
     root = math.sqrt(count)
     x = distance * (root + 0.12 + 0.11 / root)

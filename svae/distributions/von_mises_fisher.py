@@ -335,6 +335,14 @@ def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
     return value if shape == p.batch_shape else value.expand(shape)
 
 
+@register_kl(HypersphericalUniform, VonMisesFisher)
+def _kl_uniform_vmf(p: HypersphericalUniform, q: VonMisesFisher) -> Tensor:
+    """log M(kappa) = kappa A - KL_q, KL_q to the uniform law: the mean of w is 0."""
+    shape, moments = joint_batch_shape(p, q), q._moments
+    value = q.concentration.double() * moments.ratio - moments.relative_entropy
+    return q._to_dtype(value).expand(shape)
+
+
 @register_kl(VonMisesFisher, VonMisesFisher)
 def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     """KL_p - KL_q - kappa_q (A_p - A_q) + kappa_q A_p (1 - mu_p.mu_q), KL_ to the uniform law."""

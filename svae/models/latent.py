@@ -59,10 +59,12 @@ class NormalFamily:
 class _SphericalFamily:
     """A posterior (mu, kappa) on the sphere S^d in R^(d+1) and the uniform prior.
 
-    mu = linear / |linear|, kappa = softplus(linear + s) + 1, or by `link="exp"` exp(linear + s);
-    Davidson et al. 2018, section 5, have the first and s = 0. The shift s gives
-    `initial_concentration` where the linear map gives 0, as it does about before training: a number
-    above 1, or "m", the ambient dimension d + 1.
+        if isinstance(start, str) or not 1 < start < 1e8:
+            raise ValueError(
+                f"initial_concentration: expected a number above 1 and below 1e8 or m, got {start}"
+            )
+        if link not in LINKS:
+            raise ValueError(f"link: expected one of {', '.join(LINKS)}, got {link}")
 
     Raises:
         ValueError: for another initial concentration or link.
@@ -80,8 +82,10 @@ class _SphericalFamily:
         m = self.manifold.ambient_dim
         self.parameters = m + 1
         start = m if initial_concentration == "m" else initial_concentration
-        if isinstance(start, str) or not 1 < start < math.inf:
-            raise ValueError(f"initial_concentration: expected a number above 1 or m, got {start}")
+        if isinstance(start, str) or not 1 < start < 1e8:
+            raise ValueError(
+                f"initial_concentration: expected a number above 1 and below 1e8 or m, got {start}"
+            )
         if link not in LINKS:
             raise ValueError(f"link: expected one of {', '.join(LINKS)}, got {link}")
         # the inverse of softplus, log(exp(y) - 1), without the overflow

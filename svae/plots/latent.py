@@ -3,9 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from svae.manifolds import Manifold, Sphere
+from svae.manifolds import Manifold, Product, Sphere
 from svae.plots import Missing
 from svae.plots.style import COLOURS, class_legend, figure, name_classes, scatter
+
+_PANELS = 12  # of a product
 
 
 def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold) -> Figure:
@@ -14,13 +16,16 @@ def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold)
     A circle is drawn as rings, one per class. S^2 is drawn as an equal-area map and as a globe from
     both sides; S^d beyond as the map of the great sphere S^2 that lies nearest to the points (Jung,
     Dryden and Marron 2012, "Analysis of principal nested spheres"). R^d, and the
-    space that holds any other manifold, by its first two principal components.
+    space that holds any other manifold, by its first two principal components. The factors of a
+    product are drawn side by side.
 
     Raises:
         Missing: for posteriors without means.
     """
     if "loc" not in latents:
         raise Missing("no `loc`")
+    if isinstance(manifold, Product):
+        return _factors(latents["loc"], latents.get("labels"), whose, manifold)
     draw = _plane
     if isinstance(manifold, Sphere):
         draw = {1: _circle, 2: _sphere}.get(manifold.dim, _great_sphere)
@@ -80,15 +85,18 @@ def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     """Draw one ring per class, the points spread over its width to be seen."""
     rings = "" if labels is None else ", one ring per class"
     chart = figure(6.8, 5.8, f"posterior means of {whose} on the circle{rings}")
-    axes = chart.subplots(subplot_kw={"projection": "polar"})
+    _rings(chart.subplots(subplot_kw={"projection": "polar"}), loc, labels)
+    class_legend(chart, labels)
+    return chart
+
+
+def _rings(axes, loc: np.ndarray, labels: np.ndarray | None) -> None:
     angle = np.arctan2(loc[:, 1], loc[:, 0])
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
     rank = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
     scatter(axes, angle, 8 + rank + jitter, labels)
     axes.set(ylim=(0, 9 + rank.max()), yticks=[])
     axes.grid(alpha=0.4)
-    class_legend(chart, labels)
-    return chart
 
 
 def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
@@ -134,10 +142,7 @@ def _graticule() -> list[np.ndarray]:
 
 
 def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
-    values, vectors = np.linalg.eigh(loc.T @ loc)
-    share = values[-3:].sum() / values.sum()
-    nearest = loc @ vectors[:, :-4:-1]
-    nearest /= np.linalg.norm(nearest, axis=1, keepdims=True)
+    nearest, share = _nearest_great_sphere(loc)
     chart = figure(8.4, 4.6)
     d = loc.shape[1] - 1
     chart.suptitle(
@@ -150,9 +155,44 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Fig
     return chart
 
 
+def _nearest_great_sphere(loc: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return points of S^2, and which share of the squared length of `loc` (N, m) they hold."""
+    values, vectors = np.linalg.eigh(loc.T @ loc)
+    nearest = loc @ vectors[:, :-4:-1]
+    share = values[-3:].sum() / values.sum()
+    return nearest / np.linalg.norm(nearest, axis=1, keepdims=True), share
+
+
+def _factors(loc: np.ndarray, labels: np.ndarray | None, whose: str, manifold: Product) -> Figure:
+    """Draw a panel for each factor, of many for the first ones."""
+    ends = np.cumsum([factor.ambient_dim for factor in manifold.factors])
+    parts = list(zip(manifold.factors, np.split(loc, ends[:-1], axis=1), strict=True))[:_PANELS]
+    columns = min(4, len(parts))
+    rows = -(-len(parts) // columns)
+    more = f", the first {_PANELS} factors" if len(manifold.factors) > _PANELS else ""
+    chart = figure(3.2 * columns + 0.8, 3.2 * rows, f"posterior means of {whose}{more}")
+    for place, (factor, points) in enumerate(parts, 1):
+        round_ = {1: ("polar", _rings)}.get(factor.dim, ("hammer", hammer))
+        projection, draw = round_ if isinstance(factor, Sphere) else (None, _axes_of_plane)
+        axes = chart.add_subplot(rows, columns, place, projection=projection)
+        if projection == "hammer" and factor.dim > 2:
+            points, share = _nearest_great_sphere(points)
+            axes.set_title(f"{factor} ({share:.0%} on a great S^2)", fontsize="medium")
+        else:
+            axes.set_title(str(factor), fontsize="medium")
+        draw(axes, points, labels)
+    class_legend(chart, labels)
+    return chart
+
+
 def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
     chart = figure(6.8, 5.8, f"posterior means of {whose}")
-    axes = chart.subplots()
+    _axes_of_plane(chart.subplots(), loc, labels)
+    class_legend(chart, labels)
+    return chart
+
+
+def _axes_of_plane(axes, loc: np.ndarray, labels: np.ndarray | None) -> None:
     if loc.shape[1] == 1:
         ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
         jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
@@ -165,8 +205,6 @@ def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
         axes.set(xlabel=names[0], ylabel=names[1])
         axes.set_aspect("equal", "datalim")
     axes.grid(alpha=0.3)
-    class_legend(chart, labels)
-    return chart
 
 
 def _principal(loc: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:

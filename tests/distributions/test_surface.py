@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.distributions import Distribution, kl_divergence
 from torch.func import grad, hessian, jacfwd, jacrev, vmap
 
+from svae import autograd
 from svae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
@@ -257,3 +258,24 @@ def test_samples_have_the_gradient_that_autograd_gives_them_and_no_second(name):
         (slope,) = torch.autograd.grad(with_more(k), k, create_graph=True)
         with pytest.raises(NotImplementedError, match="no second"):
             slope.sum().backward()
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1e-3, 4.0, 1e4])
+def test_the_divergence_of_the_uniform_law_is_that_of_concentration_0(kappa):
+    loc = F.normalize(parameters(5)[0], dim=-1)
+    q, flat = VonMisesFisher(loc, kappa), VonMisesFisher(loc.flip(-1), 0.0)
+    found = kl_divergence(HypersphericalUniform(M, (2, 1)), q)
+    assert found.shape == (2, 5)
+    torch.testing.assert_close(found[0], kl_divergence(flat, q), rtol=1e-9, atol=1e-15)
+
+
+def test_derivatives_do_not_depend_on_what_torch_keeps_private(monkeypatch):
+    def slopes():
+        v, k = (p.requires_grad_() for p in parameters(4))
+        q = MAKERS["vmf"](v, k)
+        loss = kl_divergence(q, prior(q)).sum() + q.log_prob(POINT).sum()
+        return torch.autograd.grad(loss, (v, k))
+
+    expected = slopes()
+    monkeypatch.setattr(autograd, "unwrap_dead_wrappers", None)
+    assert all(map(torch.equal, slopes(), expected))

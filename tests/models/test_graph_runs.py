@@ -35,7 +35,7 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
     for name in ("auc", "average_precision", "elbo", "reconstruction", "kl", "acceptance_rate"):
         assert f"test/{name}" in results
         assert f"val/{name}" in results
-    assert len(results["split"]) == 64
+    assert len(results["split_hash"]) == 64
     assert results["samples"] == 10
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [float(row["train/elbo"]) < 0 for row in rows] == [True] * 3
