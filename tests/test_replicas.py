@@ -17,6 +17,7 @@ from svae.data.splits import DataSet, Split
 from svae.experiment import evaluation
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
+from svae.models.product import ProductFamily
 from svae.models.stack import stack_models
 from svae.recording import console, progress
 from svae.recording.checkpoint import Unusable
@@ -103,6 +104,8 @@ def test_a_stack_computes_what_its_models_compute(family, binary):
             {"baseline": "leave_one_out", "samples": 3},
         ),
         (VonMisesFisherFamily(2, sampler="inversion"), {}),
+        (VonMisesFisherFamily(3, scales=True), {"optimizer": "muon"}),
+        (ProductFamily(4, ["S1", "R1", "S2"]), {}),
         (NormalFamily(3), {"bound": "iwae", "samples": 2}),
         (NormalFamily(3), {"schedule": "cosine"}),
         (NormalFamily(3), {"optimizer": "muon"}),
