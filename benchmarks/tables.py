@@ -38,6 +38,7 @@ START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
 IDENTITY = (
     *("protocol", "model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
+    *("link", "scales"),
     *("bound", "schedule", "unit_variance", "seed"),
 )
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
@@ -90,7 +91,8 @@ def finished(folder: Path) -> Iterator[Row]:
         config = OmegaConf.to_container(saved_config(run.path), resolve=True)
         flat = flatten(config)
         earlier = come_since(flat, protocol())
-        flat |= {k: v for k, v in earlier.items() if not k.startswith("model.")}
+        is_vmf = chosen(config, "model") == "vmf"  # the protocol's model
+        flat |= {k: v for k, v in earlier.items() if is_vmf or not k.startswith("model.")}
         preset = "fast" if flat["trainer.optimizer"] == "muon" else "table1"
         if difference := _foreign(flat, preset):
             print(f"{run.path}: left out, {difference}", file=sys.stderr)
@@ -127,8 +129,11 @@ def _foreign(config: dict, preset: str) -> str | None:
 
 def _about(config: dict) -> dict:
     """Return what tells a run from others, of its configuration by dotted keys."""
-    options = ("isotropic", "gradient", "initial_concentration")
+    options = ("isotropic", "gradient", "initial_concentration", "link", "scales")
     about = {name: config.get(f"model.{name}", "") for name in options}
+    if about["initial_concentration"] is None and not about["scales"]:
+        about["initial_concentration"] = START
+    about = {name: "" if value is None else value for name, value in about.items()}
     about |= {name: config[name] for name in ("latent_dim", "seed")}
     # of the Gaussian's latent space nothing depends on it
     stretched = config["network.unit_variance"] and "model.isotropic" not in config
@@ -174,6 +179,7 @@ def _normal(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
 
 def _vmf(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
     names = {"protocol": "table1", "gradient": "implicit", "initial_concentration": START}
+    names |= {"link": "", "scales": "False"}
     return choose(rows, model="vmf", latent_dim=latent_dim, **names | _PLAIN | more)
 
 

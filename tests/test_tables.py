@@ -46,6 +46,8 @@ def test_finished_runs_become_rows_once(tmp_path):
         "latent_dim": "10",
         "gradient": "implicit",
         "initial_concentration": tables.START,
+        "link": "",
+        "scales": "False",
         "bound": "elbo",
         "schedule": "constant",
         "unit_variance": "False",
@@ -205,9 +207,11 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
     _run(folder, "model=vmf")
     config = OmegaConf.load(folder / "config.yaml")
     del config.trainer["bound"], config.trainer["schedule"], config.network["unit_variance"]
+    del config.model["scales"], config.model["link"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
     (row,) = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
     assert {name: row[name] for name in tables._PLAIN} == tables._PLAIN
+    assert (row["scales"], row["link"]) == ("False", "")
 
 
 def test_a_missing_mark_is_told():

@@ -15,7 +15,10 @@ from svae.configuration.schema import flatten
 from svae.recording.folder import RunFolder
 
 REFUSED = [
-    ("model=vfm", "model=vfm: expected one of normal, power_spherical, vmf; did you mean vmf?"),
+    (
+        "model=vfm",
+        "model=vfm: expected one of normal, power_spherical, product, spherical_cauchy, vmf; did you mean vmf?",
+    ),
     ("dataset=mnsit", "did you mean mnist?"),
     ("experiment=none_such", "experiment=none_such: expected one of"),
     ("hydra/launcher=foo", "hydra/launcher=foo: expected one of"),

@@ -67,7 +67,10 @@ LINES = [
     ("'logger.name=a\"b'", """'logger.name="a\\"b"'"""),
     ("hydra.run.dir=~nouser/x", """'hydra.run.dir="~nouser/x"'"""),
     # choices by other names
-    ("model=VMF", "model=VMF: expected one of normal, power_spherical, vmf; did you mean vmf?"),
+    (
+        "model=VMF",
+        "model=VMF: expected one of normal, power_spherical, product, spherical_cauchy, vmf; did you mean vmf?",
+    ),
     ("model=gaussian", "did you mean normal?"),
     ("model=Gaussian", "did you mean normal?"),
     ("model=vae", "did you mean normal?"),
