@@ -22,7 +22,7 @@ def test_a_whole_number_is_nothing_that_only_looks_like_one(key):
 @pytest.mark.parametrize("key", NUMBERS)
 def test_a_number_is_finite_and_no_text(key):
     assert takes(key, 0.5) or takes(key, 2)
-    for value in (True, "0.5", math.nan, math.inf, -1, 10**400, None):
+    for value in (True, "0.5", math.nan, math.inf, -1, 10**400):
         assert not takes(key, value), value
 
 

@@ -11,7 +11,7 @@ from svae.metrics.catalogue import CIRCUMSTANCES, METRICS, lower_is_better, numb
 GENERATED = ("trainer.max_epochs=1", "evaluation.importance_samples=5")
 RUNS = (
     ("dataset=sphere_graph", "dataset.nodes=60", "dataset.edges=200", "trainer.max_epochs=1"),
-    ("dataset=directions", *GENERATED),
+    ("dataset=directions", "model.scales=true", *GENERATED),
     ("dataset=circle", "model=normal", *GENERATED, "trainer.bound=iwae", "trainer.samples=2"),
 )
 
