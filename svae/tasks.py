@@ -97,10 +97,10 @@ class Vectors:
         from svae.plots import decoded
 
         drawings = _latent_space(model, data.validation, "the validation set", generator)
-        if shape := data.image_shape:
+        if data.image_shape:
             seen = partial(decoded.reconstructions, split="validation")
             drawings["reconstructions"] = partial(seen, model, data, generator)
-            drawings["samples"] = partial(decoded.samples, model, shape, generator)
+            drawings["samples"] = partial(decoded.samples, model, data, generator)
         return drawings
 
 

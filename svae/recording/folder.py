@@ -131,7 +131,8 @@ class RunFolder:
 
     def close(self) -> None:
         logging.getLogger("svae").removeHandler(self._handler)
-        self._handler.close()
+        with suppress(OSError):  # of a full disk, which somebody has told by now
+            self._handler.close()
         self._lock.release()
 
     def __enter__(self) -> "RunFolder":

@@ -68,7 +68,7 @@ def test_a_run_of_an_agent_is_the_one_that_the_agent_has_begun(tiny, tmp_path, e
         asked = [json.loads(body) for _, body in server.requests if b"UpsertBucket" in body]
     assert done.returncode == 0, done.stderr
     assert "W&B" not in done.stdout + done.stderr
-    assert (tmp_path / "r" / "wandb" / "run-id").read_text() == "given1"
+    assert (tmp_path / "r" / "wandb" / "run-id").read_text().startswith("given1\n")
     first = asked[0]["variables"]
     assert (first["name"], first["sweep"], first["project"]) == ("given1", "s1", "of-the-agent")
     assert json.loads(first["config"])["model"] == {"value": "vmf"}
