@@ -38,7 +38,7 @@ START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
 IDENTITY = (
     *("protocol", "model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
-    *("link", "scales"),
+    "link",
     *("bound", "schedule", "unit_variance", "seed"),
 )
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
@@ -129,9 +129,9 @@ def _foreign(config: dict, preset: str) -> str | None:
 
 def _about(config: dict) -> dict:
     """Return what tells a run from others, of its configuration by dotted keys."""
-    options = ("isotropic", "gradient", "initial_concentration", "link", "scales")
+    options = ("isotropic", "gradient", "initial_concentration", "link")
     about = {name: config.get(f"model.{name}", "") for name in options}
-    if about["initial_concentration"] is None and not about["scales"]:
+    if about["initial_concentration"] is None and not config.get("model.scales"):
         about["initial_concentration"] = START
     about = {name: "" if value is None else value for name, value in about.items()}
     about |= {name: config[name] for name in ("latent_dim", "seed")}
@@ -179,7 +179,7 @@ def _normal(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
 
 def _vmf(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
     names = {"protocol": "table1", "gradient": "implicit", "initial_concentration": START}
-    names |= {"link": "", "scales": "False"}
+    names["link"] = ""
     return choose(rows, model="vmf", latent_dim=latent_dim, **names | _PLAIN | more)
 
 

@@ -47,7 +47,6 @@ def test_finished_runs_become_rows_once(tmp_path):
         "gradient": "implicit",
         "initial_concentration": tables.START,
         "link": "",
-        "scales": "False",
         "bound": "elbo",
         "schedule": "constant",
         "unit_variance": "False",
@@ -79,6 +78,9 @@ def test_finished_runs_become_rows_once(tmp_path):
         ("vmf", "2"),
     ]
     assert rows[2]["test/elbo"] == "-80.0"
+    _run(tmp_path / "more" / "2", "model=vmf", "model.scales=true", "seed=2")
+    rows = tables.collect([tmp_path / "more"], file)
+    assert {(row["model"], row["initial_concentration"]) for row in rows} >= {("scaled_vmf", "")}
 
 
 def test_of_replicas_each_is_a_row(tmp_path):
@@ -211,7 +213,7 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
     (row,) = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
     assert {name: row[name] for name in tables._PLAIN} == tables._PLAIN
-    assert (row["scales"], row["link"]) == ("False", "")
+    assert row["link"] == ""
 
 
 def test_a_missing_mark_is_told():

@@ -17,7 +17,7 @@ from svae.recording.folder import RunFolder
 REFUSED = [
     (
         "model=vfm",
-        "power_spherical, product, spherical_cauchy, vmf; did you mean vmf?",
+        "power_spherical, product, scaled_vmf, spherical_cauchy, vmf; did you mean vmf?",
     ),
     ("dataset=mnsit", "did you mean mnist?"),
     ("experiment=none_such", "experiment=none_such: expected one of"),

@@ -69,7 +69,7 @@ LINES = [
     # choices by other names
     (
         "model=VMF",
-        "power_spherical, product, spherical_cauchy, vmf; did you mean vmf?",
+        "power_spherical, product, scaled_vmf, spherical_cauchy, vmf; did you mean vmf?",
     ),
     ("model=gaussian", "did you mean normal?"),
     ("model=Gaussian", "did you mean normal?"),
