@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -88,9 +89,10 @@ def main() -> None:
     torch.manual_seed(0)
     for name in wanted:
         for count, rows in table[name]:
-            with threads(count):
+            # what svae says is no part of the table
+            with threads(count), redirect_stdout(sys.stderr):
                 for row in rows():
-                    print(line(row, count), flush=True)
+                    print(line(row, count), file=sys.__stdout__, flush=True)
 
 
 if __name__ == "__main__":
