@@ -169,7 +169,7 @@ def choose(rows: list[Row], **wanted: str) -> list[Row]:
 
 # of how a model was trained, as the paper has it
 _PLAIN = {"bound": "elbo", "schedule": "constant", "unit_variance": "False"}
-_FAST = {"protocol": "fast", "schedule": "linear"}
+_FAST = {"protocol": "fast", "schedule": "cosine"}
 
 
 def _normal(rows: list[Row], latent_dim: str, **more: str) -> list[Row]:
