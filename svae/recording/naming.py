@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from svae.configuration import CONF
+from svae.configuration.schema import KEYS
 
 
 def run_name(config: dict) -> str:
@@ -24,11 +25,13 @@ def chosen(config: dict, group: str) -> str:
     files = [(name, keys) for name, keys in _choices(group) if keys["_target_"] == target]
     if not files:
         return target.rsplit(".", 1)[-1]
-    return max(files, key=lambda file: _common(values, file[1]))[0]
+    return max(files, key=lambda file: _common(group, values, file[1]))[0]
 
 
-def _common(values: dict, keys: dict) -> int:
-    return sum(values.get(key) == value for key, value in keys.items())
+def _common(group: str, values: dict, keys: dict) -> int:
+    """Return how many values are those of a file; a key that came in later has what was before."""
+    known = ((KEYS.get(f"{group}.{key}"), key, value) for key, value in keys.items())
+    return sum(values.get(key, row and row.before) == value for row, key, value in known)
 
 
 @cache

@@ -27,3 +27,18 @@ def test_a_choice_is_called_as_people_type_it(dataset, word):
     built = {"dataset": dataset, "model": {"_target_": "mine.Family"}}
     others = {"seed": 0, "trainer": {"samples": 1}, "study": None}
     assert shown == {"dataset": word, "model": "Family", "built": built, **others}
+
+
+VMF = {"_target_": "svae.models.latent.VonMisesFisherFamily", "sampler": "${sampler.name}"}
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"initial_concentration": 1.7}, "vmf"),  # of a version without scales
+        ({"scales": False, "link": "exp"}, "vmf"),
+        ({"scales": True, "link": "softplus", "initial_concentration": 7}, "scaled_vmf"),
+    ],
+)
+def test_a_posterior_is_called_by_what_it_is(values, word):
+    assert choices({"model": VMF | values}) == {"model": word}
