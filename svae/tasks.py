@@ -165,6 +165,11 @@ def _latent_space(model: nn.Module, split, title: str, generator: torch.Generato
     return {"latent": draw}
 
 
+def _draws_plainly(latent) -> bool:
+    """Return whether latent vectors are what the sampler of the von Mises-Fisher law gives."""
+    return hasattr(latent, "options") and not latent.scales
+
+
 def _common(model: nn.Module, history, latents, title: str) -> Drawings:
     from svae.plots import latent, sampler, training
 
@@ -173,6 +178,6 @@ def _common(model: nn.Module, history, latents, title: str) -> Drawings:
         "latent": partial(latent.latent_space, latents, title, model.latent.manifold),
         "spreads": partial(latent.spreads, latents, title, is_own(model.latent)),
     }
-    if is_own(model.latent) and hasattr(model.latent, "options"):
+    if is_own(model.latent) and _draws_plainly(model.latent):
         drawings["sampler"] = partial(sampler.sampler, latents, model.latent.options["sampler"])
     return drawings

@@ -33,8 +33,8 @@ from tests.support.forked import Program
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FILE = re.compile(r"^`([\w./]+)`\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = {
-    "product": (
-        ("model=product", "dataset=bars"),
+    "pair": (
+        ("model=pair", "dataset=bars"),
         {"reconstructions", "samples", "curves", "spreads", "latent", "interpolations"},
         (),
     ),
@@ -58,7 +58,7 @@ def own(tmp_path_factory) -> Path:
 def test_the_page_holds_every_example(own):
     names = {str(file.relative_to(own)) for file in own.rglob("*.*")}
     assert names == {
-        *("spheres.py", "model/product.yaml", "pictures.py", "network/conv.yaml"),
+        *("spheres.py", "model/pair.yaml", "pictures.py", "network/conv.yaml"),
         *("bars.py", "dataset/bars.yaml", "counts.py", "dataset/counts.yaml"),
     }
     assert len(PAGE.splitlines()) <= 250

@@ -186,7 +186,9 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             words = ", ".join(config["study"].get("reads", ()))
             found[line] = f"has no effect on this study, expected one of {words}"
         elif f"{key}.".startswith("sampler.") and not has_sampler:
-            found[line] = "this model has no sampler, model=vmf and model=product have one"
+            found[line] = (
+                "this model has no sampler, model=vmf, model=scaled_vmf and model=product have one"
+            )
         elif key == "network.unit_variance" and "isotropic" in config["model"]:
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
     return found

@@ -110,8 +110,8 @@ def _with_a_point(line: str) -> str:
 def _keys_there(error: Exception, key: str) -> set[str] | None:
     """Return the keys that a configuration has beside `key`, and what it may have elsewhere."""
     node = getattr(error.__cause__, "parent_node", None)
-    if not OmegaConf.is_dict(node):
-        return None
+    if not OmegaConf.is_dict(node) or getattr(error.__cause__, "full_key", key) != key:
+        return None  # what is not there is the group
     group = key.rpartition(".")[0]
     prefix = f"{group}." if group else ""
     values = OmegaConf.to_container(node, resolve=False)

@@ -92,7 +92,7 @@ KEYS: dict[str, Key] = {
     "seed": Key(Seed, "random_seed"),
     "device": Key(
         Device,
-        "gpu cuda accelerator",
+        "gpu gpus cuda accelerator",
         "resume evaluate sweep",
         {"gpu": "cuda", "true": "cuda", "0": "cuda:0", "1": "cuda:1"},
     ),
@@ -131,7 +131,12 @@ KEYS: dict[str, Key] = {
     "trainer.max_epochs": Key(Count, "epochs n_epochs num_epochs", "resume"),
     "trainer.batch_size": Key(Count, "bs", only="vectors"),
     "trainer.learning_rate": Key(Positive, "lr"),
-    "trainer.optimizer": Key(Literal["adam", "muon"], "optim", before="adam"),
+    "trainer.optimizer": Key(
+        Literal["adam", "muon"],
+        "optim",
+        words={"adamw": "adam with trainer.weight_decay above 0"},
+        before="adam",
+    ),
     "trainer.weight_decay": Key(NotNegative, "wd l2 decay", before=0.0),
     "trainer.schedule": Key(
         Literal["constant", "cosine", "linear"],
@@ -216,7 +221,7 @@ GROUPS: dict[str, dict[str, str]] = {
         **{word: f"logger.mode={mode}" for word, mode in _MODES.items()},
         **{mode: f"logger.mode={mode}" for mode in ("auto", "online", "offline", "disabled")},
     },
-    "experiment": {},
+    "experiment": {"table4": "link_prediction", "table2": "table1"},
     "search": {},
     "cluster": {},
 }

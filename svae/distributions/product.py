@@ -1,6 +1,6 @@
 """Independent factors on a product of spaces, those of one kind drawn at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Size, Tensor
@@ -24,8 +24,8 @@ class Product(Distribution):
             default in this order.
 
     Raises:
-        ValueError: if a batch shape does not begin with k, the rest of it differs between groups,
-            or `order` does not name every factor once.
+        ValueError: if there is no group or a count below 1, a batch shape does not begin with k,
+            the rest of it differs between groups, or `order` does not name every factor once.
     """
 
     arg_constraints = {}
@@ -39,6 +39,11 @@ class Product(Distribution):
         validate_args: bool | None = None,
     ):
         self.groups, self.counts = tuple(groups), tuple(counts)
+        if not self.groups or len(self.groups) != len(self.counts) or min(self.counts) < 1:
+            raise ValueError(
+                f"a product needs groups and for each a count from 1 up, got {len(self.groups)} "
+                f"groups and the counts {self.counts}"
+            )
         self.order = tuple(range(sum(counts))) if order is None else tuple(order)
         if sorted(self.order) != list(range(sum(counts))):
             raise ValueError(f"order needs 0 to {sum(counts) - 1}, each once, got {self.order}")
@@ -134,23 +139,31 @@ class Product(Distribution):
             return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"values need {self.event_shape[0]} coordinates, got shape {tuple(value.shape)}"
+            )
         parts = zip(self.groups, self.split(value), strict=True)
         return sum(group.log_prob(part).sum(-1 - self._depth) for group, part in parts)
 
     def entropy(self) -> Tensor:
-        return self._total(lambda group: group.entropy())
+        return self._total([group.entropy() for group in self.groups])
 
-    def _total(self, function: Callable[[Distribution], Tensor]) -> Tensor:
-        """Return the sum over the factors of what a function gives of each."""
-        parts = []
-        for group, count in self._parts():
-            value = function(group)
-            parts.append(value.sum(-1 - self._depth) if group.batch_shape else count * value)
-        return sum(parts)
+    def _total(self, values: Iterable[Tensor]) -> Tensor:
+        """Return the sum over the factors of what each group gives, (..., k, batch)."""
+        parts = zip(values, self._parts(), strict=True)
+        return sum(
+            value.sum(-1 - self._depth) if group.batch_shape else count * value
+            for value, (group, count) in parts
+        )
 
     @property
     def mean(self) -> Tensor:
         return self._parameter("mean")
+
+    @property
+    def mode(self) -> Tensor:
+        return self._parameter("mode")
 
     @property
     def variance(self) -> Tensor:
@@ -187,5 +200,5 @@ class _Supports(constraints.Constraint):
 def _kl_product_product(p: Product, q: Product) -> Tensor:
     if (p.counts, p.order) != (q.counts, q.order):
         raise ValueError("a divergence needs products of the same factors in the same order")
-    others = dict(zip(map(id, p.groups), q.groups, strict=True))
-    return p._total(lambda group: kl_divergence(group, others[id(group)]))
+    parts = [kl_divergence(*pair) for pair in zip(p.groups, q.groups, strict=True)]
+    return p._total(parts)

@@ -45,7 +45,7 @@ class ScaledVonMisesFisher(Distribution):
 
     Raises:
         ValueError: for what `VonMisesFisher` refuses, or if log_scales does not broadcast with loc;
-            under validate_args also if it is not finite.
+            under validate_args also if it is not finite, or beyond 20 once it is centred.
 
     Reference: the angular central Gaussian law is made so from the uniform one (Tyler 1987,
     "Statistical analysis for the angular central Gaussian distribution on the sphere").
@@ -54,7 +54,8 @@ class ScaledVonMisesFisher(Distribution):
     arg_constraints = {
         "loc": unit_sphere,
         "concentration": finite_nonnegative,
-        "log_scales": constraints.real_vector,
+        # beyond, float32 has no vector of unit length left
+        "log_scales": constraints.independent(constraints.interval(-20.0, 20.0), 1),
     }
     support = unit_sphere
 

@@ -79,6 +79,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
             # `save` does not compress: what does may fill any memory
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise Unusable(f"{path}: not a readable checkpoint (compressed)")
+            if archive.testzip() is not None:  # torch does not look at the checksums
+                raise Unusable(f"{path}: not a readable checkpoint (a checksum is wrong)")
         content = torch.load(io.BytesIO(written), map_location=device, weights_only=True)
     except FileNotFoundError:
         raise Unusable(f"{path}: no such checkpoint") from None

@@ -82,6 +82,16 @@ def test_densities_and_divergences_are_sums():
     )
 
 
+def test_a_group_may_stand_twice():
+    group, uniform = spheres(1, 3), HypersphericalUniform(3, dtype=torch.float64)
+    other = VonMisesFisher(group.loc, torch.full_like(group.concentration, 9.0))
+    found = kl_divergence(Product([group] * 2, (1, 1)), Product([uniform, other], (1, 1)))
+    expected = kl_divergence(group, uniform) + kl_divergence(group, other)
+    torch.testing.assert_close(found, expected[0])
+    with pytest.raises(ValueError, match=r"6 coordinates, got shape \(4, 5\)"):
+        Product([group] * 2, (1, 1)).log_prob(torch.zeros(4, 5))
+
+
 def test_samples_have_the_moments_of_the_factors():
     torch.manual_seed(0)
     count = 40_000
@@ -153,6 +163,9 @@ def test_surface():
     ("groups", "counts", "order", "named"),
     [
         (GROUPS, COUNTS, (0, 1, 2, 2), r"\(0, 1, 2, 2\)"),
+        (GROUPS, (2, 1), None, r"3 groups and the counts \(2, 1\)"),
+        (GROUPS, (2, 1, -1), None, r"counts \(2, 1, -1\)"),
+        ((), (), None, "0 groups"),
         (GROUPS, (3, 1, 1), None, r"begins with 3, got \(2, 4\)"),
         ((spheres(1, 3), plane().expand((1, 5, B))), (1, 1), None, r"\(4,\) and \(5, 4\)"),
     ],

@@ -189,7 +189,11 @@ def test_surface():
 
 @pytest.mark.parametrize(
     ("log_scales", "named"),
-    [(torch.zeros(4), r"\(3,\), got \(4,\)"), (torch.tensor([0.0, 1.0, math.nan]), "nan")],
+    [
+        (torch.zeros(4), r"\(3,\), got \(4,\)"),
+        (torch.tensor([0.0, 1.0, math.nan]), "nan"),
+        (torch.tensor([50.0, 0.0, -50.0]), "log_scales"),
+    ],
 )
 def test_wrong_scales_are_refused(log_scales, named):
     with pytest.raises(ValueError, match=named):

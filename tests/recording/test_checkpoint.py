@@ -319,6 +319,18 @@ def test_a_cut_file_is_not_a_readable_checkpoint(tmp_path):
             checkpoint.load(path)
 
 
+@pytest.mark.parametrize("part", ["model", "optimizer", "best"])
+def test_a_number_that_has_changed_on_the_disk_is_seen(tmp_path, part):
+    path, content = tmp_path / "x.pt", _content()
+    content[part]["more"] = torch.full((1000,), 1.2345678)
+    checkpoint.save(path, content)
+    written = path.read_bytes()
+    place = written.index(content[part]["more"].numpy().tobytes()) + 402
+    path.write_bytes(written[:place] + bytes([written[place] ^ 64]) + written[place + 1 :])
+    with pytest.raises(Unusable, match="a checksum is wrong"):
+        checkpoint.load(path)
+
+
 def test_what_is_no_checkpoint_is_told(tmp_path):
     with pytest.raises(Unusable, match="no such checkpoint"):
         checkpoint.load(tmp_path / "x.pt")
