@@ -131,12 +131,7 @@ KEYS: dict[str, Key] = {
     "trainer.max_epochs": Key(Count, "epochs n_epochs num_epochs", "resume"),
     "trainer.batch_size": Key(Count, "bs", only="vectors"),
     "trainer.learning_rate": Key(Positive, "lr"),
-    "trainer.optimizer": Key(
-        Literal["adam", "muon"],
-        "optim",
-        words={"adamw": "adam with trainer.weight_decay above 0"},
-        before="adam",
-    ),
+    "trainer.optimizer": Key(Literal["adam", "muon"], "optim", before="adam"),
     "trainer.weight_decay": Key(NotNegative, "wd l2 decay", before=0.0),
     "trainer.schedule": Key(
         Literal["constant", "cosine", "linear"],

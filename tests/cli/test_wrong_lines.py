@@ -84,7 +84,7 @@ LINES = [
     ("wandb.project=foo", "did you mean logger.project?"),
     ("trainer.gpus=1", "did you mean device"),
     ("experiment=table4", "did you mean link_prediction?"),
-    ("trainer.optimizer=adamw", "did you mean adam with trainer.weight_decay above 0?"),
+    ("trainer.optimizer=adamw", "expected one of adam, muon; did you mean adam?"),
     (
         "model=spherical_cauchy sampler.gradient=score",
         "model=scaled_vmf and model=product have one",
