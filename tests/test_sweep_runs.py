@@ -18,6 +18,7 @@ from tests.support.swept import stamps
 LINE = ("logger.mode=disabled", "plots=false")
 
 
+@pytest.mark.slow
 def test_a_damaged_status_keeps_no_run_from_going_on(svae_train, tiny, tmp_path):
     line = ("-m", "seed=0,1", *LINE, "hydra.sweep.dir=s")
     assert svae_train(*line).returncode == 0
@@ -33,6 +34,7 @@ def test_a_damaged_status_keeps_no_run_from_going_on(svae_train, tiny, tmp_path)
     assert read_status(tmp_path / "s" / "1").state == FINISHED
 
 
+@pytest.mark.slow
 def test_a_failed_and_a_diverged_run_stop_nothing(svae_train, tiny, tmp_path):
     files = f"dataset.file={tmp_path}/none.npz,{tiny}"
     (tmp_path / "none.npz").write_bytes(tiny.read_bytes())

@@ -1,9 +1,9 @@
 """The spherical Cauchy distribution: the uniform law, drawn towards mu by a Moebius map."""
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
@@ -122,8 +122,9 @@ class SphericalCauchy(Distribution):
         return ((self.event_shape[0] - 1) / 2 * value).to(self.concentration.dtype)
 
     def _quadrature(self) -> tuple[Tensor, Tensor]:
-        nodes = _nodes(self.event_shape[0] - 1)
-        return tuple(torch.as_tensor(values, device=self.loc.device) for values in nodes)
+        # torch.compile makes constants of them, and warns of a cache
+        nodes = _nodes if torch.compiler.is_compiling() else _cached_nodes
+        return nodes(self.event_shape[0] - 1, self.loc.device)
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Return E[1 - w] and E[1 - w^2], w = mu.x, each the average of u and -u."""
@@ -154,20 +155,25 @@ class SphericalCauchy(Distribution):
         return along * self.loc**2 + across * (1 - self.loc**2)
 
 
-@lru_cache(maxsize=64)
-def _nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return values of q = sech(u)^2 and weights of a mean over u of density ~ sech(u)^n.
 
     The trapezoidal rule: what is averaged is even, and analytic as far as i pi/2 from the real
     line, whatever the concentration, so that it converges geometrically (Trefethen and Weideman
     2014, "The exponentially convergent trapezoidal rule", theorem 5.1).
     """
-    step = 0.6 / np.sqrt(n + 3)
-    end = 40 / n + np.sqrt(80 / n)  # sech(u)^n < 1e-17 beyond
-    u = step * np.arange(int(end / step) + 1)
-    log_sech = np.log(2) - u - np.log1p(np.exp(-2 * u))
-    weights = np.exp(n * log_sech) * np.where(u > 0, 2, 1)
-    return np.exp(2 * log_sech), weights / weights.sum()
+    step = 0.6 / math.sqrt(n + 3)
+    end = 40 / n + math.sqrt(80 / n)  # sech(u)^n < 1e-17 beyond
+    u = step * torch.arange(int(end / step) + 1, dtype=torch.float64, device=device)
+    log_sech = math.log(2) - u - torch.log1p(torch.exp(-2 * u))
+    weights = torch.exp(n * log_sech) * torch.where(u > 0, 2.0, 1.0)
+    return torch.exp(2 * log_sech), weights / weights.sum()
+
+
+@lru_cache(maxsize=64)
+def _cached_nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # what is made there can have no gradient later
+        return _nodes(n, device)
 
 
 @register_kl(SphericalCauchy, HypersphericalUniform)

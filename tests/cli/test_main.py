@@ -70,7 +70,16 @@ def _head() -> str:
     return subprocess.check_output(command, cwd=ROOT, text=True).strip()
 
 
-@pytest.mark.parametrize("model", ["vmf", "normal", "power_spherical"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "vmf",
+        *(
+            pytest.param(model, marks=pytest.mark.slow)
+            for model in ("normal", "power_spherical", "scaled_vmf", "spherical_cauchy")
+        ),
+    ],
+)
 def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     done = svae_train(f"model={model}", "logger.tags=[first,second]")
     assert done.returncode == 0, done.stderr
@@ -344,6 +353,7 @@ def test_refused_in_one_sentence(svae_train, tmp_path, arguments, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_stops_nothing(svae_train, tmp_path, environment):
     assert svae_train("hydra.run.dir=r", "logger.mode=disabled", "--cfg", "job").returncode == 0
     arguments = " ".join([f"dataset.file={os.environ['TINY']}", "dataset=array", *QUICK])

@@ -26,6 +26,7 @@ def _results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp_path):
     arguments = (*GRAPH, "trainer.max_epochs=3")
     done = svae_train(*arguments, "hydra.run.dir=whole", quick=False)

@@ -176,6 +176,7 @@ def test_the_length_of_a_gaussian_vector_is_known():
     assert gaussian_length(7) == pytest.approx(z.norm(dim=-1).mean().item(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_dimension_study_gathers_the_finished_runs_of_a_sweep(svae_train, tmp_path):
     line = ("-m", "model=normal,vmf", "latent_dim=2,4", "trainer.max_epochs=1", "plots=false")
     done = svae_train(*line, "logger.mode=disabled", "hydra.sweep.dir=sweep")
