@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from svae.distributions.divergence import is_sampled
 from svae.noise import Rows, Source
 from svae.objectives import Elbo
 from svae.training.adam import Descent
@@ -69,4 +70,6 @@ def differentiate(
 @torch.no_grad()
 def _find_divergence(model, split) -> None:
     """Let torch find the formula of the KL, which it remembers: a search cannot be compiled."""
-    kl_divergence(model.posterior(split.values[:1].float()), model.prior())
+    posterior = model.posterior(split.values[:1].float())
+    if not is_sampled(posterior):
+        kl_divergence(posterior, model.prior())

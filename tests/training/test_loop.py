@@ -10,7 +10,12 @@ from torch.distributions import Distribution
 from svae import tasks
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
-from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily
+from svae.models.latent import (
+    NormalFamily,
+    PowerSphericalFamily,
+    SphericalCauchyFamily,
+    VonMisesFisherFamily,
+)
 from svae.objectives import elbo, iwae
 from svae.recording import checkpoint
 from svae.training import compiled, loop, step
@@ -257,6 +262,8 @@ def test_every_run_of_a_sweep_is_compiled(monkeypatch):
         (partial(VonMisesFisherFamily, gradient="pathwise"), elbo, 1),
         (NormalFamily, iwae, 3),
         (VonMisesFisherFamily, iwae, 3),
+        pytest.param(SphericalCauchyFamily, elbo, 1, marks=pytest.mark.slow),
+        pytest.param(partial(VonMisesFisherFamily, scales=True), elbo, 2, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_traced_has_the_gradients_of_the_step(family, measure, samples, monkeypatch):
