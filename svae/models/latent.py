@@ -70,8 +70,6 @@ class _SphericalFamily:
         ValueError: for another initial concentration or link.
     """
 
-    is_normalised = True
-
     def __init__(
         self,
         latent_dim: int,
@@ -91,6 +89,7 @@ class _SphericalFamily:
         # the inverse of softplus, log(exp(y) - 1), without the overflow
         inverse = (start - 1) + math.log(-math.expm1(1 - start))
         self.link, self.shift = link, math.log(start) if link == "exp" else inverse
+        self.is_normalised = link == "softplus"  # an exponential multiplies steps as long as Muon's
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return _Parameters.apply(features, self.shift, self.link == "exp")
@@ -164,8 +163,8 @@ class VonMisesFisherFamily(_SphericalFamily):
     gives, of m numbers more, f, with log a = c tanh((f - mean f) / c), c = 2.5: their mean says
     nothing, and would saturate all of them where it drifts.
 
-    `initial_concentration` and `link` of None are those published, with scales 100 and exp: there
-    a small start leaves one direction as wide as the sphere.
+    `initial_concentration` and `link` of None are those published, with scales a concentration of
+    100: a small start may leave one direction as wide as the sphere.
     """
 
     def __init__(
@@ -177,14 +176,15 @@ class VonMisesFisherFamily(_SphericalFamily):
         link: str | None = None,
         scales: bool = False,
     ):
-        start, usual = (_SCALED_START, "exp") if scales else (PUBLISHED, "softplus")
+        start = _SCALED_START if scales else PUBLISHED
         if initial_concentration is not None:
             start = initial_concentration
-        super().__init__(latent_dim, start, link or usual)
+        super().__init__(latent_dim, start, link or "softplus")
         self.options = {"sampler": sampler, "gradient": gradient}
         self.scales = scales
         if scales:
             self.parameters += self.manifold.ambient_dim
+            self.is_normalised = False  # the scales are read as they are
         if sampler == "inversion" and latent_dim != 2:
             raise ValueError(f"sampler=inversion: exists for latent_dim=2 only, got {latent_dim}")
 

@@ -53,7 +53,7 @@ class ProductFamily:
         self.manifold = ProductManifold(*(families[name].manifold for name in factors))
         self._widths = [families[name].parameters for name in factors]
         self.parameters = sum(self._widths)
-        self.is_normalised = all(name.startswith("S") for name in factors)
+        self.is_normalised = all(getattr(f, "is_normalised", False) for f in families.values())
         # factors of one kind, and where each of them stands
         self._families = list(families.values())
         self._places = [[i for i, own in enumerate(factors) if own == name] for name in families]
