@@ -5,27 +5,24 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Size, Tensor
+from torch import Tensor, library
 from torch.compiler import is_compiling
-from torch.distributions import Distribution, register_kl
+from torch.distributions import register_kl
 
 from svae.autograd import Function, save
+from svae.distributions.directional import Directional
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
     Placement,
-    broadcast_parameters,
-    checked,
-    finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
-    unit_sphere,
 )
 from svae.distributions.uniform import HypersphericalUniform
-from svae.distributions.validation import check_sample, checks
+from svae.distributions.validation import check_sample
 from svae.noise import Source, gamma
 
 
-class PowerSpherical(Distribution):
+class PowerSpherical(Directional):
     """The Power Spherical distribution on S^{m-1}, of density ~ (1 + mu.x)^kappa.
 
     With beta = (m - 1)/2 and alpha = beta + kappa, (1 + mu.x)/2 ~ Beta(alpha, beta) and
@@ -36,39 +33,10 @@ class PowerSpherical(Distribution):
     kappa = 0 is the uniform distribution. Not the von Mises-Fisher law of the same concentration:
     near mu it is as wide as that of kappa/2.
 
-    Args:
-        loc: mu, unit vectors, (..., m), m from 2 up.
-        concentration: kappa >= 0, (...), a number or broadcasts with loc; same dtype.
-        validate_args: whether parameters and the values given to log_prob are checked.
-
-    Raises:
-        ValueError: if m < 2, shapes do not broadcast or dtypes differ; under validate_args also if
-            loc is not of length 1, or concentration is negative, infinite or nan.
+    Arguments and errors are those of `Directional`.
 
     Reference: De Cao and Aziz 2020, "The Power Spherical distribution", arXiv 2006.04437, eq. 7-12.
     """
-
-    arg_constraints = {"loc": unit_sphere, "concentration": finite_nonnegative}
-    support = unit_sphere
-    has_rsample = True
-
-    def __init__(
-        self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None
-    ):
-        self.loc, self.concentration = broadcast_parameters(loc, concentration)
-        validate_args = checks(validate_args, self.loc)
-        self.loc = checked(self.loc, validate_args)
-        super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape, _instance=None):
-        new = self._get_checked_instance(PowerSpherical, _instance)
-        new.loc = self.loc.expand(Size(batch_shape) + self.event_shape)
-        new.concentration = self.concentration.expand(batch_shape)
-        super(PowerSpherical, new).__init__(
-            Size(batch_shape), self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def _beta(self) -> float:
@@ -94,9 +62,6 @@ class PowerSpherical(Distribution):
             self.loc, self.concentration, H * share, G * share, slope, generator
         )
         return Draw.direct(value)
-
-    def rsample(self, sample_shape=()) -> Tensor:
-        return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
         check_sample(self, value)
@@ -127,11 +92,6 @@ class PowerSpherical(Distribution):
         return kappa / (kappa + 2 * self._beta) * self.loc
 
     @property
-    def mode(self) -> Tensor:
-        """mu, one mode of many if the concentration is 0."""
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         """Var(w) mu_i^2 + E[1 - w^2] (1 - mu_i^2)/(m - 1), the diagonal of the covariance."""
         beta = self._beta
@@ -141,7 +101,7 @@ class PowerSpherical(Distribution):
         return along * self.loc**2 + across * (1 - self.loc**2)
 
 
-@torch.library.custom_op("svae::gamma_slope", mutates_args=())
+@library.custom_op("svae::gamma_slope", mutates_args=())
 def _traced_gamma_slope(alpha: Tensor, value: Tensor) -> Tensor:
     """Return the gradient of a gamma variable; torch's own cannot be traced at every size."""
     return torch._standard_gamma_grad(alpha, value)

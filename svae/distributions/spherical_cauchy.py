@@ -5,25 +5,22 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
-from torch import Size, Tensor
-from torch.distributions import Distribution, register_kl
+from torch import Tensor
+from torch.distributions import register_kl
 
+from svae.distributions.directional import Directional
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
     Placement,
-    broadcast_parameters,
-    checked,
-    finite_nonnegative,
     joint_batch_shape,
     log_sphere_area,
-    unit_sphere,
 )
 from svae.distributions.uniform import HypersphericalUniform
-from svae.distributions.validation import check_sample, checks
+from svae.distributions.validation import check_sample
 from svae.noise import Source, gamma
 
 
-class SphericalCauchy(Distribution):
+class SphericalCauchy(Directional):
     """The spherical Cauchy distribution on S^{m-1}, of density ~ (1 + c (1 - mu.x))^(1-m).
 
     With c = kappa / (m - 1) and s = sqrt(1 + 2c),
@@ -38,41 +35,12 @@ class SphericalCauchy(Distribution):
     tan(theta/2) / s. Hence mu.x = tanh(u + log s), u of density ~ sech(u)^(m-1), from which
     sampler, gradient, divergence and moments follow, none of which cancels.
 
-    Args:
-        loc: mu, unit vectors, (..., m), m from 2 up.
-        concentration: kappa >= 0, (...), a number or broadcasts with loc; same dtype.
-        validate_args: whether parameters and the values given to log_prob are checked.
-
-    Raises:
-        ValueError: if m < 2, shapes do not broadcast or dtypes differ; under validate_args also if
-            loc is not of length 1, or concentration is negative, infinite or nan.
+    Arguments and errors are those of `Directional`.
 
     Reference: Kato and McCullagh 2020, "Some properties of a Cauchy family on the sphere derived
     from the Moebius transformations", Bernoulli 26, eq. 2 and theorem 1; Sablica and Hornik 2025,
     arXiv 2506.21278.
     """
-
-    arg_constraints = {"loc": unit_sphere, "concentration": finite_nonnegative}
-    support = unit_sphere
-    has_rsample = True
-
-    def __init__(
-        self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None
-    ):
-        self.loc, self.concentration = broadcast_parameters(loc, concentration)
-        validate_args = checks(validate_args, self.loc)
-        self.loc = checked(self.loc, validate_args)
-        super().__init__(self.concentration.shape, self.loc.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape, _instance=None):
-        new = self._get_checked_instance(SphericalCauchy, _instance)
-        new.loc = self.loc.expand(Size(batch_shape) + self.event_shape)
-        new.concentration = self.concentration.expand(batch_shape)
-        super(SphericalCauchy, new).__init__(
-            Size(batch_shape), self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def _slope(self) -> Tensor:
@@ -96,9 +64,6 @@ class SphericalCauchy(Distribution):
             self.loc, self.concentration, H * share, G * share, slope, generator
         )
         return Draw.direct(value)
-
-    def rsample(self, sample_shape=()) -> Tensor:
-        return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
         check_sample(self, value)
@@ -139,11 +104,6 @@ class SphericalCauchy(Distribution):
         """E[w] mu."""
         complement, _ = self._moments()
         return (1 - complement).to(self.loc.dtype).unsqueeze(-1) * self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """mu, one mode of many if the concentration is 0."""
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
