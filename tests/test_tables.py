@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from benchmarks import rows as rows_of
 from benchmarks import tables
 from svae.configuration import CONF
 
@@ -37,7 +38,7 @@ def test_finished_runs_become_rows_once(tmp_path):
     _run(runs / "0", "model=vmf", "latent_dim=10", "seed=2")
     _run(runs / "1", "model=normal", "latent_dim=5", "seed=10")
     _run(runs / "2", "model=vmf", "latent_dim=5", state="failed")
-    rows = tables.collect([runs], file)
+    rows = rows_of.collect([runs], file)
     assert [row["model"] for row in rows] == ["normal", "vmf"]
     assert rows[1] == {
         "protocol": "table1",
@@ -45,7 +46,7 @@ def test_finished_runs_become_rows_once(tmp_path):
         "isotropic": "",
         "latent_dim": "10",
         "gradient": "implicit",
-        "initial_concentration": tables.START,
+        "initial_concentration": rows_of.START,
         "link": "",
         "bound": "elbo",
         "schedule": "constant",
@@ -65,13 +66,13 @@ def test_finished_runs_become_rows_once(tmp_path):
         "test/reconstruction": "-90.0",
     }
     before = file.read_text()
-    assert tables.collect([runs], file) == rows
-    assert tables.collect([], file) == rows
+    assert rows_of.collect([runs], file) == rows
+    assert rows_of.collect([], file) == rows
     assert file.read_text() == before
     # what is known already stays when its folder has gone, and a run made again takes its place
     _run(tmp_path / "more" / "0", "model=vmf", "latent_dim=10", "seed=2", value=-80.0)
     _run(tmp_path / "more" / "1", "model=vmf", "latent_dim=10", "seed=1")
-    rows = tables.collect([tmp_path / "more"], file)
+    rows = rows_of.collect([tmp_path / "more"], file)
     assert [(row["model"], row["seed"]) for row in rows] == [
         ("normal", "10"),
         ("vmf", "1"),
@@ -79,7 +80,7 @@ def test_finished_runs_become_rows_once(tmp_path):
     ]
     assert rows[2]["test/elbo"] == "-80.0"
     _run(tmp_path / "more" / "2", "model=vmf", "model.scales=true", "seed=2")
-    rows = tables.collect([tmp_path / "more"], file)
+    rows = rows_of.collect([tmp_path / "more"], file)
     assert {(row["model"], row["initial_concentration"]) for row in rows} >= {("scaled_vmf", "")}
 
 
@@ -89,7 +90,7 @@ def test_of_replicas_each_is_a_row(tmp_path):
     (stack / "results.json").unlink()
     for number in range(2):
         _run(stack / str(number), f"seed={4 + number}")
-    rows = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    rows = rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
     assert [row["seed"] for row in rows] == ["4", "5"]
 
 
@@ -118,7 +119,7 @@ def test_a_table_without_runs_says_so():
 )
 def test_runs_of_another_protocol_are_left_out(tmp_path, capsys, override, words):
     _run(tmp_path / "sweep" / "0", *override.split())
-    assert tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv") == []
+    assert rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv") == []
     assert words in capsys.readouterr().err
 
 
@@ -128,13 +129,13 @@ def test_runs_that_differ_in_what_is_studied_are_kept(tmp_path):
     changes += ("sampler.gradient=pathwise logger.mode=offline plots=false device=cpu", "")
     for number, change in enumerate(changes):
         _run(tmp_path / "sweep" / str(number), *change.split())
-    rows = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
-    assert [tuple(row[name] for name in tables.IDENTITY[2:6]) for row in rows] == [
+    rows = rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    assert [tuple(row[name] for name in rows_of.IDENTITY[2:6]) for row in rows] == [
         ("True", "10", "", ""),
-        ("", "10", "implicit", tables.START),
+        ("", "10", "implicit", rows_of.START),
         ("", "10", "implicit", "30"),
         ("", "10", "implicit", "m"),
-        ("", "10", "pathwise", tables.START),
+        ("", "10", "pathwise", rows_of.START),
     ]
 
 
@@ -144,7 +145,7 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
         _run(runs / str(seed), "model=vmf", f"seed={seed}", value=value)
     _run(runs / "m", "model=vmf", "latent_dim=40", "model.initial_concentration=m", value=-91)
     _run(runs / "iso", "model=normal", "latent_dim=5", "model.isotropic=true", value=-111)
-    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     lines = text.splitlines()
     (first,) = [line for line in lines if line.startswith("| 10 | vmf | -92")]
     assert first.startswith("| 10 | vmf | -92.50 ± 0.71 | -93.16 ± 0.31 | +0.66 | -92.50 ± 0.71")
@@ -159,7 +160,7 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
         f"prose {name}"
         for name in ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic")
     ]
-    assert tables.render(text, tables.read(tmp_path / "rows.csv"), TABLES) == text
+    assert tables.render(text, rows_of.read(tmp_path / "rows.csv"), TABLES) == text
 
 
 def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
@@ -172,7 +173,7 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     falling = ("trainer.schedule=cosine", "trainer.max_epochs=400")
     _run(runs / "5", "model=vmf", *falling, value=-91.5)
     _run(runs / "6", "experiment=importance_weighted", *falling, value=-89.5)
-    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     trained = [
         line.split(" | ")[1:6]
         for line in text.splitlines()
@@ -197,7 +198,7 @@ def test_the_short_protocol_stands_beside_the_long_one(tmp_path):
     _run(runs / "2", "experiment=fast", "model=vmf", "seed=1", value=-92.7)
     _run(runs / "3", "experiment=fast", "model=normal", value=-91.0)
     _run(runs / "4", "experiment=fast", "model=vmf", "trainer.learning_rate=0.1", "seed=2")
-    text = tables.render(MARKS, tables.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     assert "| 10 | normal | -91.00 |  | -93.84 ± 0.30 |  | -91.00 |" in text
     assert "| 10 | vmf | -92.60 ± 0.14 | -93.00 | -93.16 ± 0.31 | +0.40 | -92.60" in text
     assert "| 10 | vmf | 90.0 ± 0.0 | 90.0 | 80.6 | 90.0" in text
@@ -211,7 +212,7 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
     del config.trainer["bound"], config.trainer["schedule"], config.network["unit_variance"]
     del config.model["scales"], config.model["link"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
-    (row,) = tables.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    (row,) = rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
     assert {name: row[name] for name in tables._PLAIN} == tables._PLAIN
     assert row["link"] == ""
 
@@ -233,7 +234,7 @@ def test_the_published_numbers_are_all_there():
             assert elbo == pytest.approx(error - kl, abs=0.6)
             accuracies = [paper.mean(model, d, f"test/knn_accuracy_{n}") for n in (100, 600, 1000)]
             assert 0.6 < accuracies[0] < accuracies[1] < accuracies[2] < 0.95
-    rows = tables.read(tables.PUBLISHED)
+    rows = rows_of.read(tables.PUBLISHED)
     assert {row["model"] for row in rows} == {"normal", "vmf"}
     assert {row["dataset"] for row in rows} == {"mnist", "cora", "citeseer", "pubmed"}
     presets = {path.stem for path in (CONF / "dataset").glob("*.yaml")}
@@ -243,4 +244,4 @@ def test_the_published_numbers_are_all_there():
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
 def test_results_hold_the_tables_of_their_rows(page):
     text = page.read_text()
-    assert tables.render(text, tables.read(tables.ROWS), tables.PAGES[page]) == text
+    assert tables.render(text, rows_of.read(rows_of.ROWS), tables.PAGES[page]) == text

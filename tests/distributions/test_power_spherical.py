@@ -5,11 +5,12 @@ import math
 import mpmath
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import stats
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import kl_divergence
 
 from svae.distributions import HypersphericalUniform, PowerSpherical
+from tests.support.sphere_integral import over_sphere
 
 # m, kappa, divergence from the uniform distribution, from mpmath
 TABLE = (
@@ -86,25 +87,9 @@ def test_divergence_derivatives():
 @pytest.mark.parametrize(("m", "kappa"), CASES)
 def test_the_density_integrates_to_one_and_its_logarithm_to_the_entropy(m, kappa):
     q = law(m, kappa)
-    across = torch.zeros(m, dtype=torch.float64)
-    across[0], across[1] = q.loc[1], -q.loc[0]
-    across = across / across.norm()
-    ring = 2 * math.pi ** ((m - 1) / 2) / math.gamma((m - 1) / 2)  # area of S^{m-2}
-
-    def log_density(theta):
-        x = math.cos(theta) * q.loc + math.sin(theta) * (across - across @ q.loc * q.loc)
-        return float(q.log_prob(x / x.norm()))
-
-    def over_sphere(function):
-        def integrand(theta):
-            return ring * math.sin(theta) ** (m - 2) * function(log_density(theta))
-
-        return integrate.quad(integrand, 0, math.pi, epsabs=1e-11, limit=200)[0]
-
-    assert over_sphere(math.exp) == pytest.approx(1, abs=1e-9)
-    assert over_sphere(lambda log: -log * math.exp(log)) == pytest.approx(
-        float(q.entropy()), abs=1e-7
-    )
+    assert over_sphere(q, math.exp) == pytest.approx(1, abs=1e-9)
+    entropy = over_sphere(q, lambda log: -log * math.exp(log))
+    assert entropy == pytest.approx(float(q.entropy()), abs=1e-7)
 
 
 @pytest.mark.parametrize(("m", "kappa"), CASES)

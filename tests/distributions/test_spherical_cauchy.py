@@ -12,6 +12,7 @@ from torch.distributions import kl_divergence
 from svae.distributions import HypersphericalUniform, SphericalCauchy, VonMisesFisher
 from svae.distributions.sphere import uniform_direction
 from tests.distributions.test_power_spherical import north
+from tests.support.sphere_integral import over_sphere
 
 CASES = ((2, 0.0), (2, 1.0), (3, 5.0), (5, 30.0), (21, 10.0), (21, 1e4))
 
@@ -68,25 +69,9 @@ def test_the_density_is_that_of_kato_and_mccullagh(m, kappa):
 @pytest.mark.parametrize(("m", "kappa"), CASES)
 def test_the_density_integrates_to_one_and_its_logarithm_to_the_entropy(m, kappa):
     q = law(m, kappa)
-    across = torch.zeros(m, dtype=torch.float64)
-    across[0], across[1] = q.loc[1], -q.loc[0]
-    across = across / across.norm()
-    ring = 2 * math.pi ** ((m - 1) / 2) / math.gamma((m - 1) / 2)  # area of S^{m-2}
-
-    def log_density(theta):
-        x = math.cos(theta) * q.loc + math.sin(theta) * (across - across @ q.loc * q.loc)
-        return float(q.log_prob(x / x.norm()))
-
-    def over_sphere(function):
-        def integrand(theta):
-            return ring * math.sin(theta) ** (m - 2) * function(log_density(theta))
-
-        return integrate.quad(integrand, 0, math.pi, epsabs=1e-11, limit=200)[0]
-
-    assert over_sphere(math.exp) == pytest.approx(1, abs=1e-9)
-    assert over_sphere(lambda log: -log * math.exp(log)) == pytest.approx(
-        float(q.entropy()), abs=1e-7
-    )
+    assert over_sphere(q, math.exp) == pytest.approx(1, abs=1e-9)
+    entropy = over_sphere(q, lambda log: -log * math.exp(log))
+    assert entropy == pytest.approx(float(q.entropy()), abs=1e-7)
 
 
 @pytest.mark.parametrize(("m", "kappa"), CASES)
