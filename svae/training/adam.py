@@ -7,12 +7,17 @@ from torch import nn
 
 from svae.training.muon import Muon
 
+_MEANS = ("exp_avg", "momentum_buffer")
+_BETWEEN = 128  # steps, in which Adam's mean falls by 1e-6 and Muon's by 1e-3
+
 
 class Descent:
     """Takes the steps of `optimizer`, to the bit, after a first one that it takes itself.
 
     What torch collects and checks at every step, a tenth of a small network's, is collected once:
-    for as long as the optimiser's options and the set of parameters that get a gradient stand.
+    for as long as the optimiser's options and the set of parameters that get a gradient stand. On a
+    processor, what decays without a gradient ends as 0 and not as a subnormal number: see
+    `clear_subnormal`.
 
     Args:
         optimizer: Adam or AdamW with fused=True and one group of parameters; or `Muon`, which takes
@@ -24,6 +29,8 @@ class Descent:
         self._optimizer, self._parameters = optimizer, list(parameters)
         self._group = optimizer.param_groups[0]
         self._trained = []
+        self._is_slow_below = all(p.device.type == "cpu" for p in self._parameters)
+        self._count = 0
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -36,6 +43,9 @@ class Descent:
         for parameter, gradient in zip(trained, gradients, strict=True):
             # fused Adam reads a transposed gradient in the order of memory
             parameter.grad = None if gradient is None else gradient.contiguous()
+        if self._is_slow_below and self._count % _BETWEEN == 0:
+            clear_subnormal(self._optimizer)
+        self._count += 1
         if self._trained:
             self._step()
             return
@@ -60,6 +70,27 @@ class Descent:
         gradients = [p.grad for p in self._trained]
         self._steps.add_(1)
         self._fused(self._trained, gradients, *self._moments, **self._options)
+
+
+@torch.no_grad()
+def clear_subnormal(optimizer: torch.optim.Optimizer) -> None:
+    """Set to 0 what decays in the optimiser and the weights and is about to become subnormal.
+
+    The weights of a pixel that is nearly always black, and of a unit that no image activates any
+    more, get no gradient: their moments shrink by a factor a step and stay at 1e-45, since .9 times
+    that is rounded to it. A processor multiplies such numbers some hundred times slower: with
+    those of MNIST a step of Adam took 5 times as long after 3 epochs, a polar factor of Muon's 10
+    times as long after 75.
+
+    A mean below the root of the smallest normal number moves no weight, and its square is normal.
+    """
+    for parameter, state in optimizer.state.items():
+        named = {"": parameter} | state
+        for name, value in named.items():
+            if torch.is_tensor(value) and value.ndim:
+                smallest = torch.finfo(value.dtype).tiny
+                limit = smallest**0.5 if name in _MEANS else smallest
+                torch.hardshrink(value, lambd=limit, out=value)
 
 
 def _in_one(states: list[dict]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from svae.training.adam import Descent
+from svae.training.muon import Muon
 
 OPTIONS = [{}, {"weight_decay": 0.1, "betas": (0.5, 0.9)}, {"amsgrad": True}, {"maximize": True}]
 
@@ -61,3 +62,36 @@ def test_a_gradient_may_lie_in_memory_in_any_order():
         theirs.grad = gradient.T
         single.step()
     torch.testing.assert_close(ours, theirs)
+
+
+def _adam(parameters):
+    return torch.optim.Adam(parameters, lr=1e-2, fused=True)
+
+
+def _muon(parameters):
+    return Muon([{"params": parameters, "muon": True}], lr=1e-2)
+
+
+@pytest.mark.parametrize(("optimiser", "steps"), [(_adam, 1500), (_muon, 2500)])
+def test_what_gets_no_gradient_any_more_does_not_end_as_subnormal_numbers(optimiser, steps):
+    """A column of the first weights is used once; its moments decay to 0, and all else is torch's."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(6, 8), torch.randn(2, 6, 8)
+    gradients[1, :, 3] = 0
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    optimizer, plain = optimiser([ours]), optimiser([theirs])
+    descent = Descent(optimizer, [ours])
+    for number in range(steps):
+        gradient = gradients[min(number, 1)]
+        descent.step([gradient])
+        theirs.grad = gradient
+        plain.step()
+    assert torch.equal(ours, theirs)
+    assert _subnormal(plain.state[theirs]) == 6
+    assert _subnormal(optimizer.state[ours]) == 0
+
+
+def _subnormal(state):
+    values = [value for value in state.values() if value.ndim]
+    tiny = torch.finfo(torch.float32).tiny
+    return sum(int(((value != 0) & (value.abs() < tiny)).sum()) for value in values)
