@@ -74,7 +74,7 @@ def _muon(parameters):
 
 @pytest.mark.parametrize(("optimiser", "steps"), [(_adam, 1500), (_muon, 2500)])
 def test_what_gets_no_gradient_any_more_does_not_end_as_subnormal_numbers(optimiser, steps):
-    """A column of the first weights is used once; its moments decay to 0, and all else is torch's."""
+    """A column is used once and its moments decay to 0; the weights are torch's to the bit."""
     torch.manual_seed(0)
     start, gradients = torch.randn(6, 8), torch.randn(2, 6, 8)
     gradients[1, :, 3] = 0
