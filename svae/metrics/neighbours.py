@@ -27,11 +27,12 @@ def separation(
 
     `train` and `test` hold the means `loc` (N, m) and the `labels` (N,). Accuracy is the share of
     the test set whose label the nearest labelled means vote for, where 100, 600 and 1000 labelled
-    ones are drawn uniformly from the training set: mean and standard deviation of 20 draws
-    (Davidson et al. 2018, Table 2). NMI compares the labels with as many clusters of k-means as
-    there are labels; the silhouette is that of the labels themselves. Both are of the test set, or
-    of 10,000 of a larger one. Distances are those of the `manifold`, for k-NN the straight ones,
-    which have the same order on a sphere.
+    ones are drawn uniformly from the training set, or `balanced`, as many of each label: mean and
+    standard deviation of 20 draws (Davidson et al. 2018, Table 2, which does not say how they were
+    drawn). NMI compares the labels with as many clusters of k-means as there are labels; the
+    silhouette is that of the labels themselves. Both are of the test set, or of 10,000 of a larger
+    one. Distances are those of the `manifold`, for k-NN the straight ones, which have the same
+    order on a sphere.
 
     Sizes that the training set does not have are left out, and everything is if the test set has
     one label only.
@@ -40,19 +41,21 @@ def separation(
     known, wanted = groups.split([len(train["loc"]), len(test["loc"])])
     if len(wanted.unique()) < 2:
         return {}
-    metrics = _accuracies(train["loc"], known, test["loc"], wanted, generator)
+    sets = train["loc"], known, test["loc"], wanted
+    metrics = _accuracies(*sets, _uniform, generator)
     chosen = torch.randperm(len(wanted), generator=generator, device=wanted.device)[:_CLUSTERED]
     points, (labels, groups) = test["loc"][chosen], wanted[chosen].unique(return_inverse=True)
     clusters = k_means(points, len(labels), generator, manifold)
     metrics["nmi"] = normalised_mutual_information(clusters, groups).item()
     metrics["silhouette"] = silhouette(points, groups, manifold).item()
+    metrics |= _accuracies(*sets, _balanced, generator, "_balanced")
     return {f"test/{name}": value for name, value in metrics.items()}
 
 
-def _accuracies(train, known, test, wanted, generator) -> dict[str, float]:
+def _accuracies(train, known, test, wanted, ordered, generator, how="") -> dict[str, float]:
     draws = {size: [] for size in LABELLED if size <= len(train)}
     for _ in range(DRAWS):
-        order = torch.randperm(len(train), generator=generator, device=train.device)
+        order = ordered(known, generator)
         for size, accuracies in draws.items():
             chosen = order[:size]
             votes = classify(test, train[chosen], known[chosen])
@@ -60,9 +63,23 @@ def _accuracies(train, known, test, wanted, generator) -> dict[str, float]:
     metrics = {}
     for size, accuracies in draws.items():
         std, mean = torch.std_mean(torch.stack(accuracies))
-        metrics[f"knn_accuracy_{size}"] = mean.item()
-        metrics[f"knn_accuracy_{size}_std"] = std.item()
+        metrics[f"knn_accuracy_{size}{how}"] = mean.item()
+        metrics[f"knn_accuracy_{size}{how}_std"] = std.item()
     return metrics
+
+
+def _uniform(labels: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(labels), generator=generator, device=labels.device)
+
+
+def _balanced(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return an order (N,) in which the labels 0, 1, ... take turns for as long as they last."""
+    order = _uniform(labels, generator)
+    by_label = order[labels[order].argsort(stable=True)]
+    counts = labels.bincount()
+    first = (counts.cumsum(0) - counts)[labels[by_label]]
+    turn = torch.arange(len(labels), device=labels.device) - first
+    return by_label[turn.argsort(stable=True)]
 
 
 def classify(

@@ -115,9 +115,25 @@ def _split(count, seed, geodesic):
     return {"loc": points.float(), "labels": labels * 10 - 20}
 
 
-@pytest.mark.parametrize("geodesic", [True, False])
-def test_accuracy_is_that_of_uniform_draws(geodesic):
+def _any(labels, size, random):
+    return random.choice(len(labels), size, replace=False)
+
+
+def _of_each(labels, size, random):
+    kinds = np.unique(labels)
+    own = (np.flatnonzero(labels == kind) for kind in kinds)
+    return np.concatenate([random.choice(rows, size // len(kinds), replace=False) for rows in own])
+
+
+@pytest.mark.parametrize(
+    ("geodesic", "how", "drawn"),
+    [(True, "", _any), (False, "", _any), (True, "_balanced", _of_each)],
+)
+def test_accuracy_is_that_of_such_draws(geodesic, how, drawn):
     train, test = _split(3000, 1, geodesic), _split(800, 2, geodesic)
+    rare = train["labels"] == -20
+    kept = ~rare | (rare.cumsum(0) <= 201)
+    train = {name: values[kept] for name, values in train.items()}
     found = neighbours.separation(
         train, test, torch.Generator().manual_seed(0), _manifold(geodesic)
     )
@@ -125,14 +141,15 @@ def test_accuracy_is_that_of_uniform_draws(geodesic):
     for size in (100, 600, 1000):
         accuracies = []
         for _ in range(20):
-            chosen = random.choice(3000, size, replace=False)
+            chosen = drawn(train["labels"].numpy(), size, random)
             oracle = KNeighborsClassifier(5, weights=_near_first)
             oracle.fit(train["loc"][chosen], train["labels"][chosen])
             accuracies.append(oracle.score(test["loc"], test["labels"]))
         std = np.std(accuracies, ddof=1)
-        error = np.hypot(found[f"test/knn_accuracy_{size}_std"], std) / np.sqrt(20)
-        assert abs(found[f"test/knn_accuracy_{size}"] - np.mean(accuracies)) < 5 * error
-        assert 0.5 < found[f"test/knn_accuracy_{size}_std"] / std < 2
+        name = f"test/knn_accuracy_{size}{how}"
+        error = np.hypot(found[f"{name}_std"], std) / np.sqrt(20)
+        assert abs(found[name] - np.mean(accuracies)) < 5 * error
+        assert 0.5 < found[f"{name}_std"] / std < 2
     assert 0.3 < found["test/nmi"] < 1
     assert 0 < found["test/silhouette"] < 1
 
@@ -141,12 +158,9 @@ def test_sizes_that_the_training_set_lacks_are_left_out():
     test = _split(50, 2, False)
     generator = torch.Generator().manual_seed(0)
     found = neighbours.separation(_split(600, 1, False), test, generator, Euclidean(4))
-    assert [n for n in found if n.startswith("test/knn")] == [
-        "test/knn_accuracy_100",
-        "test/knn_accuracy_100_std",
-        "test/knn_accuracy_600",
-        "test/knn_accuracy_600_std",
-    ]
+    sizes = ("100", "600", "100_balanced", "600_balanced")
+    names = [f"test/knn_accuracy_{size}{std}" for size in sizes for std in ("", "_std")]
+    assert [n for n in found if n.startswith("test/knn")] == names
     few = neighbours.separation(_split(99, 1, False), test, generator, Euclidean(4))
     assert set(few) == {"test/nmi", "test/silhouette"}
     one = {"loc": test["loc"], "labels": torch.zeros_like(test["labels"])}
