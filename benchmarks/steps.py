@@ -9,7 +9,7 @@ epoch of all images does once in a while.
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from unittest.mock import patch
 
 import torch
@@ -21,7 +21,8 @@ from svae import evaluate
 from svae.data import mnist
 from svae.data.splits import DataSet, Split
 from svae.models.dense import AutoEncoder
-from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.models.latent import NormalFamily, SphericalCauchyFamily, VonMisesFisherFamily
+from svae.models.product import ProductFamily
 from svae.tasks import task_of
 from svae.training import compiled, loop, step
 from svae.training.learner import Learner, Settings
@@ -99,6 +100,26 @@ def steps(repetitions: int = 15) -> Iterator[Row]:
         for ours, theirs in pairs:
             what = f"a step by Adam, {ours}, batch {batch}"
             yield row(what, "ms", times, ours, theirs, per=1e3 / count)
+
+
+def families(repetitions: int = 15) -> Iterator[Row]:
+    """Adam's step by what the other families cost beside one concentration."""
+    others = {
+        "scaled vMF": partial(VonMisesFisherFamily, scales=True),
+        "product of ten circles": partial(ProductFamily, factors=D * ["S1"]),
+        "spherical Cauchy": SphericalCauchyFamily,
+    }
+    for batch, count in ((64, 25), (256, 8), (512, 4)):
+        data = few(count * batch)
+        calls = {
+            name: epoch(AutoEncoder(784, family(D)), data, batch)
+            for name, family in ({"vMF": VonMisesFisherFamily} | others).items()
+        }
+        times = turns(calls, repetitions)
+        for name in others:
+            yield row(
+                f"a step by Adam, {name}, batch {batch}", "ms", times, name, "vMF", per=1e3 / count
+            )
 
 
 def profile(count: int = 4, repetitions: int = 9) -> Iterator[Row]:

@@ -89,3 +89,31 @@ def _differentiable(forward_mode: Callable) -> Callable:
             return forward_mode(_Primals(ctx), *tangents)
 
     return jvp
+
+
+class Known(Function):
+    """A function of x whose value and slope at x are known already, both (...) as x.
+
+    `derivative` computes the slope anew, as a differentiable function of x: for what is beyond a
+    first derivative.
+    """
+
+    @staticmethod
+    def forward(x, derivative, value, slope):
+        return value.to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, ctx.derivative, _, slope = inputs
+        save(ctx, x, slope.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            slope = ctx.derivative(x)
+        return grad * slope, None, None, None
+
+    @staticmethod
+    def forward_mode(ctx, tangent, *_):
+        return tangent * ctx.derivative(ctx.saved_tensors[0])

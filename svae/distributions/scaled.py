@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from svae.autograd import Function, save
 from svae.distributions.draw import Draw
 from svae.distributions.sphere import (
     broadcast_parameters,
     checked,
     finite_nonnegative,
     log_sphere_area,
+    sum_samples,
     unit_sphere,
 )
 from svae.distributions.validation import check_sample, checks
@@ -85,7 +86,7 @@ class ScaledVonMisesFisher(Distribution):
         self.loc, self.log_scales = checked(loc, validate_args).expand(shape), centred.expand(shape)
         self.concentration = concentration.expand(shape[:-1])
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
-        mu = F.normalize((-self.log_scales).exp() * self.loc, dim=-1)
+        mu, _ = _Stretched.apply(self.loc, -self.log_scales)
         self.base = VonMisesFisher(
             *(mu, self.concentration, gradient, sampler), proposals=proposals, validate_args=False
         )
@@ -119,7 +120,7 @@ class ScaledVonMisesFisher(Distribution):
         Under `score`, too, the gradient in a goes through the samples.
         """
         z, log_weight, proposals = self.base.draw(shape, generator)
-        return Draw(F.normalize(self.log_scales.exp() * z, dim=-1), log_weight, proposals)
+        return Draw(_Stretched.apply(z, self.log_scales)[0], log_weight, proposals)
 
     def rsample(self, sample_shape=()) -> Tensor:
         """Return samples whose gradient is that of an expectation.
@@ -127,23 +128,17 @@ class ScaledVonMisesFisher(Distribution):
         Raises:
             ValueError: for `corrected` and `score`, whose gradient is not in the samples alone.
         """
-        return F.normalize(self.log_scales.exp() * self.base.rsample(sample_shape), dim=-1)
+        return _Stretched.apply(self.base.rsample(sample_shape), self.log_scales)[0]
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():
             return self.draw(sample_shape).value
 
-    def _unscaled(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and log |Az| of y = Az / |Az|, in float64."""
-        vector = value.double() * (-self.log_scales.double()).exp()
-        length = torch.linalg.vector_norm(vector, dim=-1)
-        return vector / length.unsqueeze(-1), -length.log()
-
     def log_prob(self, value: Tensor) -> Tensor:
         check_sample(self, value)
-        z, log_length = self._unscaled(value)
+        z, log_shrunk = _Stretched.apply(value.double(), -self.log_scales.double())
         m = self.event_shape[0]
-        return (self.base._log_prob(z) + m * log_length).to(value.dtype)
+        return (self.base._log_prob(z) - m * log_shrunk).to(value.dtype)
 
     def divergence(self, value: Tensor) -> Tensor:
         """Return an estimate of the divergence from the uniform law by each sample, unbiased.
@@ -156,22 +151,49 @@ class ScaledVonMisesFisher(Distribution):
         Args:
             value: samples (..., m), of `draw` of this very distribution where gradients are wanted.
         """
-        m = self.event_shape[0]
-        _, log_length = self._unscaled(value)
-        ratio = (2 * log_length).exp() / self._mean_square()
-        sampled = 2 * log_length - (ratio - 1)
-        return self.base._relative_entropy() + (m / 2 * sampled).to(value.dtype)
+        _, log_shrunk = _Stretched.apply(value, -self.log_scales)  # log |A^-1 y| = -log |Az|
+        ratio = (-2 * log_shrunk).exp() / self._mean_square()
+        sampled = (-2 * log_shrunk).sub(ratio - 1)
+        return self.base._relative_entropy() + self.event_shape[0] / 2 * sampled
 
     def _mean_square(self) -> Tensor:
-        """Return E |Az|^2 in float64."""
-        moments, m = self.base._moments, self.event_shape[0]
-        # E[1 - w^2] / (m - 1), which is A/kappa
-        across = (moments.complement * (1 + moments.ratio) - moments.variance) / (m - 1)
-        weights = (2 * self.log_scales.double()).exp()
-        along = (weights * self.base.loc.double().square()).sum(-1)
+        """Return E |Az|^2."""
+        across, m = self.base._variance_across(), self.event_shape[0]
+        weights = (2 * self.log_scales).exp()
+        along = (weights * self.base.loc.square()).sum(-1)
         return across * weights.sum(-1) + (1 - m * across) * along
 
     def entropy(self, value: Tensor | None = None) -> Tensor:
         """Return the mean over the samples `value` (S, ..., m), by default over 1,000 new ones."""
         value = self.draw((1000,)).value if value is None else value
         return log_sphere_area(self.event_shape[0]) - self.divergence(value).mean(0)
+
+
+class _Stretched(Function):
+    """Av / |Av| and log |Av| of vectors (..., m), A = diag(exp(log_scales)), in one node."""
+
+    @staticmethod
+    def forward(vectors, log_scales):
+        stretched = log_scales.exp() * vectors
+        length = torch.linalg.vector_norm(stretched, dim=-1)
+        return stretched / length.unsqueeze(-1), length.log()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        save(ctx, *inputs, *output)
+
+    @staticmethod
+    def backward(ctx, in_direction, in_log_length):
+        vectors, log_scales, direction, log_length = ctx.saved_tensors
+        along = in_log_length - torch.linalg.vecdot(in_direction, direction)
+        inner = torch.addcmul(in_direction, along.unsqueeze(-1), direction)
+        in_vectors = inner * (log_scales - log_length.unsqueeze(-1)).exp()
+        in_scales = sum_samples(in_vectors * vectors, log_scales.shape)
+        return sum_samples(in_vectors, vectors.shape), in_scales
+
+    @staticmethod
+    def forward_mode(ctx, in_vectors, in_scales):
+        vectors, log_scales, direction, log_length = ctx.saved_tensors
+        change = (in_vectors + vectors * in_scales) * (log_scales - log_length.unsqueeze(-1)).exp()
+        along = torch.linalg.vecdot(change, direction)
+        return torch.addcmul(change, along.unsqueeze(-1), direction, value=-1), along

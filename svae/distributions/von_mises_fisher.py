@@ -1,13 +1,14 @@
 """The von Mises-Fisher distribution, with its samplers and its divergences."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, register_kl
 from torch.distributions.utils import lazy_property
 
-from svae.autograd import Function, is_constant, is_mapping, is_transforming, save
+from svae.autograd import Known, is_constant, is_mapping, is_transforming
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.estimators import (
     GRADIENTS,
@@ -160,7 +161,15 @@ class VonMisesFisher(Distribution):
 
     def _relative_entropy(self) -> Tensor:
         """Return the divergence from the uniform law."""
-        return _Divergence.apply(self.concentration, self._order, *self._divergence())
+        slope = partial(_divergence_slope, self._order)
+        return Known.apply(self.concentration, slope, *self._divergence())
+
+    def _variance_across(self) -> Tensor:
+        """Return A / kappa, the variance along each axis that is orthogonal to mu."""
+        slope = partial(_slope_across, self._order)
+        return Known.apply(
+            self.concentration, slope, *_across(self._order, self._kappa, self._values)
+        )
 
     def _slope(self, below_top: Tensor) -> Tensor:
         """Return (dw/dkappa) / (1 - w^2) at drawn heights, as `gradient` has it."""
@@ -299,34 +308,25 @@ class VonMisesFisher(Distribution):
         return self._to_dtype(torch.exp(log_rate))
 
 
-class _Divergence(Function):
-    """The divergence from the uniform law, already known, with its slope kappa A'."""
-
-    @staticmethod
-    def forward(concentration, order, value, slope):
-        return value.to(concentration.dtype)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        concentration, ctx.order, _, slope = inputs
-        save(ctx, concentration, slope.to(concentration.dtype))
-
-    @staticmethod
-    def backward(ctx, grad):
-        concentration, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            slope = _divergence_slope(ctx.order, concentration)
-        return grad * slope, None, None, None
-
-    @staticmethod
-    def forward_mode(ctx, tangent, *_):
-        return tangent * _divergence_slope(ctx.order, ctx.saved_tensors[0])
-
-
 def _divergence_slope(order: float, concentration: Tensor) -> Tensor:
     """Return kappa A', differentiable."""
     variance = bessel_moments(order, concentration.double()).variance
     return (variance * concentration).to(concentration.dtype)
+
+
+def _across(order: float, kappa: Tensor, moments: BesselMoments) -> tuple[Tensor, Tensor]:
+    """Return A / kappa = E[1 - w^2] / (m - 1), and its slope (A' - A / kappa) / kappa."""
+    m = 2 * (order + 1)
+    value = (moments.complement * (1 + moments.ratio) - moments.variance) / (m - 1)
+    slope = (moments.variance - value) / kappa
+    near = -2 * kappa / (m * m * (m + 2))  # where the difference has no digits left
+    return value, torch.where(kappa < 1e-2, near, slope)
+
+
+def _slope_across(order: float, concentration: Tensor) -> Tensor:
+    """Return the slope of A / kappa, differentiable."""
+    kappa = concentration.double()
+    return _across(order, kappa, bessel_moments(order, kappa))[1].to(concentration.dtype)
 
 
 @register_kl(VonMisesFisher, HypersphericalUniform)

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -86,7 +87,7 @@ def test_the_divergence_is_that_of_the_density(m, kappa, deviation):
     z = (estimates - plain).mean(0) / ((estimates - plain).std(0) / math.sqrt(count))
     assert z.abs().max() < 5
     # by log |Az| alone the deviation is several times as large
-    naive = m * q._unscaled(y)[1]
+    naive = -m * ((-q.log_scales).exp() * y).norm(dim=-1).log()
     assert estimates.std(0).median() < 0.4 * naive.std(0).median()
     entropy = HypersphericalUniform(m).entropy() - estimates.mean(0)
     torch.testing.assert_close(q.entropy(y), entropy)
@@ -198,3 +199,24 @@ def test_surface():
 def test_wrong_scales_are_refused(log_scales, named):
     with pytest.raises(ValueError, match=named):
         ScaledVonMisesFisher(north(3).float(), torch.tensor(1.0), log_scales, validate_args=True)
+
+
+@pytest.mark.parametrize("m", [2, 3, 11, 129])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_variance_across_and_its_slope_are_those_of_mpmath(m, dtype):
+    """A / kappa, of which E |Az|^2 is made."""
+    kappa = torch.tensor([1e-6, 5e-3, 0.011, 0.3, 2.0, 50.0, 1e4, 1e6], dtype=dtype)
+    kappa.requires_grad_()
+    value = VonMisesFisher(torch.eye(m, dtype=dtype)[:1].expand(8, m), kappa)._variance_across()
+    (slope,) = torch.autograd.grad(value.sum(), kappa)
+    with mpmath.workdps(40):
+        points = [mpmath.mpf(k.item()) for k in kappa]
+        wanted = [(_across(k, m), mpmath.diff(lambda k: _across(k, m), k)) for k in points]
+    values, slopes = torch.tensor([list(map(float, row)) for row in wanted]).to(dtype).T
+    torch.testing.assert_close(value, values, rtol=1e-6, atol=0)
+    torch.testing.assert_close(slope, slopes, rtol=1e-4, atol=1e-8)
+
+
+def _across(kappa, m):
+    high, low = (mpmath.besseli(mpmath.mpf(m) / 2 - j, kappa) for j in (0, 1))
+    return high / low / kappa
