@@ -73,9 +73,13 @@ def implicit_slope(
     sine_d = (1.0 - versed).sqrt_().mul_(half)
     sine, cosine = torch.sqrt(o * e), 1.0 - o
     fall = torch.addcmul(cosine.unsqueeze(-1) * versed, sine.unsqueeze(-1), sine_d)  # (w - u)/2
-    growth = torch.addcmul(versed, (cosine / sine).unsqueeze(-1), sine_d, value=-1).mul_(-2.0)
-    density = growth.log1p_().mul_(m - 2.0)
-    density = torch.addcmul(density, (-2.0 * concentration).unsqueeze(-1), fall).exp_()
+    factor = (-2.0 * concentration).unsqueeze(-1)
+    if m == 2:
+        density = factor * fall
+    else:
+        growth = torch.addcmul(versed, (cosine / sine).unsqueeze(-1), sine_d, value=-1).mul_(-2.0)
+        density = torch.addcmul(growth.log1p_().mul_(m - 2.0), factor, fall)
+    density.exp_()
     distance = fall.mul_(2.0).add_(above_mean.unsqueeze(-1))  # A - u
     return (distance.mul_(density) @ weights).mul_(stretch).div_(sine)
 
