@@ -7,7 +7,7 @@ from torch import nn
 
 from svae.training.muon import Muon
 
-_MEANS = ("exp_avg", "momentum_buffer")
+_MEANS, _SQUARES = ("exp_avg", "momentum_buffer"), ("exp_avg_sq", "max_exp_avg_sq")
 _BETWEEN = 128  # steps, in which Adam's mean falls by 1e-6 and Muon's by 1e-3
 
 
@@ -85,12 +85,14 @@ def clear_subnormal(optimizer: torch.optim.Optimizer) -> None:
     A mean below the root of the smallest normal number moves no weight, and its square is normal.
     """
     for parameter, state in optimizer.state.items():
-        named = {"": parameter} | state
-        for name, value in named.items():
-            if torch.is_tensor(value) and value.ndim:
-                smallest = torch.finfo(value.dtype).tiny
-                limit = smallest**0.5 if name in _MEANS else smallest
-                torch.hardshrink(value, lambd=limit, out=value)
+        smallest = torch.finfo(parameter.dtype).tiny
+        _shrink([parameter, *(state[name] for name in _SQUARES if name in state)], smallest)
+        _shrink([state[name] for name in _MEANS if name in state], smallest**0.5)
+
+
+def _shrink(values: list[torch.Tensor], limit: float) -> None:
+    for value in values:
+        torch.hardshrink(value, lambd=limit, out=value)
 
 
 def _in_one(states: list[dict]) -> torch.Tensor:
