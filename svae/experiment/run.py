@@ -166,6 +166,7 @@ class _Training:
             kept.restarts,
         )
         self.failure: Diverged | None = None
+        self._images_every = experiment.config.logger.images_every
         # not in a finished replica without epochs to come
         self._is_due = state != FINISHED or self.learner.goes_on
         self._wandb_run, self._results, self._images = None, None, []
@@ -211,7 +212,7 @@ class _Training:
     @property
     def is_pictured(self) -> bool:
         """Whether its last epoch is one of those of which pictures are sent to W&B."""
-        every = self._experiment.config.logger.images_every
+        every = self._images_every
         return bool(every) and self.failure is None and self.learner.last.number % every == 0
 
     def draw(self) -> None:

@@ -4,7 +4,6 @@ import copy
 import io
 import pickle
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -98,27 +97,33 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
 
 
 def tensors(model, optimizer, spare: dict | None = None) -> dict:
-    """Return a copy of the tensors of `model` and `optimizer`.
+    """Return a copy of the tensors of `model` and `optimizer`, but for the means, which last.
 
     It takes the memory of `spare`, an earlier copy that is not needed any more, unless that was
     made before the optimiser had a state: a run of short epochs does little else between them.
     """
     found = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    theirs, places = list(_leaves(found)), list(_leaves(spare))
+    theirs, places = _altered(found), _altered(spare) if spare else []
     if len(theirs) != len(places):
         return _copied(found)
     torch._foreach_copy_(places, theirs)
-    groups = copy.deepcopy(found["optimizer"]["param_groups"])
-    return {**spare, "optimizer": {**spare["optimizer"], "param_groups": groups}}
+    # its groups, of settings alone, are made anew by torch
+    state = {
+        number: {**spare["optimizer"]["state"][number], **_means(own)}
+        for number, own in found["optimizer"]["state"].items()
+    }
+    return {**spare, "optimizer": {**found["optimizer"], "state": state}}
 
 
-def _leaves(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for own in value.values():
-            yield from _leaves(own)
+def _altered(found: dict) -> list[Tensor]:
+    """Return the tensors that training alters in place."""
+    parts = [found["model"], *found["optimizer"]["state"].values()]
+    values = (value for part in parts for name, value in part.items() if name != MEAN)
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _means(state: dict) -> dict:
+    return {MEAN: state[MEAN]} if MEAN in state else {}
 
 
 def _copied(value: Any) -> Any:

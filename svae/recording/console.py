@@ -164,8 +164,10 @@ class Bar:
 
 def _words(metrics: dict[str, float]) -> Iterator[str]:
     """Yield what the line says of an epoch, as far as the model has it."""
-    for row in METRICS:
-        for split, word in row.live.items():
-            value = metrics.get(f"{split}/{row.name}")
-            if value is not None and value != row.trivial:
-                yield f"{word} {row.text(value)}"
+    for name, word, row in _LIVE:
+        value = metrics.get(name)
+        if value is not None and value != row.trivial:
+            yield f"{word} {row.text(value)}"
+
+
+_LIVE = [(f"{split}/{m.name}", word, m) for m in METRICS for split, word in m.live.items()]

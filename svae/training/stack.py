@@ -111,7 +111,8 @@ def _save(optimizer: torch.optim.Optimizer, whole: nn.Module, learners: Sequence
             if "step" in state:
                 mine["step"] = state["step"].clone()
             for name in state.keys() - {"step"}:
-                mine.setdefault(name, torch.empty_like(parameter))
+                if name == MEAN or name not in mine:  # those of earlier epochs are kept elsewhere
+                    mine[name] = torch.empty_like(parameter)
         for name in state.keys() - {"step"}:
             rows = [one.optimizer.state[p][name] for one, p in zip(learners, own, strict=True)]
             unstack(state[name], rows)

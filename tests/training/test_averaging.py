@@ -1,5 +1,7 @@
 """The mean of an epoch's parameters: it is kept, and training does not feel it."""
 
+import copy
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -56,6 +58,34 @@ def test_the_last_parameters_come_back_when_validation_fails():
     with pytest.raises(Diverged), averaged(optimizer):
         raise Diverged("val/elbo is nan in epoch 1")
     assert torch.equal(model.weight, path[-1])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_later_epoch_touches_what_was_kept_of_one(count):
+    learners = [learner(*_setup(), _settings(averaging=True, seed=seed)) for seed in range(count)]
+    own = learners[0]
+    kept, before = [], []
+    for _ in loop.train(learners):  # as a run does, into the memory of the state before the last
+        spare = kept[-2][0] if len(kept) > 1 else None
+        tensors = checkpoint.tensors(own.model, own.optimizer, spare)
+        kept.append((tensors, averaged_state(own.model, own.optimizer)))
+        before.append(copy.deepcopy(kept[-1]))
+        if len(kept) > 1:
+            _assert_same(kept[-2][0], before[-2][0])
+    assert len(kept) == 4
+    for (_, average), (_, then) in zip(kept, before, strict=True):
+        _assert_same(average, then)
+
+
+def _assert_same(one, other):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            _assert_same(value, other[name])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
 
 
 def test_without_means_nothing_changes():
