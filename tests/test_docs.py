@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from svae.configuration import compose
 from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused
-from svae.configuration.schema import GROUPS
+from svae.configuration.words import GROUPS
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))

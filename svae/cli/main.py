@@ -68,7 +68,8 @@ def main() -> None:
 def _parser() -> ArgumentParser:
     """Return Hydra's parser of flags, with a version of our own."""
     theirs = {"parents": [get_args_parser()], "add_help": False, "conflict_handler": "resolve"}
-    parser = ArgumentParser("svae-train", **theirs)
+    # --experiment is none of --experimental-rerun
+    parser = ArgumentParser("svae-train", allow_abbrev=False, **theirs)
     parser.error = _refuse
     parser.add_argument("--version", action="store_true")
     return parser

@@ -20,7 +20,7 @@ from svae.cli import grid
 from svae.configuration import compose
 from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused, one_line, refusing
-from svae.configuration.schema import GROUPS
+from svae.configuration.words import GROUPS
 from svae.recording import environment
 from svae.recording.folder import FINISHED, holds_run
 from svae.run import folders, mismatch, readable

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from svae.configuration.checks import is_unread, key_of, needed
-from svae.configuration.schema import ALWAYS, GROUPS, KEYS, flatten
+from svae.configuration.schema import ALWAYS, KEYS, flatten
 from svae.configuration.suggestions import shown
+from svae.configuration.words import GROUPS
 
 # what runs did before these keys came in
 _BEFORE = {name: key.before for name, key in sorted(KEYS.items()) if key.before is not ALWAYS}

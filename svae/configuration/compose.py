@@ -33,7 +33,8 @@ from svae.configuration.messages import (
     refusing,
     yaml_sentence,
 )
-from svae.configuration.schema import GROUPS, flatten, may_change
+from svae.configuration.schema import flatten, may_change
+from svae.configuration.words import GROUPS
 
 # then Python leaves out assert statements, by which Hydra's parser steps over brackets
 _IS_OPTIMISED = not __debug__

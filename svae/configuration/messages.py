@@ -9,8 +9,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import suggestions
-from svae.configuration.schema import GROUPS, KEYS, expected, flatten, takes
+from svae.configuration import CONF, suggestions
+from svae.configuration.schema import BUILT, KEYS, expected, flatten, takes
+from svae.configuration.words import GROUPS
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException)
 # what brings a launcher or a sweeper
@@ -75,7 +76,7 @@ def _sentence(error: Exception) -> str:
     if "Ambiguous value for argument" in text:
         line = text.split("'")[1]
         needs = "several values are a sweep, which needs --multirun (-m)"
-        return f"{line}: {needs}{_with_a_point(line)}"
+        return f"{line}: {needs}{_as_one(line)}"
     return one_line(error)
 
 
@@ -84,6 +85,8 @@ def _readable(line: str) -> str:
     key, equals, value = line.partition("=")
     if found := re.fullmatch(r"([A-Za-z][\w./]*):(.*)", key) if not equals else None:
         return f"{found[1]}={found[2] or 'VALUE'}"
+    if not equals and (meant := suggestions.flag_meant(line)):
+        return f"key=value; did you mean {meant}?"
     if not equals or not key.strip():
         return "key=value, without spaces around the equals sign"
     if not re.fullmatch(r"[+~]*[A-Za-z][\w./@:]*", key):
@@ -101,10 +104,17 @@ def _readable(line: str) -> str:
     return f"quotes around such a value: {suggestions.in_quotes(key, value)}"
 
 
-def _with_a_point(line: str) -> str:
+def _as_one(line: str) -> str:
+    """Return "; did you mean ...?" where commas stand for a point or for a list, or nothing."""
     key, _, value = line.partition("=")
-    is_decimal = re.fullmatch(r"\d+,\d+", value) and key in KEYS and takes(key, 0.5)
-    return f"; did you mean {key}={value.replace(',', '.')}?" if is_decimal else ""
+    name = key if key in KEYS or key.startswith(BUILT) else suggestions.key_meant(key)
+    if name not in KEYS:
+        return ""
+    if re.fullmatch(r"\d+,\d+", value) and takes(name, 0.5):
+        return f"; did you mean {name}={value.replace(',', '.')}?"
+    items = value.split(",")
+    is_list = takes(name, items) or (all(map(str.isdecimal, items)) and takes(name, [1]))
+    return f"; did you mean {name}=[{value}]?" if is_list else ""
 
 
 def _keys_there(error: Exception, key: str) -> set[str] | None:
@@ -122,13 +132,19 @@ def _keys_there(error: Exception, key: str) -> set[str] | None:
 
 def unknown_flag(text: str) -> str:
     """Turn what argparse says of a flag into a sentence: keys are no flags."""
-    found = re.match(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(?:=(\S+))?", text)
+    if found := re.match(r"argument (--\w+)/(-\w): ignored explicit argument '(.*)'", text):
+        return f"{found[2]}{found[3]}: no such flag; did you mean {found[1]}?"
+    found = re.match(r"unrecognized arguments: (-+([A-Za-z][\w.-]*))(?:=(\S+))?", text)
     if found is None:
         return text
-    name = found[1].replace("-", "_")
-    if meant := suggestions.key_meant(name):
-        return f"--{found[1]}: keys have no dashes, expected {meant}={found[2] or 'VALUE'}"
-    return f"--{found[1]}: no such flag, expected key=value, or a flag that --help lists"
+    flag, name, value = found.groups()
+    meant = suggestions.key_meant(name.replace("-", "_")) or ""
+    if meant.startswith("-"):
+        return f"{flag}: no such flag; did you mean {meant}?"
+    if meant:
+        line = meant if "=" in meant else f"{meant}={value or 'VALUE'}"
+        return f"{flag}: keys have no dashes, expected {line}"
+    return f"{flag}: no such flag, expected key=value, or a flag that --help lists"
 
 
 def yaml_sentence(error: yaml.YAMLError, folder: str) -> str:
@@ -141,7 +157,7 @@ def yaml_sentence(error: yaml.YAMLError, folder: str) -> str:
 
 def _missing(error: MissingConfigException) -> str:
     if not error.options:
-        return f"{error.missing_cfg_file}: there is no such configuration"
+        return _no_such_file(error.missing_cfg_file)
     # the name of a choice may be a path
     found = re.search(r"Available options in '([^']+)'", str(error))
     group, name = error.missing_cfg_file.rpartition("/")[::2]
@@ -154,6 +170,14 @@ def _missing(error: MissingConfigException) -> str:
     if not meant and group in GROUPS:
         meant = ", or one of your own, in the folder of --config-dir"
     return f"{group}={name}: expected one of {choices}{meant}"
+
+
+def _no_such_file(name: str) -> str:
+    """Return a sentence about a configuration that --config-name names, or a file of one's own."""
+    groups = [group for group in GROUPS if (CONF / group / f"{name}.yaml").exists()]
+    meant = f"; did you mean {groups[0]}={name}?" if groups else ""
+    flag = "" if "/" in name else "--config-name "
+    return f"{flag}{name}: there is no such configuration{meant}"
 
 
 def no_such_key(key: str, value: str = "", there: Collection[str] | None = None) -> str:

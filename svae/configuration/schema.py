@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
 
+from svae.configuration.words import MODES
+
 _LARGEST = 2**31 - 1  # of a count: sums and products of them fit in 64 bits
 ALWAYS = object()
 
@@ -85,10 +87,8 @@ Objective = Literal[
     "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
 ]
 
-_MODES = dict.fromkeys(("false", "off", "none", "null"), "disabled") | {"true": "online"}
-
 KEYS: dict[str, Key] = {
-    "latent_dim": Key(Count, "z_dim zdim dim latent_size n_latent"),
+    "latent_dim": Key(Count, "z_dim zdim dim latent_dims latent_size n_latent"),
     "seed": Key(Seed, "random_seed"),
     "device": Key(
         Device,
@@ -97,7 +97,10 @@ KEYS: dict[str, Key] = {
         {"gpu": "cuda", "true": "cuda", "0": "cuda:0", "1": "cuda:1"},
     ),
     "precision": Key(
-        Literal["float32", "bf16"], "bf16 amp half", words={"bfloat16": "bf16", "fp32": "float32"}
+        Literal["float32", "bf16"],
+        "bf16 amp half",
+        words={"bfloat16": "bf16", "fp32": "float32"}
+        | dict.fromkeys(("bf16-mixed", "16-mixed", "mixed", "amp"), "bf16"),
     ),
     "threads": Key(UpTo1024 | None, "num_threads workers num_workers", "evaluate sweep"),
     "objective": Key(Objective, "monitor metric"),
@@ -113,7 +116,7 @@ KEYS: dict[str, Key] = {
     "study.repeats": Key(_count(16)),
     "study.trained_epochs": Key(Count),
     "study.sweep": Key(Text),
-    "resume": Key(Text | None, "checkpoint ckpt restore continue"),
+    "resume": Key(Text | None, "checkpoint ckpt ckpt_path restore continue load"),
     "evaluate": Key(Text | None, "eval test"),
     "report": Key(Annotated[None, "null, or a folder of runs"], before=None),
     "model.initial_concentration": Key(Concentration | None, "kappa", before=1.6931471805599454),
@@ -124,24 +127,36 @@ KEYS: dict[str, Key] = {
     "sampler.name": Key(Literal["rejection", "inversion"]),
     "sampler.gradient": Key(
         Literal["implicit", "corrected", "score", "pathwise"],
-        "estimator",
-        words={"reparameterization": "implicit", "reinforce": "score"},
+        "estimator gradient",
+        words={"reinforce": "score", "rejection": "corrected", "rsvi": "corrected"}
+        | dict.fromkeys(
+            ("reparam", "reparameterization", "implicit_reparameterization"), "implicit"
+        ),
     ),
-    "sampler.baseline": Key(Literal["none", "mean", "leave_one_out"], "control_variate"),
-    "trainer.max_epochs": Key(Count, "epochs n_epochs num_epochs", "resume"),
-    "trainer.batch_size": Key(Count, "bs", only="vectors"),
+    "sampler.baseline": Key(
+        Literal["none", "mean", "leave_one_out"],
+        "control_variate",
+        words={"loo": "leave_one_out", "rloo": "leave_one_out", "average": "mean"}
+        | dict.fromkeys(("null", "false", "off"), "none"),
+    ),
+    "trainer.max_epochs": Key(
+        Count, "epochs n_epochs num_epochs max_steps steps iterations", "resume"
+    ),
+    "trainer.batch_size": Key(Count, "bs batch_size", only="vectors"),
     "trainer.learning_rate": Key(Positive, "lr"),
     "trainer.optimizer": Key(Literal["adam", "muon"], "optim", before="adam"),
     "trainer.weight_decay": Key(NotNegative, "wd l2 decay", before=0.0),
     "trainer.schedule": Key(
         Literal["constant", "cosine", "linear"],
         "scheduler lr_schedule lr_scheduler",
+        words=dict.fromkeys(("none", "null", "false"), "constant")
+        | dict.fromkeys(("cosineannealinglr", "cosine_annealing"), "cosine"),
         before="constant",
     ),
     "trainer.warmup_epochs": Key(_count(0), "warmup kl_warmup"),
     "trainer.patience": Key(Count, "early_stopping", "resume"),
     "trainer.kl_weight": Key(NotNegative, "beta"),
-    "trainer.samples": Key(Count, "num_samples n_samples"),
+    "trainer.samples": Key(Count, "num_samples n_samples k"),
     "trainer.bound": Key(Literal["elbo", "iwae"], "loss", only="vectors", before="elbo"),
     "trainer.replicas": Key(UpTo1024, "seeds", alters=False, only="vectors", before=1),
     "trainer.on_nan": Key(Literal["stop", "restart"], "", "resume sweep", before="stop"),
@@ -156,9 +171,9 @@ KEYS: dict[str, Key] = {
     "evaluation.samples": Key(Count, "", "resume evaluate", only="graphs"),
     "logger.mode": Key(
         Literal["auto", "online", "offline", "disabled"],
-        "wandb wandb_mode",
+        "wandb wandb_mode use_wandb",
         "resume sweep",
-        _MODES,
+        MODES,
     ),
     "logger.project": Key(Place | None, "wandb_project", "resume sweep"),
     "logger.entity": Key(Place | None, "wandb_entity", "resume sweep"),
@@ -168,9 +183,11 @@ KEYS: dict[str, Key] = {
     "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
-    "network.dropout": Key(Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"]),
-    "dataset.root": Key(Text | None, "data_dir data_root data_path", alters=False),
-    "dataset.file": Key(Text | None, "data_file"),
+    "network.dropout": Key(
+        Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"], "dropout dropout_rate"
+    ),
+    "dataset.root": Key(Text | None, "data_dir data_root data_path dir", alters=False),
+    "dataset.file": Key(Text | None, "data_file path filename"),
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),
     "dataset.unwrapped": Key(bool, "unwrap", before=True),
     "dataset.columns": Key(Count),
@@ -182,8 +199,10 @@ KEYS: dict[str, Key] = {
         words={"true": "shuffled", "random": "shuffled", "shuffle": "shuffled", "false": "file"},
         before="file",
     ),
-    "dataset.validation_fraction": Key(Fraction, "val_fraction"),
-    "dataset.test_fraction": Key(Fraction),
+    "dataset.validation_fraction": Key(Fraction, "val_fraction val_split val_size valid_fraction"),
+    "dataset.test_fraction": Key(
+        Fraction, "split train_split train_size train_fraction test_split test_size"
+    ),
     "dataset.name": Key(Text),
     "dataset.split_seed": Key(Seed),
     "dataset.seed": Key(Seed),
@@ -196,29 +215,6 @@ KEYS: dict[str, Key] = {
     "dataset.components": Key(Count),
     "dataset.concentration": Key(Positive),
     "dataset.observations": Key(Count),
-}
-# each with {word that people type: the choice, or the key and value, that they mean}
-GROUPS: dict[str, dict[str, str]] = {
-    "model": {
-        **dict.fromkeys(("svae", "s-vae", "s_vae", "hyperspherical", "von_mises_fisher"), "vmf"),
-        **dict.fromkeys(("gaussian", "gauss", "vae", "n-vae", "nvae"), "normal"),
-        "ps": "power_spherical",
-        **dict.fromkeys(("scaled", "svmf", "scaled-vmf"), "scaled_vmf"),
-        **dict.fromkeys(("cauchy", "spcauchy"), "spherical_cauchy"),
-        **dict.fromkeys(("torus", "mixed", "product_space"), "product"),
-    },
-    "sampler": {},
-    "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn"},
-    "trainer": {"adam": "minibatch"},
-    "dataset": {"graph": "sphere_graph", "file": "array", "npz": "array", "custom": "array"},
-    "evaluation": {},
-    "logger": {
-        **{word: f"logger.mode={mode}" for word, mode in _MODES.items()},
-        **{mode: f"logger.mode={mode}" for mode in ("auto", "online", "offline", "disabled")},
-    },
-    "experiment": {"table4": "link_prediction", "table2": "table1"},
-    "search": {},
-    "cluster": {},
 }
 # groups whose `_target_` is called with the rest: a person's own ones bring keys of their own
 BUILT = ("model.", "network.", "dataset.", "study")

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from svae.configuration import CONF
-from svae.configuration.schema import GROUPS, KEYS, options, takes
+from svae.configuration.schema import KEYS, options, takes
+from svae.configuration.words import ALSO, GROUPS, LAUNCHERS
 
 _BY_DATASET = ("network", "trainer", "evaluation")  # groups that a data set chooses
 
@@ -28,27 +29,44 @@ def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> 
         return f" for this {group}{only}"
     there = KEYS if there is None else there
     if meant := _key(name, there):
-        has = "" if meant in there or meant in GROUPS else _only(meant, ", which only {}")
+        has = _only(meant, ", which only {}") if meant in KEYS and meant not in there else ""
         return _question(f"{meant}{_word(meant, value)}{has}")
     return ""
 
 
 def key_meant(name: str) -> str | None:
-    """Return the key or group that is called so, or that is meant by it."""
-    return name if name in KEYS or name in GROUPS else _key(name, KEYS)
+    """Return the key, group or flag that is called so, or that is meant by it."""
+    is_key = name in KEYS or name in GROUPS or name.startswith("hydra.")
+    return name if is_key else _key(name, KEYS)
+
+
+def flag_meant(word: str) -> str | None:
+    """Return the flag that a word without a value stands for."""
+    meant = _elsewhere(word.lower()) or ""
+    return meant if meant.startswith("-") else None
 
 
 def _key(name: str, there: Collection[str]) -> str | None:
     """Return what is meant by `name`: a key of those that are `there` rather than another."""
+    name = name.lower()
+    if meant := _elsewhere(name):
+        return meant
     group, _, word = name.rpartition(".")
     for known in (there, KEYS):
         if meant := _also(word, known, group) or _also(word, known):
             return meant
+    if meant := _elsewhere(word):
+        return meant
     for known in (there, KEYS):
         every = known if group else (*known, *GROUPS)
         if meant := _beside(word, known, group) or _nearest(name, every, 0.85 if group else 0.6):
             return meant
     return None
+
+
+def _elsewhere(name: str) -> str | None:
+    """Return what is no key, or a key with a value, that people call `name`."""
+    return next((meant for meant, names in ALSO.items() if name in names.split()), None)
 
 
 def _beside(word: str, known: Collection[str], group: str) -> str | None:
@@ -60,7 +78,9 @@ def _beside(word: str, known: Collection[str], group: str) -> str | None:
 
 
 def _word(name: str, value: str) -> str:
-    """Return "=word" of a key that takes words, and `value` is one of them or stands for it."""
+    """Return "=word" of a key or group where `value` is one of its words or stands for one."""
+    if name.startswith("hydra.") or (name in GROUPS and (CONF / name / f"{value}.yaml").exists()):
+        return f"={value}" if value else ""
     if name not in KEYS:
         return ""
     word = KEYS[name].words.get(value.lower(), value)
@@ -100,6 +120,8 @@ def _several(name: str, value: Any) -> str | None:
     """Return how several values are typed that look like a list or like 0..3."""
     if isinstance(value, list) and value and all(takes(name, item) for item in value):
         return f"-m {name}={','.join(map(shown, value))}"
+    if value is not None and takes(name, [value]):
+        return f"{name}=[{shown(value)}]"
     found = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if found and takes(name, int(found[1])):
         return f"-m '{name}=range({found[1]},{int(found[2]) + 1})'"
@@ -122,9 +144,10 @@ def in_quotes(key: str, text: str) -> str:
 
 def of_option(word: str, known: Iterable[str], group: str = "") -> str:
     """Return "; did you mean ...?" with the nearest of the known choices, or nothing."""
-    meant = GROUPS.get(group, {}).get(word.lower())
+    meant = {**GROUPS, "hydra/launcher": LAUNCHERS}.get(group, {}).get(word.lower())
     if group == "dataset" and re.search(r"[/.~]", word):
-        meant = f"dataset=array dataset.file={word}"
+        kind = "directions" if word.lower().endswith((".csv", ".txt")) else "array"
+        meant = f"dataset={kind} dataset.file={word}"
     return _question(meant or _nearest(word.lower(), known))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from svae.configuration import CONF
-from svae.configuration.schema import GROUPS
+from svae.configuration.words import GROUPS
 
 _vouched: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""A person's own images or vectors, from one .npz file."""
+"""A person's own images or vectors, from one .npz or .npy file."""
 
 import os
 import zipfile
@@ -28,6 +28,8 @@ def load(
 ) -> DataSet:
     """Read `train` and, where present, `validation`, `test` and `<split>_labels` from an .npz.
 
+    An .npy is read as one with `train` alone.
+
     Arrays are (N, D) vectors or (N, height, width) images: uint8, booleans, floating point, or
     with `levels` whole numbers of any type; see `svae.data.levels` for what they are taken for.
     A split that is missing is taken out of `train`, see `svae.data.holdout`. The defaults of
@@ -38,7 +40,7 @@ def load(
             finite, or values that the likelihood cannot have.
     """
     if file is None:
-        raise ValueError("dataset.file=null: expected an .npz file")
+        raise ValueError("dataset.file=null: expected an .npz or .npy file")
     path = Path(os.path.expanduser(file))
     arrays = _read(path)
     values = {f"{path}: {name}": arrays[name] for name in _SPLITS if name in arrays}
@@ -93,13 +95,19 @@ def _origin(cut: Iterable[str], order: str, seed: int, is_labelled: bool) -> str
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_size(sum(entry.file_size for entry in archive.infolist()))
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        if path.suffix == ".npy":
+            # mapped first: a header may promise more than the file holds
+            arrays = {"train": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
+        else:
+            with zipfile.ZipFile(path) as archive:
+                _check_size(sum(entry.file_size for entry in archive.infolist()))
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # a damaged file fails in every way: struct.error, EOFError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"dataset.file={path}: expected a readable .npz file ({reason})") from None
+        raise ValueError(
+            f"dataset.file={path}: expected a readable .npz or .npy file ({reason})"
+        ) from None
     if unknown := sorted(set(arrays) - set(_KEYS)):
         raise ValueError(f"{path}: unknown key {unknown[0]}, expected {', '.join(_KEYS)}")
     if "train" not in arrays:

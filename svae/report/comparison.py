@@ -10,7 +10,8 @@ from pathlib import Path
 
 from svae.configuration import CONF
 from svae.configuration.compare import come_since
-from svae.configuration.schema import GROUPS, KEYS, flatten, may_change
+from svae.configuration.schema import KEYS, flatten, may_change
+from svae.configuration.words import GROUPS
 from svae.metrics.catalogue import REPORT, Metric, number, of, shown
 from svae.recording.folder import FINISHED
 from svae.report import apart, entry

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from svae.cli import plan
 from svae.cli.sweeps import Jobs
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
-from svae.configuration.schema import GROUPS, KEYS
+from svae.configuration.schema import KEYS
+from svae.configuration.words import GROUPS
 
 _OPTIONS = settings(
     max_examples=25,

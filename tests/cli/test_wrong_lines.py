@@ -1,6 +1,5 @@
 """What people really type wrong: exit code 2 and one sentence that holds what they needed."""
 
-import copy
 import shlex
 import shutil
 import subprocess
@@ -8,10 +7,9 @@ import sys
 
 import pytest
 from hydra._internal.utils import get_args_parser
-from omegaconf import OmegaConf
 
 from svae.cli import main, plan
-from svae.configuration import checks, compose, messages
+from svae.configuration import compose, messages
 from svae.recording import signals
 from tests.support.swept import begin
 
@@ -33,7 +31,16 @@ LINES = [
     ("--resume x", "expected resume=VALUE"),
     ("--verbose", "--verbose: no such flag, expected key=value, or a flag that --help lists"),
     ("-x", "-x: no such flag"),
-    ("--c", "ambiguous option: --c could match --cfg"),
+    ("--c", "--c: no such flag"),
+    ("-v", "-v: no such flag; did you mean --version?"),
+    ("-help", "-help: no such flag; did you mean --help?"),
+    ("--experiment table1", "--experiment: keys have no dashes, expected experiment=VALUE"),
+    ("--config-name=table1", "--config-name table1: there is no such configuration; did you mean"),
+    ("--config my.yaml", "--config: keys have no dashes, expected experiment=VALUE"),
+    ("--hydra.run.dir=x", "expected hydra.run.dir=x"),
+    ("--no-plots", "keys have no dashes, expected plots=false"),
+    ("--sweep seed=0,1", "--sweep: no such flag; did you mean -m?"),
+    ("help", "help: cannot be read, expected key=value; did you mean --help?"),
     ("--cfg", "--cfg/-c: expected one argument"),
     ("--cfg yaml", "choose from 'job', 'hydra', 'all'"),
     ("--config-dir ~nouser/x", "--config-dir ~nouser/x: expected a folder"),
@@ -104,6 +111,9 @@ LINES = [
     ("sampler=null", "sampler=null: expected the name of a choice"),
     # one or several values
     ("trainer.learning_rate=0,001", "did you mean trainer.learning_rate=0.001?"),
+    ("trainer.lr=0,001", "did you mean trainer.learning_rate=0.001?"),
+    ("logger.tags=a,b", "did you mean logger.tags=[a,b]?"),
+    ("network.hidden=256,128", "did you mean network.hidden=[256,128]?"),
     ("latent_dim=2,5", "several values are a sweep, which needs --multirun (-m)"),
     ("seed=0 seed=1", f"seed=1: seed=0 is typed, too, {ONCE.format('seed')}"),
     ("model=vmf model=normal", ONCE.format("model")),
@@ -139,93 +149,6 @@ LINES = [
     ("-m model=vmf,vmf", "vmf is there twice"),
     ("-m trainer.learning_rate=1e-3,0.001", "0.001 is there twice"),
 ]
-# what is said of the value of a key that there is
-VALUES = [
-    ("device=0", "did you mean cuda:0?"),
-    ("device=gpu", "did you mean cuda?"),
-    ("device=GPU", "did you mean cuda?"),
-    ("device=CUDA:1", "did you mean cuda:1?"),
-    ("device=cuda:99999999999", "expected auto, cpu, cuda or cuda:N"),
-    ("device=cuda:01", "expected auto, cpu, cuda or cuda:N"),
-    ("device=cuda:-1", "expected auto, cpu, cuda or cuda:N"),
-    ("device=null", "expected auto, cpu"),
-    ("precision=bfloat16", "did you mean bf16?"),
-    ("precision=BF16", "did you mean bf16?"),
-    ("precision=fp32", "did you mean float32?"),
-    ("precision=32", "expected one of float32, bf16"),
-    ("seed=[0,1,2]", "did you mean -m seed=0,1,2?"),
-    ("latent_dim=[2,5]", "did you mean -m latent_dim=2,5?"),
-    ("seed=0..3", "did you mean -m 'seed=range(0,4)'?"),
-    ("seed=0-3", "did you mean -m 'seed=range(0,4)'?"),
-    ("seed=0:3", "did you mean -m 'seed=range(0,4)'?"),
-    ("seed=1e3", "did you mean 1000?"),
-    ("seed=", "seed=: expected a whole number from 0 up"),
-    ("seed=random", "expected a whole number from 0 up"),
-    ("seed=0.5", "expected a whole number from 0 up"),
-    ("seed=null", "expected a whole number from 0 up"),
-    ("seed='3'", "expected a whole number from 0 up"),
-    ("latent_dim=10.0", "did you mean 10?"),
-    ("latent_dim=1O", "expected a whole number from 1 up"),
-    ("latent_dim=9999999999", "up to 2147483647"),
-    ("latent_dim=", "expected a whole number from 1 up"),
-    ("threads=0.5", "a whole number from 1 to 1024, or null"),
-    ("threads=all", "a whole number from 1 to 1024, or null"),
-    ("plots=no", "expected true or false"),
-    ("plots=1", "expected true or false"),
-    ("plots=null", "expected true or false"),
-    ("objective=elbo", "did you mean val/elbo?"),
-    ("objective=val_elbo", "did you mean val/elbo?"),
-    ("objective=VAL/ELBO", "did you mean val/elbo?"),
-    ("objective=loss", "expected one of val/elbo"),
-    ("trainer.optimizer=Adam", "did you mean adam?"),
-    ("trainer.optimizer=MUON", "did you mean muon?"),
-    ("trainer.optimizer=sgd", "expected one of adam, muon"),
-    ("trainer.schedule=cos", "did you mean cosine?"),
-    ("trainer.schedule=none", "expected one of constant, cosine, linear"),
-    ("trainer.max_epochs=-1", "expected a whole number from 1 up"),
-    ("trainer.max_epochs=1e2", "did you mean 100?"),
-    ("trainer.max_epochs=inf", "expected a whole number from 1 up"),
-    ("trainer.batch_size=64.0", "did you mean 64?"),
-    ("trainer.batch_size=all", "expected a whole number from 1 up"),
-    ("trainer.learning_rate=1e-3s", "expected a number above 0"),
-    ("trainer.learning_rate=auto", "expected a number above 0"),
-    ("trainer.learning_rate=-1", "expected a number above 0"),
-    ("trainer.kl_weight=nan", "expected a number from 0 up"),
-    ("trainer.bound=ELBO", "did you mean elbo?"),
-    ("trainer.bound=iw", "expected one of elbo, iwae"),
-    ("trainer.averaging=yes", "expected true or false"),
-    ("trainer.compile=0", "expected true or false"),
-    ("trainer.replicas=2000", "expected a whole number from 1 to 1024"),
-    ("trainer.on_nan=ignore", "expected one of stop, restart"),
-    ("sampler.gradient=Implicit", "did you mean implicit?"),
-    ("sampler.gradient=reparameterization", "did you mean implicit?"),
-    ("sampler.baseline=loo", "expected one of none, mean, leave_one_out"),
-    ("sampler.baseline=null", "expected one of none"),
-    ("model.initial_concentration=M", "did you mean m?"),
-    ("model.initial_concentration=0", "expected a number above 1 and below 1e8, or m"),
-    ("network.hidden=256", "expected a list of whole numbers"),
-    ("network.hidden=[256,128.0]", "expected a list of whole numbers"),
-    ("network.hidden=null", "expected a list of whole numbers"),
-    ("network.unit_variance=on", "expected true or false"),
-    ("logger.mode=false", "did you mean disabled?"),
-    ("logger.mode=none", "did you mean disabled?"),
-    ("logger.mode=OFFLINE", "did you mean offline?"),
-    ("logger.name=5", """did you mean 'logger.name="5"'?"""),
-    ("logger.project=true", """did you mean 'logger.project="true"'?"""),
-    ("logger.images_every=0", "expected a whole number from 1 up"),
-    ("logger.artifacts=1", "expected true or false"),
-    ("logger.tags=paper", "expected a list of texts"),
-    ("logger.tags=[1]", "expected a list of texts"),
-    ("logger.tags=[a,'']", "expected a list of texts of 1 to 64 characters each"),
-    (f"logger.tags=[{'t' * 65}]", "expected a list of texts of 1 to 64 characters each"),
-    ("logger.project=a/b", "expected text of at most 128 characters without / "),
-    ("logger.entity='a b?'", "expected text of at most 128 characters without / "),
-    (f"logger.name={'n' * 129}", "expected text of 1 to 128 characters"),
-    ("dataset.root=0", """did you mean 'dataset.root="0"'?"""),
-    ("evaluation.importance_samples=1e3", "did you mean 1000?"),
-    ("evaluation.batch_size=0", "expected a whole number from 1 up"),
-    ("study=3", "expected null, or keys under it"),
-]
 
 
 @pytest.mark.parametrize(("line", "words"), LINES, ids=[line[:40] for line, _ in LINES])
@@ -243,39 +166,9 @@ def test_a_wrong_line_is_refused_in_one_sentence(line, words, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def values() -> dict:
-    return compose.public(compose.task(compose.checked(get_args_parser().parse_args([]), [])))
-
-
-@pytest.mark.parametrize(("line", "words"), VALUES, ids=[line for line, _ in VALUES])
-def test_a_wrong_value_is_refused_in_one_sentence(line, words, values):
-    (override,) = compose.parsed([line])
-    *groups, key = override.key_or_group.split(".")
-    group = values = copy.deepcopy(values)
-    for name in groups:
-        group = group[name]
-    group[key] = override.value()
-    with pytest.raises(ValueError, match="expected") as refused:
-        checks.check(values)
-    text = str(refused.value)
-    assert text.startswith(f"{override.key_or_group}=")
-    assert words in text
-
-
-@pytest.mark.parametrize("key", ["latent_dim", "precision", "logger.entity", "trainer.samples"])
-def test_a_wrong_value_of_the_environment_is_not_shown(key, values, monkeypatch):
-    monkeypatch.setenv("SECRET", "the/secret")
-    config = OmegaConf.create(values)
-    OmegaConf.update(config, key, "${oc.env:SECRET}")
-    with pytest.raises(messages.Refused, match="expected") as refused:
-        compose.check(config)
-    assert str(refused.value).startswith(f"{key}=${{oc.env:SECRET}}: expected")
-    assert "the/secret" not in str(refused.value)
-
-
 def test_there_are_as_many_lines_as_promised():
     from tests.cli.test_plan import REFUSED
+    from tests.configuration.test_wrong_values import VALUES
 
     assert len({*LINES, *VALUES, *REFUSED}) >= 200
 

@@ -6,6 +6,7 @@ import pytest
 
 from svae.configuration import checks, schema, suggestions
 from svae.configuration.schema import KEYS, expected, may_change, options, takes
+from svae.configuration.words import ALSO, GROUPS
 
 WHOLE = [key for key in KEYS if expected(KEYS[key].type).startswith("a whole number")]
 NUMBERS = [key for key in KEYS if expected(KEYS[key].type).startswith("a number")]
@@ -55,13 +56,16 @@ def test_what_is_expected_follows_from_the_type(key, phrase):
 def test_every_word_that_is_suggested_is_taken_and_no_alias_is_a_key_or_names_two_of_a_group():
     aliases = [(k.split(".")[0], word) for k, key in KEYS.items() for word in key.also.split()]
     assert len(aliases) == len({*aliases})
-    assert not {word for _, word in aliases} & {*KEYS, *schema.GROUPS}
+    assert not {word for _, word in aliases} & {*KEYS, *GROUPS}
     for name, key in KEYS.items():
         assert all(takes(name, word) for word in (*options(key.type), *key.words.values()))
         assert not any(takes(name, word) for word in key.words)
         assert {*key.may_change.split()} <= {"resume", "evaluate", "sweep"}
         assert key.only in (None, "vectors", "graphs")
         assert key.before is schema.ALWAYS or key.before is None or takes(name, key.before)
+    elsewhere = " ".join(ALSO.values()).split()
+    assert len(elsewhere) == len({*elsewhere})
+    assert not {*elsewhere} & {*KEYS, *GROUPS}
 
 
 @pytest.mark.parametrize(

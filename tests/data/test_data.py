@@ -209,8 +209,29 @@ def test_array_refuses_what_is_no_archive(tmp_path):
     (tmp_path / "x.npz").write_text("hello")
     with pytest.raises(ValueError, match="readable"):
         array.load(str(tmp_path / "x.npz"))
-    np.save(tmp_path / "y.npy", np.zeros(3))
-    with pytest.raises(ValueError, match="readable"):
+
+
+def test_an_array_without_a_name_trains(tmp_path):
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    np.save(tmp_path / "x.npy", values)
+    found, named = array.load(str(tmp_path / "x.npy")), array.load(_write(tmp_path, train=values))
+    assert (found.data_hash, found.split_hash) == (named.data_hash, named.split_hash)
+    assert torch.equal(found.train.values, named.train.values)
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "words"),
+    [
+        (np.zeros(3), None, "expected shape"),
+        (np.array([{}] * 50), None, r"expected a readable \.npz or \.npy file"),
+        (np.zeros((50, 2)), 300, "mmap length is greater than file size"),
+        (np.zeros((50, 2)), 0, "expected a readable"),
+    ],
+)
+def test_an_array_without_a_name_is_as_good_as_one_with(tmp_path, values, kept, words):
+    np.save(tmp_path / "y.npy", values, allow_pickle=True)
+    (tmp_path / "y.npy").write_bytes((tmp_path / "y.npy").read_bytes()[:kept])
+    with pytest.raises(ValueError, match=words):
         array.load(str(tmp_path / "y.npy"))
 
 
