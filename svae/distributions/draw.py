@@ -26,5 +26,15 @@ class Draw(NamedTuple):
 
 
 def as_size(shape: int | Iterable[int]) -> Size:
-    """Return the shape of samples: a number n is that of n samples in one axis."""
-    return Size((shape,)) if isinstance(shape, int) else Size(shape)
+    """Return the shape of samples: a number n is that of n samples in one axis.
+
+    Raises:
+        ValueError: for anything but whole numbers from 0 up.
+    """
+    try:
+        size = Size((shape,)) if isinstance(shape, int) else Size(shape)
+    except TypeError:
+        size = None
+    if size is None or any(n < 0 for n in size):
+        raise ValueError(f"a shape of samples needs whole numbers from 0 up, got {shape!r}")
+    return size

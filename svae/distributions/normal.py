@@ -9,7 +9,7 @@ from torch.distributions import Distribution, constraints, register_kl
 
 from svae.autograd import Function, save
 from svae.distributions.draw import Draw, as_size
-from svae.distributions.sphere import joint_batch_shape
+from svae.distributions.sphere import joint_batch_shape, refuse_untensored
 from svae.distributions.validation import check_sample, checks
 from svae.noise import Source, normal
 
@@ -37,6 +37,8 @@ class DiagonalNormal(Distribution):
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None):
+        refuse_untensored("loc", loc)
+        refuse_untensored("scale", scale)
         if loc.dtype != scale.dtype:
             raise ValueError(f"loc and scale need one dtype, got {loc.dtype} and {scale.dtype}")
         try:

@@ -74,8 +74,12 @@ class PowerSpherical(Directional):
         distance = (value - self.loc).square().sum(-1)
         near = torch.special.xlog1py(self.concentration, distance.clamp(max=2) / -4)
         opposite = (value + self.loc).square().sum(-1).clamp(max=2)
-        far = torch.special.xlogy(self.concentration, opposite / 4)
-        return torch.where(distance > 2, far, near) - log_normaliser.to(value.dtype)
+        # at -mu there is no direction in which the density would fall: no gradient, rather than nan
+        is_opposite = opposite == 0
+        far = torch.special.xlogy(self.concentration, opposite.masked_fill(is_opposite, 4.0) / 4)
+        far = far + torch.special.xlogy(self.concentration, (~is_opposite).to(far.dtype))
+        log_kernel = torch.where(distance > 2, far, near)
+        return log_kernel - log_normaliser.to(log_kernel.dtype)
 
     def entropy(self) -> Tensor:
         return log_sphere_area(self.event_shape[0]) - self._relative_entropy()

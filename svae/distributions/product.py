@@ -7,6 +7,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
 from svae.distributions.draw import Draw
+from svae.distributions.validation import refuse_listed
 from svae.noise import Source
 
 
@@ -139,6 +140,7 @@ class Product(Distribution):
             return self.draw(sample_shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
+        refuse_listed(value)
         if value.shape[-1:] != self.event_shape:
             raise ValueError(
                 f"values need {self.event_shape[0]} coordinates, got shape {tuple(value.shape)}"

@@ -13,10 +13,11 @@ from svae.distributions.sphere import (
     checked,
     finite_nonnegative,
     log_sphere_area,
+    refuse_untensored,
     sum_samples,
     unit_sphere,
 )
-from svae.distributions.validation import check_sample, checks
+from svae.distributions.validation import check_sample, checks, joint_dtype
 from svae.distributions.von_mises_fisher import VonMisesFisher
 from svae.noise import Source
 
@@ -72,6 +73,7 @@ class ScaledVonMisesFisher(Distribution):
         validate_args: bool | None = None,
     ):
         loc, concentration = broadcast_parameters(loc, concentration)
+        refuse_untensored("log_scales", log_scales)
         try:
             shape = torch.broadcast_shapes(loc.shape, log_scales.shape)
         except RuntimeError:
@@ -138,7 +140,7 @@ class ScaledVonMisesFisher(Distribution):
         check_sample(self, value)
         z, log_shrunk = _Stretched.apply(value.double(), -self.log_scales.double())
         m = self.event_shape[0]
-        return (self.base._log_prob(z) - m * log_shrunk).to(value.dtype)
+        return (self.base._log_prob(z) - m * log_shrunk).to(joint_dtype(value, self.loc))
 
     def divergence(self, value: Tensor) -> Tensor:
         """Return an estimate of the divergence from the uniform law by each sample, unbiased.

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Size, Tensor
@@ -27,8 +28,10 @@ def _rounding(dtype: torch.dtype) -> float:
 
 unit_sphere = _UnitSphere()
 FORWARD_MODE = (
-    "samples have a first derivative in reverse mode alone: use torch.func.grad, vjp or jacrev"
+    "samples and encoders have a first derivative in reverse mode alone: use torch.func.grad, "
+    "vjp or jacrev"
 )
+_NO_SECOND = "samples and encoders have a first derivative in their parameters, no second"
 # inf is refused: the limit is a point mass, without density or entropy
 finite_nonnegative = constraints.half_open_interval(0.0, math.inf)
 
@@ -45,16 +48,22 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor | float) -> tuple[Te
     (B, m) makes B x B distributions, as torch broadcasts them, and a warning.
 
     Raises:
-        ValueError: if m < 2, loc is not of floats, the shapes do not broadcast, or the dtypes
-            differ.
+        ValueError: if loc is no tensor of floats, m < 2, concentration is neither a tensor nor a
+            number, the shapes do not broadcast, or the dtypes differ.
     """
+    refuse_untensored("loc", loc)
     m = loc.shape[-1] if loc.dim() else 0
     if m < 2:
         raise ValueError(f"loc needs m >= 2 entries in its last axis, got shape {tuple(loc.shape)}")
     if not loc.is_floating_point():
         raise ValueError(f"loc needs floating point numbers, got {loc.dtype}")
     if not isinstance(concentration, Tensor):
-        concentration = loc.new_tensor(concentration)
+        try:
+            concentration = loc.new_tensor(concentration)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"concentration needs a tensor or a number, got {concentration!r:.60}"
+            ) from None
     if loc.dtype != concentration.dtype:
         raise ValueError(
             f"loc and concentration need one dtype, got {loc.dtype} and {concentration.dtype}"
@@ -76,6 +85,17 @@ def broadcast_parameters(loc: Tensor, concentration: Tensor | float) -> tuple[Te
             stacklevel=3,
         )
     return loc.expand(*batch, m), concentration.expand(batch)
+
+
+def refuse_untensored(name: str, value: Any) -> None:
+    """Refuse what is no tensor, such as a list or an array.
+
+    Raises:
+        ValueError: then.
+    """
+    if not isinstance(value, Tensor):
+        kind = type(value).__name__
+        raise ValueError(f"{name} needs a tensor, such as torch.tensor({name}), got {kind}")
 
 
 def checked(loc: Tensor, validate_args: bool | None) -> Tensor:
@@ -102,7 +122,7 @@ def checked(loc: Tensor, validate_args: bool | None) -> Tensor:
 
 
 def refuse_second(gradient: Tensor, *parameters: Tensor) -> Tensor:
-    """Return the gradient of samples, of which a derivative in the parameters is refused.
+    """Return the gradient in parameters, of which a derivative in these is refused.
 
     torch's `once_differentiable` gives up the graph, without a word, where the gradient that comes
     in does not require one itself.
@@ -123,11 +143,11 @@ class _Refused(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        raise NotImplementedError("samples have a first derivative in their parameters, no second")
+        raise NotImplementedError(_NO_SECOND)
 
     @staticmethod
     def forward_mode(ctx, *tangents):
-        raise NotImplementedError("samples have a first derivative in their parameters, no second")
+        raise NotImplementedError(_NO_SECOND)
 
 
 def joint_batch_shape(p: Distribution, q: Distribution) -> Size:

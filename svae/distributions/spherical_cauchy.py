@@ -16,7 +16,7 @@ from svae.distributions.sphere import (
     log_sphere_area,
 )
 from svae.distributions.uniform import HypersphericalUniform
-from svae.distributions.validation import check_sample
+from svae.distributions.validation import check_sample, joint_dtype
 from svae.noise import Source, gamma
 
 
@@ -71,7 +71,8 @@ class SphericalCauchy(Directional):
         # 1 - mu.x by the distance: of vectors in float32, mu.x is known within 1e-7 only
         below_top = (value.double() - self.loc.double()).square().sum(-1) / 2
         log_ratio = torch.log1p(2 * c) / 2 - torch.log1p(c * below_top)
-        return ((m - 1) * log_ratio - log_sphere_area(m)).to(value.dtype)
+        log_density = (m - 1) * log_ratio - log_sphere_area(m)
+        return log_density.to(joint_dtype(value, self.loc))
 
     def entropy(self) -> Tensor:
         return log_sphere_area(self.event_shape[0]) - self._relative_entropy()

@@ -13,7 +13,7 @@ from svae.distributions.sphere import (
     uniform_direction,
     unit_sphere,
 )
-from svae.distributions.validation import check_sample
+from svae.distributions.validation import check_sample, joint_dtype
 from svae.noise import Source
 
 
@@ -74,7 +74,8 @@ class HypersphericalUniform(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         check_sample(self, value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        return value.new_full(shape, -log_sphere_area(self.event_shape[0]))
+        dtype = joint_dtype(value, self._zero)
+        return value.new_full(shape, -log_sphere_area(self.event_shape[0]), dtype=dtype)
 
     def entropy(self) -> Tensor:
         return self._zero.expand(self.batch_shape) + log_sphere_area(self.event_shape[0])

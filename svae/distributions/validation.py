@@ -1,5 +1,8 @@
 """When arguments and values are checked: not where nothing can be looked at."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -17,7 +20,27 @@ def checks(validate_args: bool | None, parameter: Tensor) -> bool | None:
     return validate_args if parameter.numel() and not is_mapping() else False
 
 
-def check_sample(law: Distribution, value: Tensor) -> None:
-    """Check a value that a density is asked for, if the distribution validates its arguments."""
+def check_sample(law: Distribution, value: Any) -> None:
+    """Check a value that a density is asked for, if the distribution validates its arguments.
+
+    Raises:
+        ValueError: then for a value outside the support, and always for what is no tensor.
+    """
+    refuse_listed(value)
     if law._validate_args and value.numel() and not is_mapping():
         law._validate_sample(value)
+
+
+def refuse_listed(value: Any) -> None:
+    """Refuse to give the density of what is no tensor.
+
+    Raises:
+        ValueError: then.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(f"log_prob needs a tensor, got {type(value).__name__}")
+
+
+def joint_dtype(value: Tensor, parameter: Tensor) -> torch.dtype:
+    """Return the dtype of a density, the wider one, as torch's own distributions have it."""
+    return torch.promote_types(value.dtype, parameter.dtype)

@@ -37,7 +37,7 @@ from svae.distributions.ulrich_wood import (
     sufficient_proposals,
 )
 from svae.distributions.uniform import HypersphericalUniform
-from svae.distributions.validation import check_sample, checks
+from svae.distributions.validation import check_sample, checks, joint_dtype
 from svae.noise import Source
 from svae.special import BesselMoments, bessel_moments
 
@@ -260,7 +260,7 @@ class VonMisesFisher(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         check_sample(self, value)
-        return self._to_dtype(self._log_prob(value))
+        return self._log_prob(value).to(joint_dtype(value, self.loc))
 
     def _log_prob(self, value: Tensor) -> Tensor:
         """Return the log density in float64."""

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
+
+from svae.distributions.sphere import refuse_second
 
 
 class GraphConvolution(nn.Module):
@@ -217,10 +218,11 @@ class SoftplusOfProducts(Function):
         return total.to(z.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         z, scale, pull = ctx.saved_tensors
-        return grad * 2 * scale * pull, grad * (z * pull).sum()
+        with torch.no_grad():
+            in_z, in_scale = grad * 2 * scale * pull, grad * (z * pull).sum()
+        return tuple(refuse_second(own, grad, z, scale) for own in (in_z, in_scale))
 
 
 def _block(device: torch.device) -> int:

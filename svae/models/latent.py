@@ -12,10 +12,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
+from svae.autograd import Function
 from svae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
@@ -25,6 +24,7 @@ from svae.distributions import (
     StandardNormal,
     VonMisesFisher,
 )
+from svae.distributions.sphere import FORWARD_MODE, refuse_second
 from svae.manifolds import Euclidean, Sphere
 
 PUBLISHED = 1 + math.log(2)  # softplus(0) + 1, the initial concentration of Davidson et al. 2018
@@ -92,7 +92,7 @@ class _SphericalFamily:
         self.is_normalised = link == "softplus"  # an exponential multiplies steps as long as Muon's
 
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return _Parameters.apply(features, self.shift, self.link == "exp")
+        return _Parameters.apply(features, self.shift, self.link == "exp")[:2]
 
     def prior(self, like: Tensor) -> Distribution:
         m = self.manifold.ambient_dim
@@ -102,43 +102,67 @@ class _SphericalFamily:
         return {"concentration_mean": posterior.concentration}
 
 
-class Direction(Function):
-    """v / |v|, and e1 without a gradient for v = 0: what a node gets that has no features.
+def direction(vectors: Tensor) -> Tensor:
+    """Return v / |v|, and e1 without a gradient for v = 0: what a node gets without features.
 
     dx = (dv - x (x.dv)) / |v|.
     """
+    return _Direction.apply(vectors)[0]
+
+
+class _Direction(Function):
+    @staticmethod
+    def forward(vectors):
+        return _normalise(vectors)
 
     @staticmethod
-    def forward(ctx, vectors):
-        direction, inverse = _normalise(vectors)
-        ctx.save_for_backward(direction, inverse)
-        return direction
+    def setup_context(ctx, inputs, output):
+        direction, inverse = output
+        ctx.mark_non_differentiable(inverse)
+        ctx.save_for_backward(direction, inverse, *inputs)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        return _in_vectors(grad, *ctx.saved_tensors)
+    def backward(ctx, grad, _):
+        *saved, vectors = ctx.saved_tensors
+        with torch.no_grad():
+            in_vectors = _in_vectors(grad, *saved)
+        return refuse_second(in_vectors, grad, vectors)
+
+    @staticmethod
+    def forward_mode(ctx, *tangents):
+        raise NotImplementedError(FORWARD_MODE)
 
 
 class _Parameters(Function):
     """v / |v| and softplus(y + s) + 1 or exp(y + s) from (v, y) and s, in one node."""
 
     @staticmethod
-    def forward(ctx, features, shift, is_exponential):
+    def forward(features, shift, is_exponential):
         direction, inverse = _normalise(features[..., :-1])
         raw = features[..., -1] + shift
-        ctx.save_for_backward(direction, inverse, raw)
-        ctx.is_exponential = is_exponential
-        return direction, raw.exp() if is_exponential else F.softplus(raw) + 1.0
+        concentration = raw.exp() if is_exponential else F.softplus(raw) + 1.0
+        return direction, concentration, inverse, raw
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, in_direction, in_concentration):
-        direction, inverse, raw = ctx.saved_tensors
-        in_vectors = _in_vectors(in_direction, direction, inverse)
-        slope = raw.exp() if ctx.is_exponential else raw.sigmoid()
-        in_raw = slope.mul_(in_concentration)
-        return torch.cat((in_vectors, in_raw.unsqueeze(-1)), -1), None, None
+    def setup_context(ctx, inputs, output):
+        features, _, ctx.is_exponential = inputs
+        direction, _, inverse, raw = output
+        ctx.mark_non_differentiable(inverse, raw)
+        ctx.save_for_backward(direction, inverse, raw, features)
+
+    @staticmethod
+    def backward(ctx, in_direction, in_concentration, *_):
+        direction, inverse, raw, features = ctx.saved_tensors
+        with torch.no_grad():
+            in_vectors = _in_vectors(in_direction, direction, inverse)
+            slope = raw.exp() if ctx.is_exponential else raw.sigmoid()
+            in_raw = slope.mul_(in_concentration)
+            gradient = torch.cat((in_vectors, in_raw.unsqueeze(-1)), -1)
+        return refuse_second(gradient, in_direction, in_concentration, features), None, None
+
+    @staticmethod
+    def forward_mode(ctx, *tangents):
+        raise NotImplementedError(FORWARD_MODE)
 
 
 def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:

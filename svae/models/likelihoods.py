@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
+from svae.autograd import Function, save
 from svae.distributions import DiagonalNormal, VonMisesFisher
 from svae.distributions.draw import as_size
-from svae.distributions.validation import checks
-from svae.models.latent import Direction
+from svae.distributions.sphere import refuse_untensored
+from svae.distributions.validation import checks, refuse_listed
+from svae.models.latent import direction
 
 _MANY = 2**17
 
@@ -31,6 +32,7 @@ class BernoulliPixels(Distribution):
     support = constraints.independent(constraints.boolean, 1)
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None):
+        refuse_untensored("logits", logits)
         self.logits = logits
         validate_args = checks(validate_args, logits)
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
@@ -44,6 +46,7 @@ class BernoulliPixels(Distribution):
             return torch.bernoulli(self.mean.expand(self._extended_shape(as_size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        refuse_listed(value)
         return _PixelsLogProb.apply(self.logits, value)
 
 
@@ -51,9 +54,12 @@ class _PixelsLogProb(Function):
     """sum_i x_i l_i - softplus(l_i) from l and x, of gradients x - sigmoid(l) and l."""
 
     @staticmethod
-    def forward(ctx, logits, value):
-        ctx.save_for_backward(logits, value)
+    def forward(logits, value):
         return torch.linalg.vecdot(value, logits) - _sum_of_softplus(logits)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx, grad):
@@ -62,6 +68,12 @@ class _PixelsLogProb(Function):
         in_value = (grad * logits).sum_to_size(value.shape) if ctx.needs_input_grad[1] else None
         in_logits = grad * (value - logits.sigmoid())
         return in_logits.sum_to_size(logits.shape), in_value
+
+    @staticmethod
+    def forward_mode(ctx, logits_tangent, value_tangent):
+        logits, value = ctx.saved_tensors
+        in_logits = (logits_tangent * (value - logits.sigmoid())).sum(-1)
+        return in_logits if value_tangent is None else in_logits + (value_tangent * logits).sum(-1)
 
 
 def _sum_of_softplus(logits: Tensor) -> Tensor:
@@ -162,7 +174,7 @@ class UnitVectors(Distribution):
 
     def __init__(self, natural: Tensor):
         concentration = torch.linalg.vector_norm(natural, dim=-1)
-        self.laws = VonMisesFisher(Direction.apply(natural), concentration, validate_args=False)
+        self.laws = VonMisesFisher(direction(natural), concentration, validate_args=False)
         event = (natural.shape[-2] * natural.shape[-1],)
         super().__init__(natural.shape[:-2], event, validate_args=False)
 
@@ -175,6 +187,7 @@ class UnitVectors(Distribution):
             return self.laws.draw(shape).value.flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        refuse_listed(value)
         return self.laws.log_prob(value.unflatten(-1, self.laws.loc.shape[-2:])).sum(-1)
 
     def log_density_on_spheres(self, value: Tensor, p: int) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
@@ -56,7 +55,6 @@ class _Affine(Function):
         return torch.baddbmm(b, x, W.mT)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         x, W = ctx.saved_tensors
         in_x = torch.bmm(grad, W) if ctx.needs_input_grad[0] else None
