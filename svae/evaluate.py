@@ -144,13 +144,14 @@ def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor
     """Return the parameters of the posterior of every observation, and the labels.
 
     `loc` (N, m) is the posterior mean (on the sphere: its direction), with it `concentration` (N,)
-    or `scale` (N, d), of a posterior of one's own as far as it has them; `kl` (N,) is the
-    divergence from the prior in nats; `labels` (N,) and the true `positions` where the split has
-    them.
+    or `scale` (N, d), and `log_scales` (N, m) of a scaled law, of a posterior of one's own as far
+    as it has them; `kl` (N,) is the divergence from the prior in nats; `labels` (N,) and the true
+    `positions` where the split has them.
     """
     model.eval()
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
-    names = [name for name in ("loc", "concentration", "scale") if hasattr(posteriors[0], name)]
+    every = ("loc", "concentration", "scale", "log_scales")
+    names = [name for name in every if hasattr(posteriors[0], name)]
     arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
     arrays["kl"] = torch.cat([_kl_of(q, model.prior(), generator) for q in posteriors])
     return arrays | split.known

@@ -40,11 +40,13 @@ def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> 
     shown, kl = {"KL of the posterior to the prior (nats)": latents["kl"]}, None
     if "concentration" in latents:
         shown["concentration kappa"] = latents["concentration"].ravel()
+    if "log_scales" in latents:
+        shown["scale of every axis"] = np.exp(latents["log_scales"]).ravel()
     if "scale" in latents:
         shown["standard deviation, of every dimension"] = latents["scale"].ravel()
         kl = kl_by_dimension(latents["loc"], latents["scale"]) if is_own else None
     count = len(shown) + (kl is not None)
-    chart = figure((5, 8, 11)[count - 1], 3.2, f"posteriors of {whose}")
+    chart = figure(2 + 3 * count, 3.2, f"posteriors of {whose}")
     cells = chart.subplots(1, count, squeeze=False)[0]
     for axes, (name, values) in zip(cells, shown.items(), strict=False):
         axes.hist(values, bins=60, color=COLOURS[0])

@@ -4,10 +4,13 @@ import contextlib
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from svae.configuration import suggestions
+from svae.configuration.schema import KEYS, expected, flatten, takes
 from svae.distributions import VonMisesFisher
 from svae.metrics.catalogue import number
 from svae.recording import naming
@@ -60,6 +63,7 @@ def read(run: Run) -> Entry:
     except (LookupError, TypeError, AttributeError):
         file = run.path / "config.yaml"
         raise ValueError(f"{file}: expected the configuration of a run") from None
+    _check_values(config, run.path / "config.yaml")
     lines = (line.lstrip("+~").partition("=") for line in run.overrides)
     results, acceptance, damage = run.results, None, []
     try:
@@ -87,6 +91,18 @@ def read(run: Run) -> Entry:
     except UnicodeError:
         raise ValueError(f"{run.path}: holds text that is no Unicode") from None
     return entry
+
+
+def _check_values(config: dict, file: Path) -> None:
+    """Check that no list stands in a configuration where its key takes none.
+
+    Raises:
+        ValueError: when one does: the runs would be grouped by it as if it was a value.
+    """
+    for key, value in flatten(config).items():
+        if isinstance(value, list) and key in KEYS and not takes(key, value):
+            wanted = expected(KEYS[key].type)
+            raise ValueError(f"{file}: {key}={suggestions.shown(value):.60}: expected {wanted}")
 
 
 def _acceptance_rates(run: Run, model: str, results: dict[str, Any]) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from svae.metrics.catalogue import BRIEF
 from svae.recording.console import Plain
 from svae.recording.files import write_text
+from svae.recording.terminal import visible
 from svae.report import comparison, page
 from svae.report.comparison import Comparison
 
@@ -49,14 +50,20 @@ def summary(compared: Comparison) -> str:
 
 
 def _cell(value: float | str | None) -> float | str | None:
-    """Return what a cell holds: a text that a spreadsheet would calculate gets a ' in front."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+    """Return what a cell holds: a text that a spreadsheet would calculate gets a ' in front.
+
+    Control characters in it are written out: somebody may look at the file in a terminal.
+    """
+    if not isinstance(value, str):
         return value
+    text = "\r".join(map(visible, value.split("\r")))  # the quoted cell may have more than one line
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return text
     try:
-        float(value)
+        float(text)
     except ValueError:
-        return f"'{value}"
-    return value
+        return f"'{text}"
+    return text
 
 
 def table(compared: Comparison) -> Table:

@@ -1,6 +1,7 @@
 """Figures: the geometry in them is right, each is drawn from what a run leaves, none warns."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ import torch
 from matplotlib.colors import to_rgba
 from torch.nn.functional import normalize
 
-from svae import plots
+from svae import evaluate, plots
 from svae.data.splits import DataSet, Split
 from svae.manifolds import Euclidean, Product, Sphere
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.plots.directions import directions
-from svae.plots.latent import globe, hammer, kl_by_dimension
+from svae.plots.latent import globe, hammer, kl_by_dimension, spreads
 from svae.plots.sampler import sampler
 from svae.plots.style import CLASS_COLOURS, figure, name_classes
 from svae.plots.training import curves
@@ -138,6 +139,22 @@ def test_a_family_of_ones_own_is_drawn_as_far_as_it_can_be(tmp_path, parts):
     expected |= {"latent"} if "loc" in parts else set()
     assert {path.stem for path in paths} == expected
     assert len(lines) == len(drawings) - len(expected) == int("loc" not in parts)
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        (VonMisesFisherFamily, ["KL", "concentration"]),
+        (partial(VonMisesFisherFamily, scales=True), ["KL", "concentration", "scale"]),
+        (NormalFamily, ["KL", "standard", "dimension,"]),
+    ],
+)
+def test_the_spreads_show_all_that_the_posteriors_differ_in(family, names):
+    model = AutoEncoder(16, family(2), "bernoulli", hidden=(8,))
+    split = Split(torch.rand(60, 16), binary=True)
+    arrays = evaluate.latents(model, split, torch.Generator().manual_seed(0))
+    chart = spreads({name: array.numpy() for name, array in arrays.items()}, "the test set")
+    assert [axes.get_xlabel().split()[0] for axes in chart.axes] == names
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,17 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys, name, content):
     assert "[2/2]" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("key", ["latent_dim", "seed", "objective"])
+def test_a_list_where_a_value_stands_is_left_out_and_named(tmp_path, key):
+    for number in range(2):
+        _run(tmp_path / str(number), "model=vmf", f"seed={number}")
+    _rewrite(tmp_path / "1" / "config.yaml", **{key: [1]})
+    found = comparison.read([tmp_path])
+    (reason,) = found.left_out
+    assert reason.startswith(f"{tmp_path}/1/config.yaml: {key}=[1]: expected ")
+    assert len(found.runs) == 1
+
+
 def test_published_numbers_stand_beside_those_of_their_preset(sweep, tmp_path):
     groups = comparison.read([sweep]).groups
     assert comparison.published(groups[2])["test/log_likelihood"] == "−93.84 ± 0.30"
@@ -386,6 +397,9 @@ def test_a_picture_is_not_read_through_a_link(sweep, tmp_path, linked):
             ("-3.2", "-3.2"),
             ("+1e-3", "+1e-3"),
             ("a=1", "a=1"),
+            ("a\x1b[2J", "a\\x1b[2J"),
+            ("=\x07\x9b", "'=\\x07\\x9b"),
+            ("\x1b=1", "\\x1b=1"),
         ),
         *((-3.2, -3.2), (None, None), (True, True)),
     ],
