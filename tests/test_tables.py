@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks import rows as rows_of
 from benchmarks import tables
 from svae.configuration import CONF
+from tests.support.composed import composed
 
 TABLES = [table for page in tables.PAGES.values() for table in page]
 MARKS = "".join(
@@ -19,9 +19,8 @@ MARKS = "".join(
 
 def _run(folder, *overrides, value=-90.0, state="finished"):
     """Write what a run leaves that the tables read, of `experiment=table1` where none is named."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        preset = [] if "experiment" in str(overrides) else ["experiment=table1"]
-        config = compose("config", [*preset, *overrides])
+    preset = [] if "experiment" in str(overrides) else ["experiment=table1"]
+    config = composed(*preset, *overrides)
     metrics = {name: value for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
     metrics |= {f"knn_accuracy_{size}": 0.9 for size in (100, 600, 1000)}
     results = {f"test/{name}": number for name, number in metrics.items()}

@@ -1,8 +1,10 @@
 """What is typed wrong is refused in one sentence that names the value, before anything is made."""
 
+import copy
 import re
 import shlex
 from argparse import Namespace
+from functools import cache
 from multiprocessing.pool import ThreadPool
 
 import pytest
@@ -291,9 +293,14 @@ def test_help_lists_the_options_that_hydra_knows(tmp_path):
     assert "$(...)" in text
 
 
+@cache
+def _composed(lines):
+    return compose.task(compose.checked(_parse(""), list(lines)))
+
+
 def _run_of_earlier(folder, *lines, lacks=()):
     """Make the record of a run that began before the keys of `lacks` came in."""
-    config = compose.task(compose.checked(_parse(""), list(lines)))
+    config = copy.deepcopy(_composed(lines))
     for key in ("report", *lacks):
         group, _, name = key.rpartition(".")
         del (config[group] if group else config)[name]

@@ -14,12 +14,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from svae.cli import watch
 from svae.cli.sweeps import Sweep
-from svae.configuration import CONF
 from svae.metrics.catalogue import of
 from svae.plots import many
 from svae.plots.style import figure
@@ -28,15 +26,14 @@ from svae.recording.naming import chosen, run_name
 from svae.recording.terminal import visible
 from svae.report import comparison, summary
 from svae.run import Run
+from tests.support.composed import composed
 
 
 def _run(folder, *overrides, value=-90.0, state=FINISHED, error=None, collapse="none"):
     """Write what a run leaves that the report reads."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", list(overrides))
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(OmegaConf.to_yaml(list(overrides)))
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(composed(*overrides)))
     status = {"state": state, "epoch": 2, "error": error}
     (folder / "status.json").write_text(json.dumps(status))
     (folder / "metrics.csv").write_text("epoch,val/elbo,seconds\n1,-200,1.5\n2,-100,1.25\n")
@@ -516,8 +513,7 @@ def test_a_wrong_folder_is_told_in_one_sentence(monkeypatch, capsys, arguments):
     ],
 )
 def test_runs_have_readable_names(words, name):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", words))
+    config = OmegaConf.to_container(composed(*words))
     assert run_name(config) == name
     assert chosen(config, "dataset") == "mnist"
     config["model"]["_target_"] = "mine.Family"
