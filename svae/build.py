@@ -189,7 +189,7 @@ def _has_muon(config: DictConfig) -> bool:
 def training(config: DictConfig) -> Settings:
     keys = OmegaConf.to_container(config.trainer, resolve=True)
     # the data set's; the number of such trainings; see `optimizer`
-    for other in ("negatives", "replicas", "optimizer", "weight_decay"):
+    for other in ("negatives", "mask_edges", "replicas", "optimizer", "weight_decay"):
         keys.pop(other, None)
     if keys.get("compile"):
         keys["compile"] = compiled.can_compile(device(config.device))

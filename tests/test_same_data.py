@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from svae.data import array, directions, sphere_graph, synthetic
-from svae.data.graph import sparse, split_links
+from svae.data.links import sparse, split_links
 from svae.data.splits import DataSet, Split
 from svae.recording import checkpoint
 from tests.conftest import QUICK

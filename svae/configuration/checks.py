@@ -11,11 +11,12 @@ from svae.configuration.suggestions import shown
 _NEEDED_GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # what every study reads
 _READ = ("experiment", "hydra", "resume", "evaluate", "report")
-# the network for vectors, that for graphs
-_NETWORKS = (
-    ("svae.models.dense.AutoEncoder", "mlp"),
-    ("svae.models.graph.GraphAutoEncoder", "gcn"),
-)
+# networks by their classes: the choice, and whether it is for graphs
+_NETWORKS = {
+    "svae.models.dense.AutoEncoder": ("mlp", False),
+    "svae.models.graph.GraphAutoEncoder": ("gcn", True),
+    "svae.models.graph.LinearGraphAutoEncoder": ("linear", True),
+}
 
 
 def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
@@ -62,8 +63,8 @@ def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
             f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
             "evaluation belong together, and dataset=NAME alone chooses them"
         )
-    other, name = _NETWORKS[not of_graphs]
-    if flat.get("network._target_") == other:
+    name, is_for_graphs = _NETWORKS.get(flat.get("network._target_"), ("", bool(of_graphs)))
+    if is_for_graphs != bool(of_graphs):
         kind = "a graph" if of_graphs else "no graph"
         yield (
             f"network={name}: does not fit a dataset that is {kind}; the dataset alone chooses one"

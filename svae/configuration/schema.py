@@ -51,6 +51,7 @@ Seed = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Lt(1), "a number between 0 and 1"]
+Share = Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"]
 Text = Annotated[str, MinLen(1)]
 Texts = Annotated[list[str], "a list of texts"]
 # what W&B takes, of which the last two are limits of its server (a name also is part of addresses)
@@ -164,6 +165,7 @@ KEYS: dict[str, Key] = {
     "trainer.compile": Key(bool, "torch_compile", alters=False, only="vectors", before=False),
     "trainer.cuda_graph": Key(bool, alters=False, only="vectors", before=False),
     "trainer.negatives": Key(Literal["all", "sampled"], only="graphs"),
+    "trainer.mask_edges": Key(Share, "edge_dropout mask_rate", only="graphs", before=0.0),
     "evaluation.importance_samples": Key(
         Count, "iw_samples num_importance_samples", "resume evaluate", only="vectors"
     ),
@@ -183,9 +185,10 @@ KEYS: dict[str, Key] = {
     "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
-    "network.dropout": Key(
-        Annotated[float, Ge(0), Lt(1), "a number from 0 to below 1"], "dropout dropout_rate"
-    ),
+    "network.dropout": Key(Share, "dropout dropout_rate"),
+    "network.hops": Key(UpTo1024, "n_hops k"),
+    "network.normalise": Key(bool, "normalize"),
+    "network.spread": Key(Literal["linear", "length", "degree"]),
     "dataset.root": Key(Text | None, "data_dir data_root data_path dir", alters=False),
     "dataset.file": Key(Text | None, "data_file path filename"),
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),
@@ -207,6 +210,7 @@ KEYS: dict[str, Key] = {
     "dataset.split_seed": Key(Seed),
     "dataset.seed": Key(Seed),
     "dataset.negatives": Key(Literal["all", "sampled"]),
+    "dataset.mask_edges": Key(Share, before=0.0),
     "dataset.nodes": Key(_count(2)),
     "dataset.edges": Key(Count),
     "dataset.features": Key(Count),

@@ -27,7 +27,7 @@ GROUPS: dict[str, dict[str, str]] = {
         **{n: f"sampler.gradient={n}" for n in ("implicit", "corrected", "score", "pathwise")},
         **dict.fromkeys(("ulrich", "wood", "ulrich_wood", "ulrich-wood"), "rejection"),
     },
-    "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn"},
+    "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn", "gnae": "linear"},
     "trainer": {"adam": "minibatch"},
     "dataset": {
         "graph": "sphere_graph",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from svae.data.download import download
-from svae.data.graph import sparse, split_links
+from svae.data.links import sparse, split_links
 from svae.data.splits import DataSet
 
 # torch_geometric's names of the folders
@@ -54,6 +54,7 @@ def load(
     root: str | None = None,
     split_seed: int = 0,
     negatives: str = "all",
+    mask_edges: float = 0.0,
 ) -> DataSet:
     """Return a citation graph, its links split by `split_seed` (see `split_links`).
 
@@ -69,7 +70,8 @@ def load(
     if name not in FOLDERS:
         raise ValueError(f"dataset.name={name}: expected one of {', '.join(FOLDERS)}")
     features, edges, labels = read(find(name, root), name)
-    return split_links(features, edges.numpy(), labels, seed=split_seed, negatives=negatives)
+    options = {"seed": split_seed, "negatives": negatives, "mask_edges": mask_edges}
+    return split_links(features, edges.numpy(), labels, **options)
 
 
 def read(folder: Path, name: str, hashes: Mapping[str, str] = HASHES) -> tuple:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from svae.data.graph import split_links
+from svae.data.links import split_links
 from svae.data.splits import DataSet, digest
 
 
@@ -15,6 +15,7 @@ def load(
     seed: int = 0,
     split_seed: int = 0,
     negatives: str = "all",
+    mask_edges: float = 0.0,
 ) -> DataSet:
     """Draw nodes uniformly on S^2 and join the `edges` closest pairs.
 
@@ -39,6 +40,7 @@ def load(
         torch.from_numpy(octants),
         seed=split_seed,
         negatives=negatives,
+        mask_edges=mask_edges,
         data_hash=digest("sphere_graph", nodes, edges, features, noise, seed),
     )
 

@@ -1,9 +1,8 @@
-"""The graph auto-encoder: graph convolutions, and edges by the inner product of latent vectors."""
+"""Graph auto-encoders: by convolutions or a linear map, and edges by inner products."""
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.distributions import Distribution
 
-from svae.distributions.sphere import refuse_second
+from svae.models.edges import InnerProductEdges
+from svae.models.latent import blocks_of, direction
 
 
 class GraphConvolution(nn.Module):
@@ -41,13 +41,43 @@ class GraphConvolution(nn.Module):
         return torch.sparse.mm(adjacency, self.lin(values)) + self.bias
 
 
-class GraphAutoEncoder(nn.Module):
+class _LinkPredictor(nn.Module):
+    """What graph auto-encoders share: a family, its prior, and edges by inner products.
+
+    logit_ij = s z_i.z_j, with a learned s > 0 where inner products are bounded, as on the sphere,
+    else s = 1 (Kipf and Welling 2016, arXiv 1611.07308; Davidson et al. 2018, section 5.4).
+
+    Raises:
+        ValueError: for another likelihood than "edges", or when `half` is asked for.
+    """
+
+    def __init__(self, latent, likelihood: str, half: bool):
+        super().__init__()
+        if likelihood != "edges":
+            raise ValueError(
+                f"network: the graph auto-encoder has no likelihood {likelihood}, expected edges "
+                "(network=mlp is the network for vectors)"
+            )
+        if half:
+            raise ValueError("precision=bf16: graph convolutions are computed in float32 only")
+        self.latent = latent
+        self.log_scale = nn.Parameter(torch.ones(())) if latent.manifold.is_compact else None
+
+    def prior(self) -> Distribution:
+        """Return p(z) of one node."""
+        return self.latent.prior(next(self.parameters()))
+
+    def likelihood(self, latent: Tensor) -> InnerProductEdges:
+        """Return p(graph | z) for latent vectors (..., N, m)."""
+        scale = latent.new_ones(()) if self.log_scale is None else self.log_scale.exp()
+        return InnerProductEdges(latent, scale)
+
+
+class GraphAutoEncoder(_LinkPredictor):
     """Graph convolutions -> a posterior per node -> edges by inner products.
 
-    Encoder: dropout, convolution, ReLU for each hidden width, then one convolution that gives the
-    parameters of the posterior. Decoder: logit_ij = s z_i.z_j, with a learned s > 0 where inner
-    products are bounded, as on the sphere, else s = 1 (Kipf and Welling 2016, arXiv 1611.07308;
-    Davidson et al. 2018, section 5.4).
+    Dropout, convolution, ReLU for each hidden width, then one convolution that gives the parameters
+    of the posterior (Kipf and Welling 2016).
 
     Args:
         features: F, the length of a node's features.
@@ -56,9 +86,6 @@ class GraphAutoEncoder(nn.Module):
         hidden: widths of the hidden layers.
         dropout: the share of inputs of each convolution that is set to 0 while training.
         half: not available here.
-
-    Raises:
-        ValueError: for another likelihood, or when `half` is asked for.
     """
 
     def __init__(
@@ -70,18 +97,10 @@ class GraphAutoEncoder(nn.Module):
         dropout: float = 0.0,
         half: bool = False,
     ):
-        super().__init__()
-        if likelihood != "edges":
-            raise ValueError(
-                f"network: the graph auto-encoder has no likelihood {likelihood}, expected edges "
-                "(network=mlp is the network for vectors)"
-            )
-        if half:
-            raise ValueError("precision=bf16: graph convolutions are computed in float32 only")
-        self.latent, self.dropout = latent, dropout
+        super().__init__(latent, likelihood, half)
+        self.dropout = dropout
         widths = (features, *hidden, latent.parameters)
         self.layers = nn.ModuleList(GraphConvolution(*pair) for pair in pairwise(widths))
-        self.log_scale = nn.Parameter(torch.ones(())) if latent.manifold.is_compact else None
 
     def posterior(self, graph) -> Distribution:
         """Return q(z | graph), batch shape (N,), from its `values` and `adjacency`."""
@@ -89,15 +108,6 @@ class GraphAutoEncoder(nn.Module):
         for layer in self.layers[:-1]:
             hidden = layer(self._drop(hidden), graph.adjacency).relu()
         return self.latent.posterior(self.layers[-1](self._drop(hidden), graph.adjacency))
-
-    def prior(self) -> Distribution:
-        """Return p(z) of one node."""
-        return self.latent.prior(next(self.parameters()))
-
-    def likelihood(self, latent: Tensor) -> "InnerProductEdges":
-        """Return p(graph | z) for latent vectors (..., N, m)."""
-        scale = latent.new_ones(()) if self.log_scale is None else self.log_scale.exp()
-        return InnerProductEdges(latent, scale)
 
     def hidden_weights(self) -> list[nn.Parameter]:
         """Return the matrices that Muon trains, see `AutoEncoder`."""
@@ -114,117 +124,115 @@ class GraphAutoEncoder(nn.Module):
         return torch.sparse_csr_tensor(*index, kept, values.shape, check_invariants=False)
 
 
-class EdgeSums(NamedTuple):
-    """Sums over pairs of nodes of a graph with N nodes and E edges; the tensors are (S,).
+SPREADS = ("linear", "length", "degree")
 
-    `edges` and `diagonal` sum the logits l over edges (each once) and self-loops, `edges_missed`
-    and `diagonal_missed` softplus(-l), `everywhere` softplus(l) over all N^2 ordered pairs.
+
+class LinearGraphAutoEncoder(_LinkPredictor):
+    """A linear map of the features, normalised and only then averaged over neighbours.
+
+    The location of a node's posterior is A^h u, u_i = n(W x_i + b) / |W x_i + b|, where A is the
+    normalised adjacency and h counts `hops`. Since rows have length 1 before A averages them, a
+    node without neighbours keeps what its features say, and one with many does not outweigh the
+    others. n is 1 on a sphere, whose family reads a direction, else a learned length.
+
+    Where the rest of the posterior's numbers, its concentration or deviations, comes from is
+    `spread`: "linear", A^h (V x_i + c); "length", a |A^h u|_i + c, which says how far neighbours
+    agree; "degree", a log(1 + neighbours) + c.
+
+    Args:
+        features: F, the length of a node's features.
+        latent: a family from `svae.models.latent`.
+        likelihood: "edges".
+        hops: h, how often neighbours are averaged.
+        normalise: whether rows are normalised at all.
+        spread: "linear", "length" or "degree".
+        half: not available here.
+
+    Raises:
+        ValueError: for another `spread`.
+
+    Reference: Ahn and Kim 2021, "Variational graph normalized auto-encoders", eq. 2 and 4; Salha,
+    Hennequin and Vazirgiannis 2019, "Keep it simple: graph autoencoders without graph convolutional
+    networks", for one linear hop.
     """
 
-    nodes: int
-    count: int
-    edges: Tensor
-    edges_missed: Tensor
-    diagonal: Tensor
-    diagonal_missed: Tensor
-    everywhere: Tensor
+    def __init__(
+        self,
+        features: int,
+        latent,
+        likelihood: str = "edges",
+        hops: int = 1,
+        normalise: bool = True,
+        spread: str = "linear",
+        half: bool = False,
+    ):
+        super().__init__(latent, likelihood, half)
+        if spread not in SPREADS:
+            raise ValueError(f"network.spread={spread}: expected one of {', '.join(SPREADS)}")
+        self.hops, self.normalise, self.spread = hops, normalise, spread
+        self.blocks = blocks_of(latent)
+        located, spreading = map(sum, zip(*self.blocks, strict=True))
+        self.locations = nn.Linear(features, located)
+        self.spreads = nn.Linear(features if spread == "linear" else 1, spreading)
+        for layer in (self.locations, self.spreads):
+            nn.init.xavier_uniform_(layer.weight)
+        if spread != "linear":  # at first all nodes have the spread that the family begins with
+            nn.init.zeros_(self.spreads.weight)
+        nn.init.zeros_(self.spreads.bias)
+        is_long = normalise and not latent.manifold.is_compact
+        self.log_length = nn.Parameter(torch.ones(())) if is_long else None
 
-    @property
-    def log_prob(self) -> Tensor:
-        """log p(A | z) = sum_{i<j} A_ij l_ij - softplus(l_ij)."""
-        return self.edges - (self.everywhere - self.diagonal - self.diagonal_missed) / 2
+    def posterior(self, graph) -> Distribution:
+        """Return q(z | graph), batch shape (N,), from its `values` and `adjacency`."""
+        locations = _mapped(self.locations, graph)
+        if self.normalise:
+            locations = self._normalised(locations)
+        locations = self._averaged(locations, graph.adjacency)
+        spreads = self._spreads(graph, locations)
+        sizes = zip(*self.blocks, strict=True)
+        parts = [x.split(own, -1) for x, own in zip((locations, spreads), sizes, strict=True)]
+        return self.latent.posterior(torch.cat([*chain(*zip(*parts, strict=True))], -1))
 
-    @property
-    def balanced(self) -> Tensor:
-        """The log-likelihood of A + I over all ordered pairs, edges weighted like non-edges.
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """Return the matrices that Muon trains, see `AutoEncoder`: those that give directions."""
+        reads_directions = self.normalise or getattr(self.latent, "is_normalised", False)
+        return [self.locations.weight] if reads_directions else []
 
-        norm sum_ij pos_weight (A+I)_ij log p_ij + (1 - (A+I)_ij) log(1 - p_ij), pos_weight =
-        (N^2 - 2E)/2E, norm = N^2/(2 (N^2 - 2E)): what Kipf and Welling's code maximises.
-        """
-        square, ones = self.nodes**2, 2 * self.count
-        missed = 2 * self.edges_missed + self.diagonal_missed
-        non_edges = self.everywhere - missed - 2 * self.edges - self.diagonal
-        loss = (square - ones) / ones * missed + non_edges
-        return -loss * square / (2 * (square - ones))
+    def _normalised(self, locations: Tensor) -> Tensor:
+        """Return rows of which the location of each block has the same length."""
+        parts = locations.split([block.location for block in self.blocks], -1)
+        rows = torch.cat([direction(part) for part in parts], -1)
+        return rows if self.log_length is None else self.log_length.exp() * rows
 
+    def _averaged(self, values: Tensor, adjacency: Tensor) -> Tensor:
+        for _ in range(self.hops):
+            values = SparseProduct.apply(adjacency, adjacency, values)
+        return values
 
-class InnerProductEdges(Distribution):
-    """An undirected graph whose edges are independent, of logits s z_i.z_j.
-
-    `latent` is (S, N, m), batch shape (S,). The event is a graph that has `edges` (2, E), each
-    once, and maybe `sampled` (2, K): uniform pairs i != j that stand for all pairs, an unbiased
-    estimate at a cost linear in E + K instead of N^2.
-    """
-
-    arg_constraints = {}
-
-    def __init__(self, latent: Tensor, scale: Tensor):
-        self.latent, self.scale = latent, scale
-        super().__init__(latent.shape[:-2], validate_args=False)
-
-    def logits(self, pairs: Tensor) -> Tensor:
-        """Return the logits (S, P) of pairs (2, P)."""
-        left, right = (self.latent.index_select(-2, nodes) for nodes in pairs)
-        return self.scale * torch.linalg.vecdot(left, right)
-
-    def log_prob(self, graph) -> Tensor:
-        return self.sums(graph).log_prob
-
-    def sums(self, graph) -> EdgeSums:
-        """Return all that the likelihoods of `graph` are made of."""
-        edges = self.logits(graph.edges)
-        diagonal = self.scale * self.latent.square().sum(-1)
-        return EdgeSums(
-            nodes=len(graph),
-            count=graph.edges.shape[1],
-            edges=edges.sum(-1),
-            edges_missed=F.softplus(-edges).sum(-1),
-            diagonal=diagonal.sum(-1),
-            diagonal_missed=F.softplus(-diagonal).sum(-1),
-            everywhere=self._everywhere(graph, diagonal),
-        )
-
-    def _everywhere(self, graph, diagonal: Tensor) -> Tensor:
-        if graph.sampled is None:
-            samples = self.latent.unbind(0)
-            return torch.stack([SoftplusOfProducts.apply(z, self.scale) for z in samples])
-        others = len(graph) * (len(graph) - 1)
-        mean = F.softplus(self.logits(graph.sampled)).mean(-1)
-        return F.softplus(diagonal).sum(-1) + others * mean
+    def _spreads(self, graph, locations: Tensor) -> Tensor:
+        if self.spread == "linear":
+            return self._averaged(_mapped(self.spreads, graph), graph.adjacency)
+        if self.spread == "length":
+            return self.spreads(torch.linalg.vector_norm(locations, dim=-1, keepdim=True))
+        counts = graph.adjacency.crow_indices().diff()  # with the node itself
+        return self.spreads(counts.to(locations.dtype).log()[:, None])
 
 
-class SoftplusOfProducts(Function):
-    """sum_ij softplus(s z_i.z_j) over all rows of z (N, m), in memory for a few rows of N^2.
+def _mapped(layer: nn.Linear, graph) -> Tensor:
+    """Return W x_i + b of all nodes."""
+    if graph.transposed is None:
+        return layer(graph.values)
+    return SparseProduct.apply(graph.values, graph.transposed, layer.weight.T) + layer.bias
 
-    The gradient, 2 s sum_j sigma_ij z_j in z_i and sum_ij sigma_ij z_i.z_j in s, is made in the
-    same pass over blocks of rows. A block meets the rows from its own on: the matrix is symmetric.
-    """
+
+class SparseProduct(Function):
+    """A v for a sparse A whose transpose is known: its gradient in v, A^T g, finds none anew."""
 
     @staticmethod
-    def forward(ctx, z, scale):
-        total, pull = z.new_zeros((), dtype=torch.float64), torch.zeros_like(z)
-        rows = max(16, _block(z.device) // len(z))
-        for start in range(0, len(z), rows):
-            block, rest = z[start : start + rows], z[start:]
-            height = len(block)
-            logits = (scale * block) @ rest.T
-            softplus = F.softplus(logits)
-            total += 2 * softplus.sum() - softplus[:, :height].sum()
-            if any(ctx.needs_input_grad):
-                sigma = logits.sigmoid_()
-                pull[start : start + height] += sigma @ rest
-                pull[start + height :] += sigma[:, height:].T @ block
-        ctx.save_for_backward(z, scale, pull)
-        return total.to(z.dtype)
+    def forward(ctx, matrix, transposed, values):
+        ctx.matrix, ctx.transposed = matrix, transposed
+        return torch.sparse.mm(matrix, values)
 
     @staticmethod
     def backward(ctx, grad):
-        z, scale, pull = ctx.saved_tensors
-        with torch.no_grad():
-            in_z, in_scale = grad * 2 * scale * pull, grad * (z * pull).sum()
-        return tuple(refuse_second(own, grad, z, scale) for own in (in_z, in_scale))
-
-
-def _block(device: torch.device) -> int:
-    """Return how many logits are computed at once: what fits a CPU's cache, or fills a GPU."""
-    return 2**19 if device.type == "cpu" else 2**25
+        return None, None, SparseProduct.apply(ctx.transposed, ctx.matrix, grad)

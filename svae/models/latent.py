@@ -4,10 +4,12 @@ A family has no parameters of its own. It says how many numbers per observation 
 (`parameters`) and in which space latent vectors lie (`manifold`), turns the encoder's output into
 the posterior, and names what is worth logging about a posterior (`summary`). With `is_normalised`
 it says that the length of that output does not matter, a direction is read from it: then Muon may
-train the layer that gives it (`trainer.optimizer`); without, Adam does.
+train the layer that gives it (`trainer.optimizer`); without, Adam does. Its `blocks` say which of
+the numbers are the location, see `Block`; without, they are the first `ambient_dim` of them.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,31 @@ LINKS = ("softplus", "exp")
 _SCALED_START, _WIDEST = 100.0, 2.5  # concentration; largest deviation of a log scale
 
 
+class Block(NamedTuple):
+    """How many numbers give the location of a posterior, or of one of its factors, and its spread.
+
+    They follow each other in what an encoder gives, block after block.
+    """
+
+    location: int
+    spread: int
+
+
+def blocks_of(latent) -> tuple[Block, ...]:
+    """Return the `blocks` of a family, of a person's own also where it does not name them.
+
+    Raises:
+        ValueError: when it reads fewer numbers than a location has.
+    """
+    m = latent.manifold.ambient_dim
+    if not hasattr(latent, "blocks") and latent.parameters < m:
+        raise ValueError(
+            f"network=linear: {type(latent).__name__} reads {latent.parameters} numbers, expected "
+            f"a location of {m} among them, or `blocks`"
+        )
+    return getattr(latent, "blocks", (Block(m, latent.parameters - m),))
+
+
 class NormalFamily:
     """Gaussian posterior with independent dimensions and standard Gaussian prior on R^d.
 
@@ -41,7 +68,8 @@ class NormalFamily:
 
     def __init__(self, latent_dim: int, isotropic: bool = False):
         self.manifold = Euclidean(latent_dim)
-        self.parameters = latent_dim + (1 if isotropic else latent_dim)
+        self.blocks = (Block(latent_dim, 1 if isotropic else latent_dim),)
+        self.parameters = sum(self.blocks[0])
 
     def posterior(self, features: Tensor) -> Distribution:
         d = self.manifold.dim
@@ -78,6 +106,7 @@ class _SphericalFamily:
     ):
         self.manifold = Sphere(latent_dim)
         m = self.manifold.ambient_dim
+        self.blocks = (Block(m, 1),)
         self.parameters = m + 1
         start = m if initial_concentration == "m" else initial_concentration
         if isinstance(start, str) or not 1 < start < 1e8:
@@ -207,7 +236,9 @@ class VonMisesFisherFamily(_SphericalFamily):
         self.options = {"sampler": sampler, "gradient": gradient}
         self.scales = scales
         if scales:
-            self.parameters += self.manifold.ambient_dim
+            m = self.manifold.ambient_dim
+            self.blocks = (Block(m, 1 + m),)
+            self.parameters += m
             self.is_normalised = False  # the scales are read as they are
         if sampler == "inversion" and latent_dim != 2:
             raise ValueError(f"sampler=inversion: exists for latent_dim=2 only, got {latent_dim}")

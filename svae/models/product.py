@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from svae.distributions import Product
 from svae.manifolds import Product as ProductManifold
-from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.models.latent import NormalFamily, VonMisesFisherFamily, blocks_of
 
 _FACTOR = re.compile(r"([SR])([1-9]\d{0,4})")
 
@@ -53,6 +53,7 @@ class ProductFamily:
         self.manifold = ProductManifold(*(families[name].manifold for name in factors))
         self._widths = [families[name].parameters for name in factors]
         self.parameters = sum(self._widths)
+        self.blocks = tuple(block for name in factors for block in blocks_of(families[name]))
         self.is_normalised = all(getattr(f, "is_normalised", False) for f in families.values())
         # factors of one kind, and where each of them stands
         self._families = list(families.values())

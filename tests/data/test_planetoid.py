@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from svae.data import planetoid
-from svae.data.graph import sparse
+from svae.data.links import sparse
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "planetoid"
 needs_files = pytest.mark.skipif(

@@ -19,12 +19,17 @@ _VALIDATION, _TEST = 20, 10
 class GraphSplit:
     """A graph of N nodes as one purpose sees it: itself the only batch.
 
-    `values` (N, F) are the features, float32, dense or sparse CSR. `adjacency` (N, N), sparse CSR,
+    `values` (N, F) are the features, float32, dense or sparse CSR; `transposed` (F, N) is what they
+    are in the other direction, where they are sparse. `adjacency` (N, N), sparse CSR,
     is what an encoder passes messages along: the training edges with self-loops, normalised.
     `edges` (2, E), each once with i < j, are the edges whose likelihood is measured: those of
     training, with those of validation, or all. `pairs` (2, 2P) are the held-out edges and after
     them as many non-edges. `labels` (N,) are classes of the nodes. Where `is_sampled`, each batch
     brings `sampled` (2, E), pairs drawn uniformly, that stand for all N^2.
+
+    With `mask_edges` above 0 each batch hides this share of the edges, drawn anew: `edges` are then
+    the hidden ones, which no message passes, and `visible` the rest, along which all messages pass
+    and whose likelihood is not measured.
     """
 
     values: Tensor
@@ -34,6 +39,9 @@ class GraphSplit:
     labels: Tensor | None = None
     is_sampled: bool = False
     sampled: Tensor | None = None
+    mask_edges: float = 0.0
+    visible: Tensor | None = None
+    transposed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,13 +59,29 @@ class GraphSplit:
     def observe(
         self, index: slice = slice(None), generator: torch.Generator | None = None
     ) -> "GraphSplit":
-        """Return the whole graph, with freshly sampled pairs where it asks for them."""
-        if not self.is_sampled:
-            return self
+        """Return the whole graph, with pairs and hidden edges freshly drawn where it asks."""
+        sampled = self._pairs(generator) if self.is_sampled else None
+        seen = self._masked(generator) if self.mask_edges else self
+        return seen if sampled is None else replace(seen, sampled=sampled)
+
+    def with_messages(self, edges: Tensor) -> "GraphSplit":
+        """Return the same with messages along `edges` (2, E) and no others."""
+        return replace(self, adjacency=normalised(edges, len(self)))
+
+    def _masked(self, generator: torch.Generator | None) -> "GraphSplit":
+        count = self.edges.shape[1]
+        hidden = min(max(1, round(self.mask_edges * count)), count)
+        order = torch.randperm(count, generator=generator, device=self.edges.device)
+        visible = self.edges[:, order[hidden:]]
+        return replace(
+            self.with_messages(visible), edges=self.edges[:, order[:hidden]], visible=visible
+        )
+
+    def _pairs(self, generator: torch.Generator | None) -> Tensor:
         shape, device = self.edges.shape, self.edges.device
         i, j = torch.empty(shape, dtype=torch.int64, device=device).random_(generator=generator)
         i, j = i % len(self), j % (len(self) - 1)
-        return replace(self, sampled=torch.stack([i, j + (j >= i)]))
+        return torch.stack([i, j + (j >= i)])
 
     def batches(
         self, batch_size: int | None = None, generator: torch.Generator | None = None
@@ -79,6 +103,7 @@ def split_links(
     *,
     seed: int = 0,
     negatives: str = "all",
+    mask_edges: float = 0.0,
     data_hash: str | None = None,
 ) -> DataSet:
     """Split a graph's edges 85/5/10 at random into training, validation and test.
@@ -94,6 +119,7 @@ def split_links(
         labels: (N,), classes of the nodes.
         seed: of the split.
         negatives: "all", the loss is over all pairs of nodes, or "sampled", over as many as edges.
+        mask_edges: the share of the training edges that are hidden from the encoder in each step.
         data_hash: what tells the graph from others; None: the `digest` of all that it is made of.
 
     Raises:
@@ -108,7 +134,8 @@ def split_links(
     parts = np.split(random.permutation(codes), [validation, validation + test])
     others = _non_edges(codes, nodes, validation + test, random)
     held_out = (others[:validation], others[validation:])
-    data = _data_set(values, labels, nodes, parts, held_out, negatives == "sampled")
+    options = {"is_sampled": negatives == "sampled", "mask_edges": mask_edges}
+    data = _data_set(values, labels, parts, held_out, options)
     return replace(data, data_hash=data_hash or _hash_of(values, codes, labels))
 
 
@@ -153,12 +180,17 @@ def _non_edges(codes: np.ndarray, nodes: int, count: int, random) -> np.ndarray:
     return found[:count]
 
 
-def _data_set(values, labels, nodes, parts, held_out, is_sampled) -> DataSet:
+def _data_set(values, labels, parts, held_out, options) -> DataSet:
     """Put the codes of the splits together: of edges by validation, test and training."""
-    validation, test, train = parts
+    nodes, (validation, test, train) = len(values), parts
     train_edges = _pairs(train, nodes)
     whole = GraphSplit(
-        values, normalised(train_edges, nodes), train_edges, None, labels, is_sampled
+        values,
+        normalised(train_edges, nodes),
+        train_edges,
+        labels=labels,
+        transposed=sparse(values.transpose(0, 1)) if values.layout == torch.sparse_csr else None,
+        **options,
     )
     seen = np.concatenate([train, validation])
     splits = {
@@ -166,7 +198,7 @@ def _data_set(values, labels, nodes, parts, held_out, is_sampled) -> DataSet:
         "test": (np.concatenate([seen, test]), np.concatenate([test, held_out[1]])),
     }
     held = {
-        name: replace(whole, edges=_pairs(edges, nodes), pairs=_pairs(pairs, nodes))
+        name: replace(whole, edges=_pairs(edges, nodes), pairs=_pairs(pairs, nodes), mask_edges=0.0)
         for name, (edges, pairs) in splits.items()
     }
     found = hashlib.sha256(b"".join(part.tobytes() for part in (*parts, *held_out)))
