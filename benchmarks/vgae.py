@@ -26,7 +26,7 @@ class _Encoder(torch.nn.Module):
 
 def train(folder: str | None, latent_dim: int, epochs: int) -> float:
     """Return the seconds of all epochs on Cora."""
-    features, edges, _ = planetoid.read(planetoid.find("cora", folder), "cora")
+    features, edges, *_ = planetoid.read(planetoid.find("cora", folder), "cora")
     graph = NormalizeFeatures()(Data(x=features.to_dense(), edge_index=edges))
     split = RandomLinkSplit(
         0.05, 0.1, is_undirected=True, split_labels=True, add_negative_train_samples=False

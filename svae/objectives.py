@@ -188,7 +188,7 @@ def link_loss(
         kl=_kl(model, posterior, draw, baseline),
         proposals=draw.proposals,
         surrogate=_surrogate(balanced, log_weight, baseline),
-        summary=model.latent.summary(posterior) | _ranking(model, posterior, graph),
+        summary=model.latent.summary(posterior) | ranking(model, posterior, graph),
         concentration=getattr(posterior, "concentration", None),
         balanced=balanced.mean(0),
     )
@@ -216,7 +216,8 @@ def link_scores(model, posterior: Distribution, graph) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _ranking(model, posterior: Distribution, graph) -> dict[str, Tensor]:
+def ranking(model, posterior: Distribution, graph) -> dict[str, Tensor]:
+    """Return AUC and average precision (1,) of the held-out pairs of a graph, if it has some."""
     if graph.pairs is None:
         return {}
     scores, is_edge = link_scores(model, posterior, graph)

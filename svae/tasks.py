@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from svae import evaluate
 from svae.data.splits import DataSet
-from svae.metrics import neighbours
+from svae.metrics.separation import separation
 from svae.models.foreign import is_own
 from svae.objectives import Elbo, elbo, iwae, link_loss
 from svae.plots import Drawings
@@ -61,7 +61,7 @@ class Vectors:
         if data.is_labelled and loc is not None:
             known = evaluate.latents(model, data.train, generator)
             labelled = stream(data.device, seed, "labelled")
-            results |= neighbours.separation(known, latents, labelled, manifold)
+            results |= separation(known, latents, labelled, manifold)
         return results, latents
 
     def figures(
@@ -122,9 +122,16 @@ class Graph:
     def inspect(
         self, model, data: DataSet, kl: float, generator, seed: int
     ) -> tuple[Results, dict[str, Tensor]]:
-        """Return how the latent space is used, the nodes' posteriors, and the pairs' scores."""
-        latents = evaluate.latents(model, data.test, generator)
-        results = evaluate.usage(kl, latents.get("loc"), has_axes=model.latent.manifold.has_axes)
+        """Return how the latent space is used, the nodes' posteriors, and the pairs' scores.
+
+        Where there are labels: also how well they are told apart, those of all nodes by clusters.
+        """
+        latents, manifold = evaluate.latents(model, data.test, generator), model.latent.manifold
+        results = evaluate.usage(kl, latents.get("loc"), has_axes=manifold.has_axes)
+        if data.is_labelled and "loc" in latents:
+            labelled = stream(data.device, seed, "labelled")
+            known, wanted = data.test.by_label(latents["loc"])
+            results |= separation(known, wanted, labelled, manifold, clustered=latents)
         return results, latents | evaluate.scores(model, data.test)
 
     def figures(self, model, data: DataSet, history, latents, generator) -> Drawings:

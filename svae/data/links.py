@@ -13,6 +13,7 @@ from svae.data.splits import DataSet, digest
 
 # by which part of the edges validation and test are counted: 5 % and 10 %
 _VALIDATION, _TEST = 20, 10
+_UNLABELLED = 1000  # nodes, as many as Planetoid's
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class GraphSplit:
     is what an encoder passes messages along: the training edges with self-loops, normalised.
     `edges` (2, E), each once with i < j, are the edges whose likelihood is measured: those of
     training, with those of validation, or all. `pairs` (2, 2P) are the held-out edges and after
-    them as many non-edges. `labels` (N,) are classes of the nodes. Where `is_sampled`, each batch
-    brings `sampled` (2, E), pairs drawn uniformly, that stand for all N^2.
+    them as many non-edges. `labels` (N,) are classes of the nodes; those of the nodes `unlabelled`
+    (K,) are to be predicted from the others. Where `is_sampled`, each batch brings `sampled`
+    (2, E), pairs drawn uniformly, that stand for all N^2.
 
     With `mask_edges` above 0 each batch hides this share of the edges, drawn anew: `edges` are then
     the hidden ones, which no message passes, and `visible` the rest, along which all messages pass
@@ -37,6 +39,7 @@ class GraphSplit:
     edges: Tensor
     pairs: Tensor | None = None
     labels: Tensor | None = None
+    unlabelled: Tensor | None = None
     is_sampled: bool = False
     sampled: Tensor | None = None
     mask_edges: float = 0.0
@@ -55,6 +58,14 @@ class GraphSplit:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {k: v.to(device) for k, v in tensors.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+    def by_label(self, points: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return `loc` (K, m) and `labels` (K,) of the labelled nodes, and of the unlabelled."""
+        is_known = torch.ones(len(self), dtype=torch.bool, device=points.device)
+        is_known[self.unlabelled] = False
+        rows = (is_known, self.unlabelled)
+        known, wanted = ({"loc": points[row], "labels": self.labels[row]} for row in rows)
+        return known, wanted
 
     def observe(
         self, index: slice = slice(None), generator: torch.Generator | None = None
@@ -100,6 +111,7 @@ def split_links(
     values: Tensor,
     edges: np.ndarray,
     labels: Tensor | None = None,
+    unlabelled: np.ndarray | None = None,
     *,
     seed: int = 0,
     negatives: str = "all",
@@ -117,6 +129,8 @@ def split_links(
         edges: (2, M) node numbers in any order and direction; repetitions and self-loops are
             dropped.
         labels: (N,), classes of the nodes.
+        unlabelled: (K,), the nodes whose labels are to be predicted from the others; None: 1,000
+            drawn by `seed`, of a small graph a third.
         seed: of the split.
         negatives: "all", the loss is over all pairs of nodes, or "sampled", over as many as edges.
         mask_edges: the share of the training edges that are hidden from the encoder in each step.
@@ -134,8 +148,12 @@ def split_links(
     parts = np.split(random.permutation(codes), [validation, validation + test])
     others = _non_edges(codes, nodes, validation + test, random)
     held_out = (others[:validation], others[validation:])
+    if labels is not None and unlabelled is None:
+        unlabelled = random.permutation(nodes)[: min(_UNLABELLED, nodes // 3)]
     options = {"is_sampled": negatives == "sampled", "mask_edges": mask_edges}
-    data = _data_set(values, labels, parts, held_out, options)
+    if labels is not None:
+        options |= {"labels": labels, "unlabelled": torch.as_tensor(unlabelled)}
+    data = _data_set(values, parts, held_out, options)
     return replace(data, data_hash=data_hash or _hash_of(values, codes, labels))
 
 
@@ -180,7 +198,7 @@ def _non_edges(codes: np.ndarray, nodes: int, count: int, random) -> np.ndarray:
     return found[:count]
 
 
-def _data_set(values, labels, parts, held_out, options) -> DataSet:
+def _data_set(values, parts, held_out, options) -> DataSet:
     """Put the codes of the splits together: of edges by validation, test and training."""
     nodes, (validation, test, train) = len(values), parts
     train_edges = _pairs(train, nodes)
@@ -188,7 +206,6 @@ def _data_set(values, labels, parts, held_out, options) -> DataSet:
         values,
         normalised(train_edges, nodes),
         train_edges,
-        labels=labels,
         transposed=sparse(values.transpose(0, 1)) if values.layout == torch.sparse_csr else None,
         **options,
     )

@@ -69,13 +69,13 @@ def load(
     """
     if name not in FOLDERS:
         raise ValueError(f"dataset.name={name}: expected one of {', '.join(FOLDERS)}")
-    features, edges, labels = read(find(name, root), name)
+    features, edges, labels, unlabelled = read(find(name, root), name)
     options = {"seed": split_seed, "negatives": negatives, "mask_edges": mask_edges}
-    return split_links(features, edges.numpy(), labels, **options)
+    return split_links(features, edges.numpy(), labels, unlabelled, **options)
 
 
 def read(folder: Path, name: str, hashes: Mapping[str, str] = HASHES) -> tuple:
-    """Return features (N, F) sparse CSR, edges (2, E) and labels (N,) of the files in `folder`.
+    """Return features (N, F) sparse CSR, edges (2, E), labels (N,) and the nodes of the test set.
 
     Edges stand in both directions, each once, sorted by their second node, without self-loops. A
     node that is in none of the files but `graph` (Citeseer has 15) has zero features and class 0.
@@ -94,7 +94,8 @@ def read(folder: Path, name: str, hashes: Mapping[str, str] = HASHES) -> tuple:
     features = _rows(allx.toarray(), tx.toarray(), index)
     labels = _rows(ally, ty, index).argmax(1)
     edges = _edges(graph, len(labels))
-    return sparse(torch.from_numpy(features)), torch.from_numpy(edges), torch.from_numpy(labels)
+    arrays = (edges, labels, np.sort(index))
+    return sparse(torch.from_numpy(features)), *map(torch.from_numpy, arrays)
 
 
 def _rows(known: np.ndarray, test: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ class Metric:
     test set. What no split has, such as `seconds`, has `has_split` False. `better` says whether the
     "higher" or the "lower" one is; "" where neither is, as of an acceptance rate. A value that is
     `trivial` says nothing and is not shown. `live` has the word for it on the line of an epoch, by
-    split. What `is_summary` comes from a latent family, so that one of a person's own may give it.
+    split. `meaning` says in a line what it measures, where the label alone does not. What
+    `is_summary` comes from a latent family, so that one of a person's own may give it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     better: str = ""
     places: Place = Place.NOWHERE
     live: Mapping[str, str] = field(default_factory=dict)
+    meaning: str = ""
     trivial: float | str | None = None
     has_split: bool = True
     is_summary: bool = False
@@ -67,8 +69,25 @@ _MAIN = REPORT | CHARTS | BRIEF
 
 METRICS = (
     Metric("log_likelihood", "log-likelihood", "nats", 2, "higher", _MAIN | HEADLINE),
-    Metric("auc", "AUC", "", 4, "higher", _MAIN | HEADLINE | CURVES, {"val": "AUC"}),
-    Metric("average_precision", "average precision", "", 4, "higher", _MAIN),
+    Metric(
+        *("auc", "AUC", "", 4, "higher", _MAIN | HEADLINE | CURVES, {"val": "AUC"}),
+        meaning="the probability that a held-out edge is scored above a pair without an edge; "
+        "messages pass along training edges only",
+    ),
+    Metric(
+        *("average_precision", "average precision", "", 4, "higher", _MAIN),
+        meaning="the mean, over held-out edges, of the share of edges among all pairs that are "
+        "scored as high; messages pass along training edges only",
+    ),
+    Metric(
+        *("auc_validation_messages", "AUC, validation edges seen", "", 4, "higher", REPORT),
+        meaning="the AUC of the same model where messages pass along validation edges, too",
+    ),
+    Metric(
+        "average_precision_validation_messages",
+        *("average precision, validation edges seen", "", 4, "higher", REPORT),
+        meaning="the average precision where messages pass along validation edges, too",
+    ),
     Metric(
         *("elbo", "ELBO", "nats", 2, "higher", _MAIN | HEADLINE | CURVES),
         live={"train": "ELBO train", "val": "val"},
@@ -83,7 +102,14 @@ METRICS = (
     Metric("knn_accuracy_100_balanced", "5-NN, 100 balanced labels", "", 4, "higher"),
     Metric("knn_accuracy_600_balanced", "5-NN, 600 balanced labels", "", 4, "higher"),
     Metric("knn_accuracy_1000_balanced", "5-NN, 1000 balanced labels", "", 4, "higher"),
+    Metric(
+        *("probe_accuracy", "linear probe", "", 4, "higher", REPORT),
+        meaning="the share of test labels that a logistic regression on the labelled posterior "
+        "means predicts",
+    ),
     Metric("nmi", "normalised mutual information", "", 4, "higher"),
+    Metric("ari", "adjusted Rand index", "", 4, "higher"),
+    Metric("cluster_accuracy", "accuracy of clusters", "", 4, "higher"),
     Metric("silhouette", "silhouette", "", 4, "higher"),
     Metric("recovery_correlation", "recovery correlation", "", 4, "higher", REPORT | BRIEF),
     Metric("recovery_error", "recovery error", "degrees", 2, "lower", REPORT | BRIEF),

@@ -53,7 +53,7 @@ def test_a_hundred_random_graphs_are_split_without_a_leak():
 )
 def test_the_published_graphs_are_split_without_a_leak(name, counts):
     data = planetoid.load(name, str(PUBLISHED), split_seed=3)
-    _, edges, _ = planetoid.read(PUBLISHED, name)
+    _, edges, *_ = planetoid.read(PUBLISHED, name)
     _check_no_leak(data, edges)
     held = [split.pairs.shape[1] // 2 for split in (data.validation, data.test)]
     assert (data.train.edges.shape[1], *held) == counts
@@ -184,3 +184,16 @@ def test_hiding_edges_leaves_the_draw_of_pairs_as_it_is():
     ]
     assert torch.equal(found[0].sampled, found[1].sampled)
     assert found[0].visible is None
+
+
+@pytest.mark.parametrize("nodes", [40, 200])
+def test_labels_to_predict_are_drawn_by_the_seed_and_apart_from_the_others(nodes):
+    found = [small(nodes=nodes, split_seed=seed).test for seed in (0, 0, 1)]
+    assert torch.equal(found[0].unlabelled, found[1].unlabelled)
+    assert not torch.equal(found[0].unlabelled, found[2].unlabelled)
+    numbers = torch.arange(nodes)[:, None]
+    known, wanted = found[0].by_label(numbers)
+    assert len(wanted["loc"]) == nodes // 3
+    assert torch.equal(torch.cat([known["loc"], wanted["loc"]]).flatten().sort()[0], numbers[:, 0])
+    for part in (known, wanted):
+        assert torch.equal(part["labels"], found[0].labels[part["loc"][:, 0]])

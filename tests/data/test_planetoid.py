@@ -80,10 +80,11 @@ def test_files_are_found_in_both_layouts(tmp_path, layout):
     folder.mkdir(parents=True, exist_ok=True)
     hashes = write_graph(folder)
     assert planetoid.find("cora", str(tmp_path)) == folder
-    features, edges, labels = planetoid.read(folder, "cora", hashes)
+    features, edges, labels, unlabelled = planetoid.read(folder, "cora", hashes)
     assert features.shape == (560, 12)
     assert features.layout == torch.sparse_csr
     assert labels.shape == (560,)
+    assert sorted(unlabelled.tolist()) == [*range(540, 560)]
     assert edges.max() < 555
 
 
@@ -131,7 +132,7 @@ def _by_torch_geometric(folder, name):
         warnings.simplefilter("ignore")
         peer = pytest.importorskip("torch_geometric.io")
         graph = peer.read_planetoid_data(str(folder), name)
-    return sparse(graph.x), graph.edge_index, graph.y
+    return sparse(graph.x), graph.edge_index, graph.y, graph.test_mask.nonzero().flatten()
 
 
 def _assert_equal_bits(ours, theirs):
@@ -139,8 +140,8 @@ def _assert_equal_bits(ours, theirs):
         assert (a.shape, a.dtype, a.layout) == (b.shape, b.dtype, b.layout)
     for part in (torch.Tensor.crow_indices, torch.Tensor.col_indices, torch.Tensor.values):
         assert torch.equal(part(ours[0]), part(theirs[0]))
-    assert torch.equal(ours[1], theirs[1])
-    assert torch.equal(ours[2], theirs[2])
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize(("name", "missing"), [("cora", []), ("citeseer", [545, 546, 558])])
@@ -157,7 +158,7 @@ def test_the_published_graphs_are_read_as_by_torch_geometric(name):
 
 @pytest.mark.parametrize(("name", "missing"), [("cora", []), ("citeseer", [545, 546, 558])])
 def test_what_was_written_is_read(tmp_path, name, missing):
-    features, edges, labels = planetoid.read(
+    features, edges, labels, unlabelled = planetoid.read(
         tmp_path, name, write_graph(tmp_path, name=name, missing=missing)
     )
     written, one_hot, neighbours = _graph()
@@ -165,6 +166,7 @@ def test_what_was_written_is_read(tmp_path, name, missing):
     written[missing], classes[missing] = 0, 0
     np.testing.assert_array_equal(features.to_dense(), written)
     np.testing.assert_array_equal(labels, classes)
+    assert sorted(unlabelled.tolist()) == sorted({*range(540, 560)} - {*missing})
     expected = {(i, j) for i, row in neighbours.items() for j in row if i != j}
     assert edges.T.tolist() == [[i, j] for j, i in sorted((j, i) for i, j in expected)]
 
@@ -249,9 +251,10 @@ def test_another_graph_is_refused():
     [("cora", 2708, 1433, 5278, 0), ("citeseer", 3327, 3703, 4552, 48)],
 )
 def test_the_published_graphs(name, nodes, features, edges, isolated):
-    values, links, labels = planetoid.read(PUBLISHED, name)
+    values, links, labels, unlabelled = planetoid.read(PUBLISHED, name)
     assert values.shape == (nodes, features)
     assert len(labels) == nodes
+    assert len(unlabelled.unique()) == 1000
     once = links[:, links[0] < links[1]]
     assert len(once.T.unique(dim=0)) == edges
     assert nodes - len(links.unique()) == isolated

@@ -2,13 +2,17 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 import svae
 from svae.data import sphere_graph
+from svae.data.links import normalised
+from svae.objectives import link_scores
 from tests.conftest import run_folders
 from tests.data.test_planetoid import PUBLISHED, needs_files
 
@@ -20,6 +24,15 @@ GRAPH = (
     "threads=1",
     "device=cpu",
 )
+
+
+def _informed(data):
+    """Return the test graph with messages along all edges but those of the test."""
+    count = data.test.pairs.shape[1] // 2
+    hidden = {*map(tuple, data.test.pairs[:, :count].T.tolist())}
+    rows = [pair for pair in data.test.edges.T.tolist() if tuple(pair) not in hidden]
+    assert len(rows) == data.test.edges.shape[1] - count
+    return replace(data.test, adjacency=normalised(torch.tensor(rows).T, len(data.test)))
 
 
 def _results(folder):
@@ -36,6 +49,8 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
     for name in ("auc", "average_precision", "elbo", "reconstruction", "kl", "acceptance_rate"):
         assert f"test/{name}" in results
         assert f"val/{name}" in results
+    for name in ("probe_accuracy", "nmi", "ari", "cluster_accuracy", "silhouette"):
+        assert -1 <= results[f"test/{name}"] <= 1
     assert len(results["split_hash"]) == 64
     assert results["samples"] == 10
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
@@ -55,6 +70,13 @@ def test_a_graph_run_leaves_what_the_contract_says_and_continues(svae_train, tmp
     assert config.objective == "val/auc"
     data = sphere_graph.load(nodes=60, edges=200, split_seed=config.seed)
     assert model.posterior(data.test).loc.shape == (60, 3)
+    # the other protocol: messages along the edges of training and validation
+    scores, is_edge = link_scores(model, model.posterior(_informed(data)), data.test)
+    value = roc_auc_score(is_edge, scores.detach())
+    assert results["test/auc_validation_messages"] == pytest.approx(value, abs=1e-12)
+    value = average_precision_score(is_edge, scores.detach())
+    found = results["test/average_precision_validation_messages"]
+    assert found == pytest.approx(value, abs=1e-12)
 
     one = ("trainer.max_epochs=1", "hydra.run.dir=r", "plots=false", "logger.mode=disabled")
     assert svae_train(*GRAPH, *one, quick=False).returncode == 0
@@ -94,6 +116,12 @@ def test_refused_in_one_sentence(svae_train, tmp_path, arguments, words):
         ["sampler=inversion"],
         ["model=normal"],
         ["model=power_spherical", "network.dropout=0.5"],
+        ["model=scaled_vmf"],
+        ["model=product", "model.factors=[S1,R1]"],
+        ["network=linear", "trainer.mask_edges=0.5"],
+        ["network=linear", "model=normal", "network.spread=length"],
+        ["network=linear", "model=product", "model.factors=[S1,R1]", "network.hops=2"],
+        ["network=linear", "model=scaled_vmf", "network.spread=degree", "trainer.optimizer=muon"],
     ],
     ids=lambda options: ",".join(options),
 )
