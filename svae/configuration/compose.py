@@ -36,6 +36,8 @@ from svae.configuration.messages import (
 from svae.configuration.schema import flatten, may_change
 from svae.configuration.words import GROUPS
 
+# data sets whose `file` may be a folder
+_FOLDERS = ("svae.data.graph.load",)
 # then Python leaves out assert statements, by which Hydra's parser steps over brackets
 _IS_OPTIMISED = not __debug__
 
@@ -83,9 +85,9 @@ def expanded(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))
 
 
-def _is_a_persons(file: Path) -> bool:
-    """Tell whether it is a file, and none by which the system shows what is in its memory."""
-    return os.path.isfile(file) and not file.resolve().is_relative_to("/proc")
+def _is_a_persons(path: Path) -> bool:
+    """Tell whether a path is none by which the system shows what is in its memory."""
+    return not path.resolve().is_relative_to("/proc")
 
 
 def check_file(config: DictConfig) -> None:
@@ -96,8 +98,12 @@ def check_file(config: DictConfig) -> None:
     """
     typed = OmegaConf.to_container(config.dataset, resolve=False)
     file, root = config.dataset.get("file"), config.dataset.get("root")
-    if isinstance(file, str) and not _is_a_persons(expanded(file)):
-        raise ValueError(f"dataset.file={typed['file']}: expected a readable file, found none")
+    if isinstance(file, str):
+        path, takes_folders = expanded(file), typed.get("_target_") in _FOLDERS
+        is_there = os.path.isfile(path) or (takes_folders and os.path.isdir(path))
+        if not (is_there and _is_a_persons(path)):
+            wanted = "a readable file or a folder" if takes_folders else "a readable file"
+            raise ValueError(f"dataset.file={typed['file']}: expected {wanted}, found none")
     # what the root of a person's own data set is, that knows
     is_ours = str(typed.get("_target_")).startswith("svae.data.")
     if isinstance(root, str) and is_ours and not os.path.isdir(expanded(root)):

@@ -211,6 +211,7 @@ KEYS: dict[str, Key] = {
     "dataset.seed": Key(Seed),
     "dataset.negatives": Key(Literal["all", "sampled"]),
     "dataset.mask_edges": Key(Share, before=0.0),
+    "dataset.featureless": Key(Literal["one_hot", "degree"]),
     "dataset.nodes": Key(_count(2)),
     "dataset.edges": Key(Count),
     "dataset.features": Key(Count),

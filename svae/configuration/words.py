@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn", "gnae": "linear"},
     "trainer": {"adam": "minibatch"},
     "dataset": {
-        "graph": "sphere_graph",
+        "edges": "graph",
         "file": "array",
         "npz": "array",
         "custom": "array",

@@ -1,13 +1,13 @@
 """A person's own images or vectors, from one .npz or .npy file."""
 
 import os
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from svae.data.archive import reading, unpacked
 from svae.data.holdout import hold_out
 from svae.data.levels import Reading, interpret
 from svae.data.splits import DataSet, Split, digest
@@ -94,20 +94,12 @@ def _origin(cut: Iterable[str], order: str, seed: int, is_labelled: bool) -> str
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
+    with reading(path, ".npz or .npy"):
         if path.suffix == ".npy":
             # mapped first: a header may promise more than the file holds
             arrays = {"train": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
         else:
-            with zipfile.ZipFile(path) as archive:
-                _check_size(sum(entry.file_size for entry in archive.infolist()))
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # a damaged file fails in every way: struct.error, EOFError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"dataset.file={path}: expected a readable .npz or .npy file ({reason})"
-        ) from None
+            arrays = unpacked(path)
     if unknown := sorted(set(arrays) - set(_KEYS)):
         raise ValueError(f"{path}: unknown key {unknown[0]}, expected {', '.join(_KEYS)}")
     if "train" not in arrays:
@@ -120,13 +112,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if key not in values:
             _check_labels(f"{path}: {key}", array, values.get(key.removesuffix("_labels")))
     return arrays
-
-
-def _check_size(size: int) -> None:
-    """Refuse a file of a few bytes that is packed from more than fits in memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
-        raise ValueError(f"{size} bytes unpacked, and this machine has {memory} of memory")
 
 
 def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:

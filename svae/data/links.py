@@ -13,6 +13,7 @@ from svae.data.splits import DataSet, digest
 
 # by which part of the edges validation and test are counted: 5 % and 10 %
 _VALIDATION, _TEST = 20, 10
+_HIGHEST = 100  # degree that is told from higher ones
 _UNLABELLED = 1000  # nodes, as many as Planetoid's
 
 
@@ -108,7 +109,7 @@ class GraphSplit:
 
 
 def split_links(
-    values: Tensor,
+    values: Tensor | int,
     edges: np.ndarray,
     labels: Tensor | None = None,
     unlabelled: np.ndarray | None = None,
@@ -125,7 +126,9 @@ def split_links(
     is not in the training edges is unknown to the encoder.
 
     Args:
-        values: (N, F), features of the nodes, dense or sparse CSR.
+        values: (N, F), features of the nodes, dense or sparse CSR; of N nodes without features
+            their number: each gets the number of its training edges, one-hot, and all that have a
+            hundred or more the same.
         edges: (2, M) node numbers in any order and direction; repetitions and self-loops are
             dropped.
         labels: (N,), classes of the nodes.
@@ -139,7 +142,7 @@ def split_links(
     Raises:
         ValueError: when there are too few edges or non-edges.
     """
-    nodes = len(values)
+    nodes = values if isinstance(values, int) else len(values)
     codes = unique_edges(edges, nodes)
     random = np.random.default_rng(seed)
     validation, test = len(codes) // _VALIDATION, len(codes) // _TEST
@@ -153,11 +156,22 @@ def split_links(
     options = {"is_sampled": negatives == "sampled", "mask_edges": mask_edges}
     if labels is not None:
         options |= {"labels": labels, "unlabelled": torch.as_tensor(unlabelled)}
-    data = _data_set(values, parts, held_out, options)
+    found = _degrees(_pairs(parts[2], nodes), nodes) if isinstance(values, int) else values
+    data = _data_set(found, parts, held_out, options)
     return replace(data, data_hash=data_hash or _hash_of(values, codes, labels))
 
 
-def _hash_of(values: Tensor, codes: np.ndarray, labels: Tensor | None) -> str:
+def _degrees(edges: Tensor, nodes: int) -> Tensor:
+    """Return how many of `edges` (2, E) each node has, one-hot (N, F), sparse CSR."""
+    degrees = torch.bincount(edges.flatten(), minlength=nodes).clamp(max=_HIGHEST)
+    index = torch.stack([torch.arange(nodes), degrees])
+    shape = (nodes, _HIGHEST + 1)
+    return sparse(torch.sparse_coo_tensor(index, torch.ones(nodes), shape, check_invariants=False))
+
+
+def _hash_of(values: Tensor | int, codes: np.ndarray, labels: Tensor | None) -> str:
+    if isinstance(values, int):
+        return digest("degrees", values, codes, "none" if labels is None else labels)
     features = [values]
     if values.layout == torch.sparse_csr:
         features = [values.crow_indices(), values.col_indices(), values.values()]

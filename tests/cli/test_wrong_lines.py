@@ -103,7 +103,7 @@ LINES = [
     ("dataset=x.npz", "did you mean dataset=array dataset.file=x.npz?"),
     ("dataset=cifar10", "or one of your own, in the folder of --config-dir"),
     ("trainer=short", "muon, or one of your own, in the folder of --config-dir"),
-    ("network=cnn", "network=cnn: expected one of gcn, mlp"),
+    ("network=cnn", "network=cnn: expected one of gcn, linear, mlp"),
     ("logger=none", "did you mean logger.mode=disabled?"),
     ("logger=null", "did you mean logger.mode=disabled?"),
     ("logger=false", "did you mean logger.mode=disabled?"),

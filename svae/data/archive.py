@@ -1,0 +1,43 @@
+"""Arrays of an .npz file that may come from anywhere."""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+@contextmanager
+def reading(path: Path, kinds: str) -> Iterator[None]:
+    """Let whatever fails in reading a file be a ValueError of one sentence.
+
+    A damaged file fails in every way: struct.error, EOFError, ...
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"dataset.file={path}: expected a readable {kinds} file ({reason})"
+        ) from None
+
+
+def unpacked(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by their names; nothing is unpickled.
+
+    Raises:
+        ValueError: when they would not fit in memory; many others where the file is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > memory():  # a few bytes may be packed from more than there is room for
+            raise ValueError(f"{size} bytes unpacked, and this machine has {memory()} of memory")
+    with np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def memory() -> int:
+    """Return how many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
