@@ -94,7 +94,10 @@ REFUSED = [
     ("dataset=cora network.dropout=1", "network.dropout=1: expected a number from 0 to below 1"),
     ("dataset=cora experiment=table1", "evaluation.samples is for graphs and"),
     ("dataset=cora sampler.gradient=score sampler.baseline=mean", "a graph is one"),
-    ("trainer=full_graph", "trainer.negatives is for graphs and evaluation.batch_size for vectors"),
+    (
+        "trainer=full_graph",
+        "trainer.mask_edges is for graphs and evaluation.batch_size for vectors",
+    ),
     ("objective=val/auc", "objective=val/auc: only graphs have links to rank"),
     ("logger.mode=onlin", "did you mean online?"),
     ("logger.tags=a", "logger.tags=a: expected a list of texts"),

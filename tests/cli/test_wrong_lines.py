@@ -140,7 +140,10 @@ LINES = [
     ("gpu=0", "gpu: no such key; did you mean device=cuda:0?"),
     ("wandb=false", "wandb: no such key; did you mean logger.mode=disabled?"),
     ("data_file=x", "did you mean dataset.file, which only dataset=array and dataset=directions"),
-    ("dataset.file=x.npz", "for this dataset, only dataset=array and dataset=directions have it"),
+    (
+        "dataset.file=x.npz",
+        "for this dataset, only dataset=array, dataset=directions and dataset=graph have it",
+    ),
     ("dataset.root=/nowhere", "dataset.root=/nowhere: expected a folder, found none"),
     ("hydra.run.dir=/etc/hosts", "/etc/hosts: is a file, expected a folder"),
     ("'hydra.run.dir=\"~nouser/x\"'", "there is no such home folder"),
