@@ -89,13 +89,14 @@ def _word(name: str, value: str) -> str:
 
 @cache
 def _only(name: str, words: str) -> str:
-    """Return `words` with "GROUP=A and GROUP=B have", the choices with this key; or nothing."""
+    """Return `words` with "GROUP=A, GROUP=B and GROUP=C have", the choices with this key; or ""."""
     group, _, leaf = name.partition(".")
     line = re.compile(rf"^ *{re.escape(leaf)}:", re.MULTILINE)
     files = sorted((CONF / group).glob("*.yaml"))
     found = [f"{group}={file.stem}" for file in files if line.search(file.read_text("utf-8"))]
-    verb = "has" if len(found) == 1 else "have"
-    return words.format(f"{' and '.join(found)} {verb}") if found else ""
+    if len(found) < 2:
+        return words.format(f"{found[0]} has") if found else ""
+    return words.format(f"{', '.join(found[:-1])} and {found[-1]} have")
 
 
 def of_value(name: str, value: Any) -> str:

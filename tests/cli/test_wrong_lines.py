@@ -139,7 +139,7 @@ LINES = [
     # a few that have to be composed
     ("gpu=0", "gpu: no such key; did you mean device=cuda:0?"),
     ("wandb=false", "wandb: no such key; did you mean logger.mode=disabled?"),
-    ("data_file=x", "did you mean dataset.file, which only dataset=array and dataset=directions"),
+    ("data_file=x", "did you mean dataset.file, which only dataset=array, dataset=directions and"),
     (
         "dataset.file=x.npz",
         "for this dataset, only dataset=array, dataset=directions and dataset=graph have it",
