@@ -1,4 +1,4 @@
-"""Time of an epoch on Cora beside torch_geometric's VGAE, and what large graphs cost.
+"""Time of an epoch beside torch_geometric's VGAE, of the encoders, and what large graphs cost.
 
 All of it on one thread of the CPU.
 """
@@ -9,13 +9,14 @@ import resource
 import statistics
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import torch
 
-from benchmarks.timing import Row
+from benchmarks.timing import Row, row, thread_clock, turns
 from svae.data import planetoid, sphere_graph
-from svae.models.graph import GraphAutoEncoder
+from svae.models.graph import GraphAutoEncoder, LinearGraphAutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.tasks import task_of
 from svae.training.learner import Learner, Settings
@@ -33,10 +34,12 @@ SIZES = {
 }
 
 
-def ours(data, family, latent_dim: int, epochs: int) -> list[float]:
+def ours(
+    data, family, latent_dim: int, epochs: int, network=GraphAutoEncoder, **options
+) -> list[float]:
     """Return the seconds of each epoch, validation included."""
     torch.manual_seed(0)
-    model = GraphAutoEncoder(data.spec.features, family(latent_dim))
+    model = network(data.spec.features, family(latent_dim), **options)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     settings = Settings(epochs, 0.01, 0, epochs, 1.0, 1, objective="val/auc")
     learner = Learner(model, optimizer, data, settings, task_of(data.spec.kind, model))
@@ -48,10 +51,45 @@ def cora(folder: str | None) -> Iterator[Row]:
     from benchmarks import vgae
 
     peer = vgae.train(folder, 16, EPOCHS)
+    beside = ("torch_geometric's VGAE", peer)
+    hiding = planetoid.load("cora", folder, negatives="sampled", mask_edges=0.5)
+    for latent_dim in (16, 128):
+        found = ours(
+            hiding, VonMisesFisherFamily, latent_dim, EPOCHS, LinearGraphAutoEncoder, hops=2
+        )
+        what = (
+            f"{EPOCHS} epochs on Cora, S-VGAE, linear, half of the edges hidden, d = {latent_dim}"
+        )
+        yield Row(what, "s", sum(found), *beside)
     for negatives, (name, family) in itertools.product(("all", "sampled"), FAMILIES.items()):
         data = planetoid.load("cora", folder, negatives=negatives)
         what = f"{EPOCHS} epochs on Cora, {name}, negatives={negatives}"
-        yield Row(what, "s", sum(ours(data, family, 16, EPOCHS)), "torch_geometric's VGAE", peer)
+        yield Row(what, "s", sum(ours(data, family, 16, EPOCHS)), *beside)
+
+
+def encoders(folder: str | None) -> Iterator[Row]:
+    """Yield the time of both passes of the presets' encoders, without decoder and sampler."""
+    for name in ("cora", "citeseer"):
+        graph = planetoid.load(name, folder).train
+        features, calls = graph.values.shape[1], {}
+        for latent_dim, hops in ((64, 1), (128, 2)):
+            family = VonMisesFisherFamily(latent_dim)
+            linear = LinearGraphAutoEncoder(features, family, hops=hops)
+            calls[f"linear, d = {latent_dim}, hops = {hops}"] = partial(_both_passes, linear, graph)
+        convolutions = GraphAutoEncoder(
+            features, VonMisesFisherFamily(64), hidden=(128,), dropout=0.5
+        )
+        calls["the GCN of Table 4"] = partial(_both_passes, convolutions, graph)
+        times = turns(calls, 15, clock=thread_clock())
+        for what in list(calls)[:-1]:
+            title = f"forward and backward of an encoder, {name}, {what}"
+            yield row(title, "ms", times, what, "the GCN of Table 4", per=1e3)
+
+
+def _both_passes(model, graph) -> None:
+    posterior = model.posterior(graph)
+    total = posterior.loc.square().sum() + posterior.concentration.sum()
+    torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
 
 
 def large(epochs: int = 3, **options) -> tuple[float, float]:
@@ -71,7 +109,8 @@ def synthetic() -> Iterator[Row]:
 
 
 def rows(folder: str | None) -> Iterator[Row]:
-    """Yield the rows of Cora, where torch_geometric is installed, and of large graphs."""
+    """Yield the rows of Cora, where torch_geometric is installed, of encoders and large graphs."""
     if importlib.util.find_spec("torch_geometric"):
         yield from cora(folder)
+    yield from encoders(folder)
     yield from synthetic()
