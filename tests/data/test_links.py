@@ -197,3 +197,16 @@ def test_labels_to_predict_are_drawn_by_the_seed_and_apart_from_the_others(nodes
     assert torch.equal(torch.cat([known["loc"], wanted["loc"]]).flatten().sort()[0], numbers[:, 0])
     for part in (known, wanted):
         assert torch.equal(part["labels"], found[0].labels[part["loc"][:, 0]])
+
+
+def test_messages_along_validation_edges_have_no_test_edge_among_them():
+    for seed in range(20):
+        values, edges = random_graph(seed)
+        data = split_links(values, edges, seed=seed)
+        half = data.test.pairs.shape[1] // 2
+        held_out = tuples(data.test.pairs[:, :half])
+        informed = _messages(data.test.with_messages(data.validation.edges))
+        assert held_out
+        assert not informed & held_out
+        assert informed | held_out == tuples(data.test.edges)
+        assert informed - tuples(data.train.edges) == tuples(data.validation.pairs) & informed

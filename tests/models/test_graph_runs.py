@@ -14,6 +14,7 @@ from svae.data import sphere_graph
 from svae.data.links import normalised
 from svae.objectives import link_scores
 from tests.conftest import run_folders
+from tests.data.test_graph import EDGES
 from tests.data.test_planetoid import PUBLISHED, needs_files
 
 GRAPH = (
@@ -130,6 +131,27 @@ def test_every_option_trains_on_a_graph(svae_train, tmp_path, options):
     done = svae_train(*arguments, *options, "hydra.run.dir=r", quick=False)
     assert done.returncode == 0, done.stderr
     assert _results(tmp_path / "r")["val/auc"] > 0.7
+
+
+@pytest.mark.slow
+def test_a_graph_of_ones_own_trains_and_resumes(svae_train, tmp_path):
+    file = tmp_path / "karate.edgelist"
+    file.write_text("".join(f"member{i} member{j}\n" for i, j in EDGES.T))
+    line = ["dataset=graph", f"dataset.file={file}", "network=linear", "trainer.mask_edges=0.3"]
+    line += ["latent_dim=3", "threads=1", "plots=false", "logger.mode=disabled"]
+    whole = svae_train(*line, "trainer.max_epochs=4", "hydra.run.dir=whole", quick=False)
+    assert whole.returncode == 0, whole.stderr
+    assert "read as 78 edges without direction, no features" in whole.stdout
+    begun = svae_train(*line, "trainer.max_epochs=2", "hydra.run.dir=begun", quick=False)
+    assert begun.returncode == 0, begun.stderr
+    resumed = svae_train("resume=begun", "trainer.max_epochs=4", quick=False)
+    assert resumed.returncode == 0, resumed.stderr
+    for key, value in _results(tmp_path / "begun").items():
+        assert key == "seconds" or value == _results(tmp_path / "whole")[key], key
+    file.write_text("".join(f"member{i} member{j}\n" for i, j in EDGES.T[1:]))
+    changed = svae_train("resume=begun", "trainer.max_epochs=5", quick=False)
+    assert changed.returncode == 2
+    assert "data" in changed.stderr
 
 
 @needs_files

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from svae.cli import watch
 from svae.cli.sweeps import Sweep
+from svae.metrics import catalogue
 from svae.metrics.catalogue import of
 from svae.plots import many
 from svae.plots.style import figure
@@ -299,6 +300,20 @@ def test_the_recovery_of_a_known_truth_is_compared(tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in ("recovery correlation", "prior mismatch"))
     assert "log density" not in page
+
+
+def test_the_report_says_what_its_ranking_metrics_mean(tmp_path):
+    _run(tmp_path / "0", "dataset=sphere_graph", "seed=0")
+    file = tmp_path / "0" / "results.json"
+    ranked = [metric for metric in catalogue.METRICS if metric.meaning]
+    more = dict.fromkeys((metric.final for metric in ranked), 0.9)
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    summary.make([tmp_path])
+    page = (tmp_path / "report.html").read_text()
+    shown = [metric for metric in ranked if catalogue.REPORT in metric.places]
+    assert {"auc", "auc_validation_messages", "probe_accuracy"} <= {m.name for m in shown}
+    for metric in shown:
+        assert page.count(f"<li>{metric.label}: {metric.meaning}</li>") == 1
 
 
 BAD = ("text", "[/bold]", [1.0], {"a": 1}, math.nan, -math.inf, 10**400, True, None)
