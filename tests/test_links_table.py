@@ -5,12 +5,11 @@ import math
 import statistics
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks import links, rows
 from benchmarks.tables import render
-from svae.configuration import CONF
+from tests.support.composed import composed
 
 NEW = ("experiment=linear_encoder", "model=vmf", "model.initial_concentration=1000")
 
@@ -18,8 +17,7 @@ NEW = ("experiment=linear_encoder", "model=vmf", "model.initial_concentration=10
 def _run(folder, *overrides, auc=0.9, dataset="cora"):
     """Write what a run leaves that the tables read."""
     file = ["dataset.file=/some/where/pubmed.npz"] if dataset == "graph" else []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"dataset={dataset}", *file, *overrides])
+    config = composed(f"dataset={dataset}", *file, *overrides)
     names = [*links._PAPER, *(f"{name}_validation_messages" for name in links._PAPER)]
     labels = ("knn_accuracy_1000", "probe_accuracy", "cluster_accuracy", "nmi", "ari")
     results = dict.fromkeys(names, auc) | {f"test/{name}": 0.5 for name in labels}
