@@ -151,9 +151,9 @@ class LinearGraphAutoEncoder(_LinkPredictor):
     Raises:
         ValueError: for another `spread`.
 
-    Reference: Ahn and Kim 2021, "Variational graph normalized auto-encoders", eq. 2 and 4; Salha,
-    Hennequin and Vazirgiannis 2019, "Keep it simple: graph autoencoders without graph convolutional
-    networks", for one linear hop.
+    Reference: Ahn and Kim 2021, "Variational graph normalized autoencoders"; Salha, Hennequin and
+    Vazirgiannis 2019, "Keep it simple: graph autoencoders without graph convolutional networks",
+    for one linear hop.
     """
 
     def __init__(
@@ -176,6 +176,7 @@ class LinearGraphAutoEncoder(_LinkPredictor):
         self.spreads = nn.Linear(features if spread == "linear" else 1, spreading)
         for layer in (self.locations, self.spreads):
             nn.init.xavier_uniform_(layer.weight)
+        # the bias of the locations stays as drawn: it is the direction of a node without features
         if spread != "linear":  # at first all nodes have the spread that the family begins with
             nn.init.zeros_(self.spreads.weight)
         nn.init.zeros_(self.spreads.bias)

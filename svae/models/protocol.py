@@ -77,6 +77,10 @@ def check_hidden_weights(model: nn.Module) -> None:
             f"trainer.optimizer=muon: {name_of(model)} does not say by `hidden_weights` which "
             "matrices it is to train, expected adam (as in trainer=minibatch)"
         )
+    if not model.hidden_weights():
+        raise ValueError(
+            f"trainer.optimizer=muon: {name_of(model)} has no matrix for it here, expected adam"
+        )
 
 
 def check_data(data: Any, target: Any) -> None:

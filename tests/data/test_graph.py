@@ -44,18 +44,18 @@ SIDES = np.array([int(node in (*range(9), 10, 11, 12, 13, 16, 17, 19, 21)) for n
 FEATURES = np.random.default_rng(0).normal(size=(34, 5))
 
 
-def _npz(folder, **arrays):
+def npz(folder, **arrays):
     np.savez(folder / "graph.npz", **arrays)
     return str(folder / "graph.npz")
 
 
-def _csr(dense):
+def as_csr(dense):
     matrix = scipy_sparse.csr_matrix(dense)
     parts = {f"feature_{name}": getattr(matrix, name) for name in ("indptr", "indices", "data")}
     return {**parts, "shape": np.array(dense.shape)}
 
 
-def _write(folder, **files):
+def write(folder, **files):
     for name, text in files.items():
         (folder / f"{name}.csv").write_text(text)
     return str(folder)
@@ -69,14 +69,14 @@ def _edges(data):
     return tuples(data.test.edges)
 
 
-def _adjacency(weight=1):
+def adjacency(weight=1):
     dense = np.zeros((34, 34))
     dense[tuple(EDGES)] = weight
     return dense + dense.T
 
 
 def _scipy(folder, kind):
-    matrix = scipy_sparse.coo_matrix(_adjacency()).asformat(kind)
+    matrix = scipy_sparse.coo_matrix(adjacency()).asformat(kind)
     scipy_sparse.save_npz(folder / "a.npz", matrix)
     return str(folder / "a.npz")
 
@@ -95,13 +95,13 @@ def _networkx(folder):
 
 
 FORMATS = {
-    "pairs": lambda at: _npz(at, edges=EDGES),
-    "rows": lambda at: _npz(at, edges=EDGES.T.astype(np.uint8)),
-    "adjacency": lambda at: _npz(at, adjacency=_adjacency(0.5)),
+    "pairs": lambda at: npz(at, edges=EDGES),
+    "rows": lambda at: npz(at, edges=EDGES.T.astype(np.uint8)),
+    "adjacency": lambda at: npz(at, adjacency=adjacency(0.5)),
     "csr": lambda at: _scipy(at, "csr"),
     "csc": lambda at: _scipy(at, "csc"),
     "coo": lambda at: _scipy(at, "coo"),
-    "folder": lambda at: _write(at, edges="source,target\n" + _as_csv(EDGES.T)),
+    "folder": lambda at: write(at, edges="source,target\n" + _as_csv(EDGES.T)),
     "edge list": lambda at: _edge_list(at, "# karate\n\n" + _as_csv(EDGES.T).replace(",", "\t")),
     "networkx": _networkx,
 }
@@ -123,19 +123,19 @@ def test_every_format_gives_the_same_split_of_the_karate_club(tmp_path, name):
 def test_features_and_labels_are_those_of_the_file(tmp_path, kind):
     words = np.array(["officer", "hi"])[SIDES]
     if kind == "dense":
-        file = _npz(tmp_path, edges=EDGES, features=FEATURES, labels=words)
+        file = npz(tmp_path, edges=EDGES, features=FEATURES, labels=words)
     elif kind == "csr":
-        file = _npz(tmp_path, edges=EDGES, **_csr(FEATURES), labels=1 - SIDES.astype(np.int8))
+        file = npz(tmp_path, edges=EDGES, **as_csr(FEATURES), labels=1 - SIDES.astype(np.int8))
     elif kind == "csv":
         rows, sides = _as_csv(FEATURES.tolist()), _as_csv(words[:, None].tolist())
-        file = _write(tmp_path, edges=_as_csv(EDGES.T), features=rows, labels="label\n" + sides)
+        file = write(tmp_path, edges=_as_csv(EDGES.T), features=rows, labels="label\n" + sides)
     else:
         names = [f"member {node}" for node in range(34)]
         edges = _as_csv([(names[i], names[j]) for i, j in EDGES.T])
         rows = [(name, *row) for name, row in zip(names, FEATURES.tolist(), strict=True)]
         sides = list(zip(names, words, strict=True))[::-1]
         table = "node,a,b,c,d,e\n" + _as_csv(rows)
-        file = _write(tmp_path, edges=edges, features=table, labels="node,side\n" + _as_csv(sides))
+        file = write(tmp_path, edges=edges, features=table, labels="node,side\n" + _as_csv(sides))
     data = graph.load(file)
     assert _edges(data) == {*map(tuple, EDGES.T.tolist())}
     np.testing.assert_allclose(data.train.values.to_dense(), FEATURES, rtol=1e-6)
@@ -147,15 +147,15 @@ def test_features_and_labels_are_those_of_the_file(tmp_path, kind):
 
 
 def test_most_zeros_are_kept_sparse(tmp_path):
-    thin = graph.load(_npz(tmp_path, edges=EDGES, features=np.eye(34)))
+    thin = graph.load(npz(tmp_path, edges=EDGES, features=np.eye(34)))
     assert thin.train.values.layout == torch.sparse_csr
-    thick = graph.load(_npz(tmp_path, edges=EDGES, features=FEATURES))
+    thick = graph.load(npz(tmp_path, edges=EDGES, features=FEATURES))
     assert thick.train.values.layout == torch.strided
 
 
 def test_directions_repetitions_and_loops_are_said_and_dropped(tmp_path):
     doubled = np.concatenate([EDGES, EDGES[::-1], EDGES[:, :5], [[3, 4], [3, 4]]], 1)
-    data = graph.load(_npz(tmp_path, edges=doubled))
+    data = graph.load(npz(tmp_path, edges=doubled))
     assert _edges(data) == {*map(tuple, EDGES.T.tolist())}
     assert "78 edges without direction, 83 edges given again, counted once" in data.source
     assert "2 self-loops dropped" in data.source
@@ -164,27 +164,27 @@ def test_directions_repetitions_and_loops_are_said_and_dropped(tmp_path):
 @pytest.mark.parametrize("key", ["features", "nodes", "labels", "adjacency"])
 def test_nodes_without_edges_stay(tmp_path, key):
     wide = np.zeros((37, 37))
-    wide[:34, :34] = _adjacency()
+    wide[:34, :34] = adjacency()
     given = {
         "features": {"edges": EDGES, "features": np.eye(37)},
         "nodes": {"edges": EDGES, "nodes": 37},
         "labels": {"edges": EDGES, "labels": np.arange(37) % 2},
         "adjacency": {"adjacency": wide},
     }[key]
-    data = graph.load(_npz(tmp_path, **given))
+    data = graph.load(npz(tmp_path, **given))
     assert len(data.train) == 37
     assert "3 nodes without edges kept" in data.source
     assert data.train.adjacency.to_dense()[34:, 34:].equal(torch.eye(3))
 
 
 def test_degrees_in_place_of_features_are_those_of_the_training_edges(tmp_path):
-    data = graph.load(_npz(tmp_path, edges=EDGES), featureless="degree")
+    data = graph.load(npz(tmp_path, edges=EDGES), featureless="degree")
     counts = torch.bincount(data.train.edges.flatten(), minlength=34)
     assert torch.equal(data.train.values.to_dense().argmax(1), counts)
     assert torch.equal(data.test.values.to_dense(), data.train.values.to_dense())
     assert not torch.equal(counts, torch.bincount(data.test.edges.flatten(), minlength=34))
     assert "no features: one-hot training degrees of the nodes" in data.source
-    hashes = {graph.load(_npz(tmp_path, edges=EDGES)).data_hash, data.data_hash}
+    hashes = {graph.load(npz(tmp_path, edges=EDGES)).data_hash, data.data_hash}
     assert len(hashes) == 2
 
 
@@ -193,120 +193,3 @@ def test_a_high_degree_is_told_from_no_higher_one():
     values = split_links(401, star).train.values
     assert values.shape == (401, 101)
     assert values.to_dense()[0].argmax() == 100
-
-
-GOOD = {"edges": EDGES, "features": FEATURES}
-CSR = {"edges": EDGES, **_csr(FEATURES)}
-WRONG_ARCHIVES = {
-    "unknown key edge, expected edges, adj": {"edge": EDGES},
-    "expected either edges or adjacency, found features": {"features": FEATURES},
-    "expected either edges or adjacency, found edges, adj": {
-        "edges": EDGES,
-        "adjacency": _adjacency(),
-    },
-    r"edges of shape \(3, 78\), expected \(2, E\) or": {"edges": EDGES[[0, 1, 0]]},
-    "edges of type float64, expected whole numbers": {"edges": EDGES / 1},
-    "an edge to node -1: the graph has 34 nodes": {**GOOD, "edges": EDGES - 1},
-    "an edge to node 34: the graph has 34 nodes, 0 to 33": {**GOOD, "edges": EDGES + 1},
-    "a graph of 19 edges: expected at least 20": {"edges": EDGES[:, :19]},
-    "a graph of 0 edges: expected at least 20": {"edges": np.zeros((2, 0), int)},
-    r"adjacency of shape \(34, 30\), expected \(N, N\)": {"adjacency": _adjacency()[:, :30]},
-    "adjacency: expected finite values, found nan": {
-        "adjacency": np.where(_adjacency(), np.nan, 0)
-    },
-    "labels of 33 nodes, and features of 34": {**GOOD, "labels": SIDES[1:]},
-    "labels: expected whole numbers or words .N,., found float64": {**GOOD, "labels": SIDES / 2},
-    r"features of shape \(34,\), expected \(N, F\)": {**GOOD, "features": FEATURES[:, 0]},
-    "features: expected finite values, found inf": {**GOOD, "features": np.full((34, 5), np.inf)},
-    "features of type <U1, expected numbers": {**GOOD, "features": FEATURES.astype("U1")},
-    "features of 34 nodes, and nodes of 40": {**GOOD, "nodes": 40},
-    "nodes=0: expected a whole number from 1 up": {**GOOD, "nodes": 0},
-    "found feature_indptr, expected features alone, or all of": {**GOOD, **CSR},
-    "feature_indptr: expected 35 numbers that rise from 0": {**CSR, "feature_indptr": EDGES[0]},
-    "feature_indices: expected 0 to 3, found 4": {**CSR, "shape": np.array([34, 4])},
-    "feature_indptr: ends at 170, and there are 170 indices and 9 values": {
-        **CSR,
-        "feature_data": np.ones(9),
-    },
-    r"shape=\[34\]: expected two whole numbers": {**CSR, "shape": np.array([34])},
-    "feature_indices: expected whole numbers, found float64": {
-        **CSR,
-        "feature_indices": CSR["feature_indices"] / 1,
-    },
-    "a graph of 9000000000000 nodes, expected at most": {
-        "edges": np.array([[9 * 10**12 - 1], [0]]).repeat(30, 1)
-    },
-    "allow_pickle": {"edges": np.array([EDGES, None], dtype=object)},
-    r"a sparse matrix of shape \(34, 30\), expected \(N, N\)": {
-        **dict.fromkeys(("indices", "indptr", "data"), np.ones(1)),
-        "format": b"csr",
-        "shape": (34, 30),
-    },
-    "a sparse matrix of format bsr, expected csr, csc or coo": {"format": b"bsr"},
-}
-WRONG_FOLDERS = {
-    "expected edges.csv in the folder, found none": {"features": "1\n"},
-    "edges.csv: line 2: expected two nodes, found '7'": {"edges": "1,2\n7\n"},
-    "edges.csv: expected lines of two nodes each, found none": {"edges": "source,target\n"},
-    "edges.csv: an edge to x, expected numbers of lines, or a column node": {"edges": "1,x\n"},
-    "features.csv: line 2: 1 cells, expected 2": {"edges": "0,1\n", "features": "1,2\n3\n"},
-    "features.csv: expected numbers, found 'x'": {"edges": "0,1\n", "features": "1,2\n3,x\n"},
-    "features.csv: expected a line for each node, found none": {"edges": "0,1\n", "features": ""},
-    "labels.csv: 2 labels of a node, expected one": {"edges": "0,1\n", "labels": "1,2\n1,3\n"},
-    "features.csv: has node a twice, expected each once": {
-        "edges": "a,b\n",
-        "features": "node,x\na,1\na,2\n",
-    },
-    "edges.csv: an edge to c, which is no node": {"edges": "a,c\n", "labels": "node,x\na,1\nb,2\n"},
-    "features.csv has a column node, and labels.csv has none": {
-        "edges": "a,b\n",
-        "features": "node,x\na,1\nb,2\n",
-        "labels": "1\n2\n",
-    },
-    "labels.csv: node b is not in both features.csv and labels.csv": {
-        "edges": "a,b\n",
-        "features": "node,x\na,1\nb,2\n",
-        "labels": "node,y\na,1\nc,1\n",
-    },
-}
-
-
-def _refused(file, words, **options):
-    with pytest.raises(ValueError, match=words) as error:
-        graph.load(file, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-@pytest.mark.parametrize("words", WRONG_ARCHIVES)
-def test_an_archive_that_holds_no_graph_is_refused(tmp_path, words):
-    file = _npz(tmp_path, **WRONG_ARCHIVES[words])
-    assert file in _refused(file, words)
-
-
-@pytest.mark.parametrize("words", WRONG_FOLDERS)
-def test_a_folder_that_holds_no_graph_is_refused(tmp_path, words):
-    folder = _write(tmp_path, **WRONG_FOLDERS[words])
-    assert folder in _refused(folder, words)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("x.npz", b"no archive", "expected a readable .npz file"),
-        ("x.npz", b"", "expected a readable .npz file"),
-        ("x.txt", b"\xff\xfe\x00\x01", "expected a readable text file .it is no text."),
-        ("x.txt", b"<graphml>\n", "line 1: expected two nodes, found '<graphml>'"),
-        ("x.gml", b"a b\n" * 30, "expected .npz, a folder, or an edge list .*csv, .edgelist, "),
-        ("x.txt", b"a b\n" * 30, "a graph of 1 edges"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused(tmp_path, name, content, words):
-    (tmp_path / name).write_bytes(content)
-    assert name in _refused(str(tmp_path / name), words)
-
-
-def test_no_file_and_another_substitute_are_refused(tmp_path):
-    _refused(None, "dataset.file=null: expected an .npz file, an edge list or a folder")
-    words = "dataset.featureless=age: expected one of one_hot, degree"
-    _refused(_npz(tmp_path, edges=EDGES), words, featureless="age")

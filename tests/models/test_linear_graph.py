@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from svae.data.links import normalised, sparse, split_links
+from svae.models import protocol
 from svae.models.graph import LinearGraphAutoEncoder, SparseProduct
 from svae.models.latent import (
     NormalFamily,
@@ -105,6 +106,15 @@ def test_locations_of_a_product_have_one_length_in_each_factor():
     lengths = torch.stack([part.norm(dim=1) for part in parts], 1)
     expected = torch.tensor([1.0, float(model.log_length.detach().exp()), 1.0]).expand_as(lengths)
     torch.testing.assert_close(lengths, expected)
+
+
+def test_muon_trains_what_gives_directions_and_is_refused_where_nothing_does():
+    model = _model(NormalFamily(4))
+    assert model.hidden_weights() == [model.locations.weight]
+    protocol.check_hidden_weights(model)
+    plain = _model(NormalFamily(4), normalise=False)
+    with pytest.raises(ValueError, match=r"trainer\.optimizer=muon: .* no matrix for it here"):
+        protocol.check_hidden_weights(plain)
 
 
 def test_a_family_that_reads_too_little_is_refused():
