@@ -101,15 +101,15 @@ def orthogonal(matrices: Tensor) -> Tensor:
     shorter side alone, by A <- P A P. Singular values of .002 |G G^T|^(1/2) and more end between
     .18 and 1.87. Five steps, as torch has, come nearer to 1 and cost more than they gain.
 
-    Where blocks of BLOCK rows fit on the shorter side, each is made orthogonal by itself, as in the
-    block steps of Khaled et al. 2025, "MuonBP", arXiv 2510.16981: the work on Gram matrices falls
-    with the square of their number.
+    Where the shorter side is a multiple of about BLOCK rows, see `_block`, each block is made
+    orthogonal by itself, as in the block steps of Khaled et al. 2025, "MuonBP", arXiv 2510.16981:
+    the work on Gram matrices falls with the square of their number.
     """
     rows, columns = matrices.shape[-2:]
     if rows > columns:
         return orthogonal(matrices.mT).mT
-    if rows > BLOCK and rows % BLOCK == 0:
-        return orthogonal(matrices.unflatten(-2, (-1, BLOCK))).flatten(-3, -2)
+    if (block := _block(rows)) < rows:
+        return orthogonal(matrices.unflatten(-2, (-1, block))).flatten(-3, -2)
     gram = matrices @ matrices.mT
     square = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=1e-14)
     gram = gram / square
@@ -121,6 +121,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
         factor = _factor(gram, *coefficients)
         product = factor @ product
     return product @ matrices
+
+
+def _block(rows: int) -> int:
+    """Return the largest divisor of so many rows from 3/4 BLOCK to BLOCK, else all: 125 of 500."""
+    return next((b for b in range(BLOCK, 3 * BLOCK // 4 - 1, -1) if rows % b == 0), rows)
 
 
 def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:

@@ -93,6 +93,8 @@ def test_blocks_of_the_shorter_side_are_made_orthogonal_by_themselves():
     torch.testing.assert_close(orthogonal(G.mT), apart.mT)
     whole = orthogonal(torch.randn(BLOCK + 2, 300, generator=torch.Generator().manual_seed(0)))
     assert torch.linalg.matrix_norm(whole, 2) < 1.87  # does not fit: one block
+    G = torch.randn(500, 600, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(orthogonal(G)[125:250], orthogonal(G[125:250]))
 
 
 def test_groups_hold_each_parameter_once():
