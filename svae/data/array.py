@@ -9,11 +9,13 @@ import torch
 
 from svae.data.archive import reading, unpacked
 from svae.data.holdout import hold_out
+from svae.data.labels import described, keep
 from svae.data.levels import Reading, interpret
-from svae.data.splits import DataSet, Split, digest
+from svae.data.splits import MISSING, DataSet, Split, digest
 
 _SPLITS = ("train", "validation", "test")
 _KEYS = sorted([*_SPLITS, *(f"{name}_labels" for name in _SPLITS)])
+_SHOWN = 12  # classes
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -25,6 +27,7 @@ def load(
     test_fraction: float = 0.1,
     order: str = "file",
     split_seed: int = 0,
+    labels: int | None = None,
 ) -> DataSet:
     """Read `train` and, where present, `validation`, `test` and `<split>_labels` from an .npz.
 
@@ -32,8 +35,10 @@ def load(
 
     Arrays are (N, D) vectors or (N, height, width) images: uint8, booleans, floating point, or
     with `levels` whole numbers of any type; see `svae.data.levels` for what they are taken for.
-    A split that is missing is taken out of `train`, see `svae.data.holdout`. The defaults of
-    `levels` and `order` are what was done before there were such keys.
+    A split that is missing is taken out of `train`, see `svae.data.holdout`. Labels are whole
+    numbers, -1 where one is missing, or texts, which are numbered in alphabetical order and missing
+    where they are empty; of those that train, `labels` are kept, see `svae.data.labels`. The
+    defaults of `levels` and `order` are what was done before there were such keys.
 
     Raises:
         ValueError: for a missing file or key, shapes that do not agree, values that are not
@@ -43,6 +48,8 @@ def load(
         raise ValueError("dataset.file=null: expected an .npz or .npy file")
     path = Path(os.path.expanduser(file))
     arrays = _read(path)
+    data_hash = digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
+    names = _number_labels(path, arrays)
     values = {f"{path}: {name}": arrays[name] for name in _SPLITS if name in arrays}
     reading = interpret(values, likelihood, levels)
     splits = {name: _split(arrays, name, reading) for name in _SPLITS if name in arrays}
@@ -52,15 +59,20 @@ def load(
     rows = hold_out(len(whole), counts, order, split_seed, arrays.get("train_labels"))
     if counts:
         splits |= {name: whole.take(own) for name, own in rows.items()}
+    splits["train"] = keep(splits["train"], labels, split_seed)
     shape = arrays["train"].shape[1:]
     return DataSet(
         **splits,
         likelihood=reading.likelihood,
         image_shape=shape if len(shape) == 2 else None,
-        origin=_origin(counts, order, split_seed, whole.labels is not None),
-        source=reading.source(values),
-        data_hash=digest(*(part for key in sorted(arrays) for part in (key, arrays[key]))),
-        fingerprint=digest(*(part for name in sorted(rows) for part in (name, rows[name]))),
+        origin=_origin(counts, order, split_seed, whole.labels is not None)
+        + described(labels, split_seed),
+        source="; ".join([reading.source(values), *names]),
+        data_hash=data_hash,
+        fingerprint=digest(
+            *(part for name in sorted(rows) for part in (name, rows[name])),
+            *([] if labels is None else ["labels", splits["train"].labels]),
+        ),
     )
 
 
@@ -128,12 +140,42 @@ def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
 
 
 def _check_labels(name: str, array: np.ndarray, values: np.ndarray | None) -> None:
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name}: expected whole numbers (N,), got {array.dtype} {array.shape}")
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        found = f"{array.dtype} {array.shape}"
+        raise ValueError(f"{name}: expected whole numbers or texts (N,), got {found}")
     if values is None:
         raise ValueError(f"{name} without the split that they belong to")
     if len(array) != len(values):
         raise ValueError(f"{name}: {len(array)} labels for {len(values)} rows")
+
+
+def _number_labels(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
+    """Put the numbers of labels in the place of texts, and say which is which.
+
+    Raises:
+        ValueError: for texts and numbers in one file; for labels of -1, which are missing, and of
+            another number alone.
+    """
+    found = {key: array for key, array in arrays.items() if key.endswith("_labels")}
+    kinds = {array.dtype.kind == "U" for array in found.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"{path}: expected whole numbers or texts as labels, got both")
+    if kinds == {True}:
+        texts = np.unique(np.concatenate([*found.values()]))
+        texts = texts[texts != ""]
+        for key, array in found.items():
+            numbers = np.searchsorted(texts, array)
+            arrays[key] = np.where(array == "", MISSING, numbers)
+        shown = ", ".join(f"{number} {text}" for number, text in enumerate(texts[:_SHOWN]))
+        return [f"classes {shown}{', ...' if len(texts) > _SHOWN else ''}"]
+    for key, array in found.items():
+        if (array == MISSING).any() and len(np.unique(array)) == 2:
+            other = array[array != MISSING][0]
+            raise ValueError(
+                f"{path}: {key} has {other} alone, and -1, which is a missing label; expected 0 "
+                "and 1 for two classes"
+            )
+    return []
 
 
 def _split(arrays: dict[str, np.ndarray], name: str, reading: Reading) -> Split:

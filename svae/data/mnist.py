@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svae.data.labels import described, keep
 from svae.data.splits import DataSet, Split, digest
 
 PACKAGED = Path(__file__).with_name("mnist_files")
@@ -22,30 +23,35 @@ MD5 = {
 }
 
 
-def load(root: str | None = None) -> DataSet:
+def load(root: str | None = None, labels: int | None = None, split_seed: int = 0) -> DataSet:
     """Read MNIST from the package or from the folder `root`.
+
+    With `labels` only so many of the training labels are kept, see `svae.data.labels`.
 
     `root` holds the four IDX files, gzipped or raw, itself or in `MNIST/raw` (torchvision's
     layout). Images are (N, 784) uint8; the order of the files is kept: the first 50,000 training
     images train, the last 10,000 validate.
 
     Raises:
-        ValueError: when a file is missing, cut short, or differs from the published one.
+        ValueError: when a file is missing, cut short, or differs from the published one, or for
+            more labels than there are, or less than ten.
 
     Reference: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document
     recognition".
     """
     folder = _folder(root)
-    images, labels, *test = (_read(folder, name) for name in MD5)
-    parts = Split(images, labels, binary=True).cut(len(images) - VALIDATION, VALIDATION)
+    images, digits, *test = (_read(folder, name) for name in MD5)
+    parts = Split(images, digits, binary=True).cut(len(images) - VALIDATION, VALIDATION)
+    train, fingerprint = keep(parts[0], labels, split_seed), [*map(len, (*parts, test[0]))]
     return DataSet(
-        *parts,
+        train,
+        parts[1],
         Split(*test, binary=True),
         likelihood="bernoulli",
         image_shape=(28, 28),
-        origin="the last images of the training file validate",
+        origin="the last images of the training file validate" + described(labels, split_seed),
         data_hash=digest(*MD5.values()),  # each file has been found to have its own
-        fingerprint=digest(*map(len, (*parts, test[0]))),
+        fingerprint=digest(*fingerprint, *([] if labels is None else ["labels", train.labels])),
     )
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from svae.data.binarise import bernoulli
 from svae.noise import Rows, Source
 
+MISSING = -1  # in place of a label
+
 
 def digest(*parts: np.ndarray | Tensor | str | float) -> str:
     """Return the SHA-256 of arrays, words and numbers: of bytes, types, shapes and order."""
@@ -145,12 +147,14 @@ class DataSpec:
 
     `features` is D, how many numbers an observation (of a graph: a node) has; `likelihood` is the
     name of one, or a class like those of `svae.models.likelihoods`; `image_shape` is (height,
-    width) where an observation can be shown as a picture.
+    width) where an observation can be shown as a picture; `classes` is how many classes the labels
+    of the training data tell apart, 0 without labels.
     """
 
     features: int
     likelihood: str | type
     image_shape: tuple[int, int] | None = None
+    classes: int = 0
 
     @property
     def kind(self) -> str:
@@ -181,7 +185,14 @@ class DataSet:
 
     @property
     def spec(self) -> DataSpec:
-        return DataSpec(self.train.values.shape[-1], self.likelihood, self.image_shape)
+        features, labels = self.train.values.shape[-1], self.classes
+        return DataSpec(features, self.likelihood, self.image_shape, len(labels))
+
+    @property
+    def classes(self) -> list[int]:
+        """The labels of the training observations, each once, in increasing order."""
+        labels = getattr(self.train, "labels", None)  # a graph's nodes have none here
+        return [] if labels is None else labels[labels != MISSING].unique().tolist()
 
     @property
     def is_labelled(self) -> bool:
