@@ -46,9 +46,9 @@ class AutoEncoder(nn.Module):
         self.latent = latent
         self.half = half
         self.unit_variance = unit_variance
-        self.encoder = _mlp(features, *hidden, latent.parameters)
+        self.encoder = mlp(features, *hidden, latent.parameters)
         family = likelihood_family(likelihood, features)
-        self.decoder = _mlp(latent.manifold.ambient_dim, *reversed(hidden), family.width)
+        self.decoder = mlp(latent.manifold.ambient_dim, *reversed(hidden), family.width)
         self.likelihood_family = family
 
     def posterior(self, observations: Tensor) -> Distribution:
@@ -68,21 +68,28 @@ class AutoEncoder(nn.Module):
         """Return the matrices that Muon trains: without the encoder's last one, unless the family
         normalises what that gives.
         """
-        *hidden, head = _weights(self.encoder)
-        hidden += _weights(self.decoder)
+        *hidden, head = weights(self.encoder)
+        hidden += weights(self.decoder)
         return [head, *hidden] if getattr(self.latent, "is_normalised", False) else hidden
 
     def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        if not self.half:
-            return network(inputs)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            return network(inputs).float()
+        return run(network, inputs, half=self.half)
 
 
-def _weights(network: nn.Sequential) -> list[nn.Parameter]:
-    return [layer.weight for layer in network if isinstance(layer, nn.Linear)]
+def run(network: nn.Module, inputs: Tensor, *, half: bool) -> Tensor:
+    """Return what a network gives, its matrix products in bfloat16 if `half`."""
+    if not half:
+        return network(inputs)
+    with torch.autocast(inputs.device.type, torch.bfloat16):
+        return network(inputs).float()
 
 
-def _mlp(*widths: int) -> nn.Sequential:
+def weights(network: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices of the linear maps of a network, in order."""
+    return [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)]
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Return linear maps of these widths with ReLU between."""
     layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*layers[:-1])

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from svae.autograd import Function, save
-from svae.distributions import DiagonalNormal, VonMisesFisher
+from svae.distributions import DiagonalNormal, Draw, VonMisesFisher
 from svae.distributions.draw import as_size
 from svae.distributions.sphere import refuse_untensored
 from svae.distributions.validation import checks, refuse_listed
 from svae.models.latent import direction
+from svae.noise import Source
 
 _MANY = 2**17
 
@@ -182,9 +183,14 @@ class UnitVectors(Distribution):
     def mean(self) -> Tensor:
         return self.laws.mean.flatten(-2)
 
+    def draw(self, shape=(), generator: Source = None) -> Draw:
+        """Return samples; all random numbers come from `generator`."""
+        value, log_weight, proposals = self.laws.draw(shape, generator)
+        return Draw(value.flatten(-2), log_weight.sum(-1), proposals.sum(-1))
+
     def sample(self, shape=()) -> Tensor:
         with torch.no_grad():
-            return self.laws.draw(shape).value.flatten(-2)
+            return self.draw(shape).value
 
     def log_prob(self, value: Tensor) -> Tensor:
         refuse_listed(value)

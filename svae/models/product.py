@@ -42,7 +42,7 @@ class ProductFamily:
         link: str | None = None,
     ):
         options = (sampler, gradient, initial_concentration, link)
-        families = {name: _family(name, options) for name in factors}
+        families = {name: factor_family(name, *options) for name in factors}
         total = sum(families[name].manifold.dim for name in factors)
         if total != latent_dim:
             shown = f"[{','.join(factors)}]"
@@ -84,9 +84,14 @@ class ProductFamily:
         return {name: torch.cat(values).mean(0) for name, values in totals.items()}
 
 
-def _family(name: str, options: tuple) -> NormalFamily | VonMisesFisherFamily:
+def factor_family(name: str, *options, **more) -> NormalFamily | VonMisesFisherFamily:
+    """Return the family on a space such as S9 or R2; the options are those of a sphere.
+
+    Raises:
+        ValueError: for another name.
+    """
     found = _FACTOR.fullmatch(name)
     if not found:
         raise ValueError(f"model.factors: expected names such as S9 or R2, got {name}")
     kind, dim = found[1], int(found[2])
-    return VonMisesFisherFamily(dim, *options) if kind == "S" else NormalFamily(dim)
+    return VonMisesFisherFamily(dim, *options, **more) if kind == "S" else NormalFamily(dim)
