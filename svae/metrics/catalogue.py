@@ -68,6 +68,10 @@ CURVES, REPORT, CHARTS, BRIEF, HEADLINE = Place  # short, for the rows
 _MAIN = REPORT | CHARTS | BRIEF
 
 METRICS = (
+    Metric(
+        *("accuracy", "accuracy", "", 4, "higher", _MAIN | HEADLINE | CURVES),
+        live={"val": "accuracy"},
+    ),
     Metric("log_likelihood", "log-likelihood", "nats", 2, "higher", _MAIN | HEADLINE),
     Metric(
         *("auc", "AUC", "", 4, "higher", _MAIN | HEADLINE | CURVES, {"val": "AUC"}),
@@ -95,7 +99,12 @@ METRICS = (
     Metric("iwae", "importance-weighted bound", "nats", 2, "higher", CURVES, {"val": "IWAE"}),
     Metric("reconstruction", "reconstruction", "nats", 2, "", REPORT),
     Metric("kl", "KL", "nats", 2, "lower", _MAIN | CURVES, {"val": "KL"}),
+    Metric("style_kl", "KL of the style", "nats", 2, "", REPORT | CURVES),
+    Metric("class_kl", "KL of the class", "nats", 2, "", REPORT),
+    Metric("log_label", "log-probability of the labels", "nats", 3, "higher"),
     Metric("loss", "loss of link prediction", "", 4, "lower"),
+    Metric("logistic_accuracy", "logistic regression", "", 4, "higher", REPORT),
+    Metric("svm_accuracy", "linear SVM", "", 4, "higher", REPORT),
     Metric("knn_accuracy_100", "5-NN, 100 labels", "", 4, "higher", REPORT),
     Metric("knn_accuracy_600", "5-NN, 600 labels", "", 4, "higher", REPORT),
     Metric("knn_accuracy_1000", "5-NN, 1000 labels", "", 4, "higher", REPORT | CHARTS),
@@ -129,6 +138,7 @@ METRICS = (
     Metric("scale_mean", "mean deviation", "", 4, "", CURVES, is_summary=True),
     Metric("scale_spread", "deviation of log scales", "", 4, "", CURVES, is_summary=True),
     Metric("active_dimensions", "active dimensions"),
+    Metric("style_active_dimensions", "active dimensions of the style"),
     Metric("kl_weight", "weight of the KL", "", 4),
     Metric("learning_rate", "learning rate", "", 6),
     Metric("seconds", "training", "s", 1, "lower", REPORT | BRIEF, has_split=False),

@@ -17,9 +17,9 @@ def reconstructions(
     """Draw observations of a split above the mean image decoded from a posterior sample of each."""
     observed = getattr(data, split).observe(slice(0, count), generator)
     latent = model.posterior(observed).draw((), generator).value
-    decoded = _mean(model, latent)
+    decoded = mean_of(model, latent)
     chart = figure(count, 2.4, f"{split} images (above) and their reconstructions")
-    return _draw(chart, torch.cat([observed, decoded]), data, rows=2)
+    return draw_rows(chart, torch.cat([observed, decoded]), data, rows=2)
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def samples(model, data: DataSet, generator: torch.Generator, side: int = 8) -> 
     """Draw mean images decoded from samples of the prior."""
     latent = model.prior().draw((side * side,), generator).value
     chart = figure(6, 6.4, "decoded samples of the prior")
-    return _draw(chart, _mean(model, latent), data, rows=side)
+    return draw_rows(chart, mean_of(model, latent), data, rows=side)
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def interpolations(
     points = manifold.geodesic(first, last, share)
     title = f"from one test image to another, along {manifold.path}"
     chart = figure(steps * 0.75, len(first) * 0.75 + 0.6, title)
-    return _draw(chart, _mean(model, points.flatten(0, 1)), data, rows=len(first))
+    return draw_rows(chart, mean_of(model, points.flatten(0, 1)), data, rows=len(first))
 
 
 @torch.no_grad()
@@ -58,10 +58,10 @@ def walk(model, data: DataSet, grid: Grid) -> Figure:
     like, (points, rows, name) = next(model.parameters()), grid
     columns = len(points) // rows
     chart = figure(columns * 0.5, rows * 0.5 + 0.9)
-    return _draw(chart, _mean(model, points.to(like)), data, rows=rows, title=name)
+    return draw_rows(chart, mean_of(model, points.to(like)), data, rows=rows, title=name)
 
 
-def _mean(model, latent: Tensor) -> Tensor:
+def mean_of(model, latent: Tensor) -> Tensor:
     """Return the mean observations (N, D) of latent vectors (N, m).
 
     Raises:
@@ -73,7 +73,7 @@ def _mean(model, latent: Tensor) -> Tensor:
         raise Missing("no `mean` of the likelihood") from None
 
 
-def _draw(chart: Figure, images: Tensor, data: DataSet, rows: int, title: str = "") -> Figure:
+def draw_rows(chart: Figure, images: Tensor, data: DataSet, rows: int, title: str = "") -> Figure:
     """Draw images (N, D) in rows on one pair of axes, as one picture: fast however many.
 
     White is the lowest number of the training images and black the highest; of those that are drawn
