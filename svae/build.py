@@ -86,7 +86,7 @@ def model(config: DictConfig, spec: DataSpec) -> nn.Module:
     """Return the model on the CPU for observations as `spec` describes them.
 
     Its parameters are drawn from the stream (seed, "parameters"). A network that has `image_shape`
-    among its arguments is given it.
+    or `classes` among its arguments is given them.
 
     Raises:
         ValueError: when a class lacks something, see `svae.models.protocol`.
@@ -96,8 +96,10 @@ def model(config: DictConfig, spec: DataSpec) -> nn.Module:
     arguments = {"features": spec.features, "latent": latent, "likelihood": spec.likelihood}
     if config.precision == "bf16":
         arguments["half"] = True
-    if "image_shape" in _parameters(_target(config.network, "network")):
-        arguments["image_shape"] = spec.image_shape
+    accepted = _parameters(_target(config.network, "network"))
+    for name in ("image_shape", "classes"):
+        if name in accepted and name not in config.network:  # where it is a key of one's own
+            arguments[name] = getattr(spec, name)
     if config.network._target_.startswith("svae."):
         with torch.device("meta"):
             _check_size(_instantiate(config.network, "network", **arguments))
@@ -147,9 +149,10 @@ def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:
     state = checkpoint.load(path, where)
     checkpoint.check_best(state, path)
     likelihood = _saved_likelihood(config, state["likelihood"], path)
-    shape = state.get("image_shape")
+    shape, classes = state.get("image_shape"), state.get("classes", 0)
+    spec = DataSpec(state["features"], likelihood, shape and tuple(shape), classes)
     try:
-        network = model(config, DataSpec(state["features"], likelihood, shape and tuple(shape)))
+        network = model(config, spec)
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder / 'config.yaml'}: expected a run's ({reason})") from None

@@ -35,6 +35,7 @@ def evaluate(
     generator: torch.Generator,
     progress: Callable[[list], Iterable] = iter,
     prefix: str = "test",
+    measure: Callable[..., dict[str, Tensor]] | None = None,
 ) -> dict[str, float]:
     """Return ELBO, reconstruction, KL and log-likelihood (nats per observation) of a split.
 
@@ -42,12 +43,15 @@ def evaluate(
     log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda, Grosse and Salakhutdinov 2016, eq. 8), the
     reconstruction the mean over the same samples, the KL in closed form. `progress` wraps the list
     of pieces of work, to show how far it is. Memory holds `settings.batch_size` decoded samples.
+    `measure` is another function for models of another bound, with the arguments of `_measure`.
     """
     model.eval()
     size = max(1, settings.batch_size // settings.importance_samples)
     starts = list(range(0, len(split), size))
     parts = [
-        _measure(model, split.observe(slice(start, start + size), generator), settings, generator)
+        (measure or _measure)(
+            model, split.observe(slice(start, start + size), generator), settings, generator
+        )
         for start in progress(starts)
     ]
     columns = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
@@ -145,20 +149,23 @@ def scores(model, graph) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def latents(model, split: Split, generator: torch.Generator) -> dict[str, Tensor]:
+def latents(
+    model, split: Split, generator: torch.Generator, kl_of: Callable[..., Tensor] | None = None
+) -> dict[str, Tensor]:
     """Return the parameters of the posterior of every observation, and the labels.
 
     `loc` (N, m) is the posterior mean (on the sphere: its direction), with it `concentration` (N,)
     or `scale` (N, d), and `log_scales` (N, m) of a scaled law, of a posterior of one's own as far
     as it has them; `kl` (N,) is the divergence from the prior in nats; `labels` (N,) and the true
-    `positions` where the split has them.
+    `positions` where the split has them. `kl_of`(model, posterior, generator) gives another
+    divergence than that from the prior.
     """
     model.eval()
     posteriors = [model.posterior(batch) for batch in split.batches(1000, generator)]
     every = ("loc", "concentration", "scale", "log_scales")
     names = [name for name in every if hasattr(posteriors[0], name)]
     arrays = {name: torch.cat([getattr(q, name) for q in posteriors]) for name in names}
-    arrays["kl"] = torch.cat([_kl_of(q, model.prior(), generator) for q in posteriors])
+    arrays["kl"] = torch.cat([(kl_of or _kl_of)(model, q, generator) for q in posteriors])
     return arrays | split.known
 
 
@@ -168,10 +175,10 @@ def _kl(posterior, prior, value: Tensor | None) -> Tensor:
     return found.mean(0) if is_sampled(posterior) else found
 
 
-def _kl_of(posterior, prior, generator: torch.Generator) -> Tensor:
+def _kl_of(model, posterior, generator: torch.Generator) -> Tensor:
     """Return the divergence (batch,), by new samples where it has no closed form."""
     value = posterior.draw((_DRAWS,), generator).value if is_sampled(posterior) else None
-    return _kl(posterior, prior, value)
+    return _kl(posterior, model.prior(), value)
 
 
 def usage(kl: float, loc: Tensor | None, *, has_axes: bool) -> dict[str, float | str]:

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svae import evaluate
-from svae.data.splits import DataSet
+from svae import evaluate, semi_supervised
+from svae.data.labels import Partly, labelled
+from svae.data.splits import MISSING, DataSet, Split
+from svae.metrics import classifiers
 from svae.metrics.separation import separation
 from svae.models.foreign import is_own
+from svae.models.m1m2 import M1M2
 from svae.objectives import Elbo, elbo, iwae, link_loss
 from svae.plots import Drawings
 from svae.training.streams import stream
@@ -36,6 +39,17 @@ class Vectors:
     def objective(self) -> Callable[..., Elbo]:
         return iwae if self.bound == "iwae" else elbo
 
+    def check(self, data: DataSet) -> None:
+        """Refuse data that lack something for this."""
+
+    def view(self, data: DataSet, name: str, batch_size: int | None) -> Split:
+        """Return the split of that name as it gives its batches to the objective."""
+        return getattr(data, name)
+
+    def latents(self, model: nn.Module, split: Split, generator) -> dict[str, Tensor]:
+        """Return the posteriors of a split by names, see `svae.evaluate.latents`."""
+        return evaluate.latents(model, split, generator)
+
     def evaluate(
         self,
         model: nn.Module,
@@ -55,13 +69,16 @@ class Vectors:
 
         `kl` is the mean of their KL. Where there are labels: also how well they are told apart.
         """
-        latents = evaluate.latents(model, data.test, generator)
+        latents = self.latents(model, data.test, generator)
         manifold, loc = model.latent.manifold, latents.get("loc")
         results = evaluate.usage(kl, loc, has_axes=manifold.has_axes)
         if data.is_labelled and loc is not None:
-            known = evaluate.latents(model, data.train, generator)
-            labelled = stream(data.device, seed, "labelled")
-            results |= separation(known, latents, labelled, manifold)
+            given = labelled(data.train)
+            known, wanted = self.latents(model, given, generator), _labelled(latents)
+            source = stream(data.device, seed, "labelled")
+            results |= separation(known, wanted, source, manifold)
+            if len(given) < len(data.train):
+                results |= classifiers.linear_accuracies(known, wanted)
         return results, latents
 
     def figures(
@@ -96,7 +113,7 @@ class Vectors:
         """Return what is drawn of a model in training: the test set is read once, at the end."""
         from svae.plots import decoded
 
-        drawings = _latent_space(model, data.validation, "the validation set", generator)
+        drawings = _latent_space(self, model, data.validation, "the validation set", generator)
         if data.image_shape:
             seen = partial(decoded.reconstructions, split="validation")
             drawings["reconstructions"] = partial(seen, model, data, generator)
@@ -113,6 +130,17 @@ class Graph:
 
     objective = staticmethod(link_loss)
     measures_noise = False
+
+    def check(self, data: DataSet) -> None:
+        """Refuse data that lack something for this."""
+
+    def view(self, data: DataSet, name: str, batch_size: int | None):
+        """Return a split, see `Vectors`."""
+        return getattr(data, name)
+
+    def latents(self, model, split, generator) -> dict[str, Tensor]:
+        """Return the posteriors of the nodes by names, see `Vectors`."""
+        return evaluate.latents(model, split, generator)
 
     def evaluate(self, model, data: DataSet, settings, generator, progress) -> Results:
         """Return the final numbers of a model, see `Vectors`."""
@@ -143,13 +171,98 @@ class Graph:
 
     def glimpses(self, model, data: DataSet, generator) -> Drawings:
         """Return what is drawn of a model in training, see `Vectors`."""
-        return _latent_space(model, data.validation, "the nodes", generator)
+        return _latent_space(self, model, data.validation, "the nodes", generator)
+
+
+@dataclass(frozen=True)
+class FewLabels(Vectors):
+    """Observations of which a few have a label, and the stacked model that learns from them.
+
+    Nothing by which training is stopped or an epoch is chosen knows of other labels than those that
+    are given: the monitor is the bound of validation data without their labels.
+    """
+
+    bound: str = "elbo"
+    measures_noise: bool = False
+
+    objective = staticmethod(semi_supervised.label_bound)
+
+    def check(self, data: DataSet) -> None:
+        """Refuse data all of whose training labels are known, and classes without one.
+
+        Raises:
+            ValueError: for such data.
+        """
+        known = len(labelled(data.train))
+        if known == len(data.train):
+            raise ValueError(
+                f"network=m1m2: all {known} training rows have a label, expected some without, as "
+                f"with dataset.labels={10 * len(data.classes)}"
+            )
+        for name in ("validation", "test"):
+            labels = getattr(data, name).labels
+            found = [] if labels is None else labels[labels != MISSING].unique().tolist()
+            if unknown := sorted({*found} - {*data.classes}):
+                raise ValueError(
+                    f"network=m1m2: class {unknown[0]} of the {name} rows has no label among those "
+                    "that train, expected at least one"
+                )
+
+    def view(self, data: DataSet, name: str, batch_size: int | None) -> Partly:
+        """Return the split of that name with its labels, of which those that train are given."""
+        split = getattr(data, name)
+        given = 0 if name != "train" else len(labelled(split))
+        return Partly(split, data.classes, min(given, batch_size or given))
+
+    def latents(self, model: M1M2, split: Split, generator) -> dict[str, Tensor]:
+        """Return the posteriors of z1 by names, and what is predicted of the class.
+
+        Beside those of `svae.evaluate.latents`: the `probabilities` (N, K) of the classes at the
+        location of z1, and `style_loc` (N, m2), the location of z2 given the likeliest.
+        """
+        found = evaluate.latents(model, split, generator, semi_supervised.latent_kl)
+        probabilities, styles = semi_supervised.predictions(model, found["loc"])
+        return found | {"probabilities": probabilities, "style_loc": styles}
+
+    def evaluate(self, model: M1M2, data: DataSet, settings, generator, progress) -> Results:
+        """Return the final numbers of a model, see `Vectors`."""
+        results = evaluate.evaluate(
+            model, data.test, settings, generator, progress, measure=semi_supervised.measure
+        )
+        return results | {"importance_samples": settings.importance_samples}
+
+    def inspect(
+        self, model: M1M2, data: DataSet, kl: float, generator, seed: int
+    ) -> tuple[Results, dict[str, Tensor]]:
+        """Return how the latent space is used and the posteriors, see `Vectors`, and the accuracy.
+
+        In `latents` the likeliest label of each observation is `predicted` (N,).
+        """
+        results, latents = super().inspect(model, data, kl, generator, seed)
+        labels = torch.tensor(data.classes, device=data.device)
+        latents["predicted"] = labels[latents["probabilities"].argmax(-1)]
+        results |= semi_supervised.usage(model, latents)
+        return results, latents
+
+    def figures(self, model: M1M2, data: DataSet, history, latents, generator) -> Drawings:
+        """Return what can be drawn of a run, see `Vectors`."""
+        from svae.plots import classes
+
+        drawings = super().figures(model, data, history, latents, generator)
+        if "labels" in latents:
+            drawings["confusion"] = partial(classes.confusion, latents)
+        if data.image_shape:
+            drawings["classes"] = partial(classes.drawn_styles, model, data, generator)
+            drawings["styles"] = partial(classes.styles_of_images, model, data, generator)
+        return drawings
 
 
 def task_of(kind: str, model: nn.Module, bound: str = "elbo") -> Vectors | Graph:
     """Return what is done with data of a kind, see `svae.data.splits.DataSpec`, and a model."""
     if kind == "graph":
         return Graph()
+    if isinstance(model, M1M2):
+        return FewLabels()
     return Vectors(bound, measures_noise=_has_concentration(model))
 
 
@@ -161,11 +274,17 @@ def _has_concentration(model: nn.Module) -> bool:
     return hasattr(model.latent.posterior(features), "concentration")
 
 
-def _latent_space(model: nn.Module, split, title: str, generator: torch.Generator) -> Drawings:
+def _labelled(latents: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return locations and labels of the observations that have a label."""
+    known = latents["labels"] != MISSING
+    return {name: latents[name][known] for name in ("loc", "labels")}
+
+
+def _latent_space(task, model: nn.Module, split, title: str, generator) -> Drawings:
     from svae.plots import latent
 
     def draw():
-        arrays = evaluate.latents(model, split, generator)
+        arrays = task.latents(model, split, generator)
         latents = {name: values.cpu().numpy() for name, values in arrays.items()}
         return latent.latent_space(latents, title, model.latent.manifold)
 

@@ -11,9 +11,11 @@ from svae.configuration.suggestions import shown
 _NEEDED_GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # what every study reads
 _READ = ("experiment", "hydra", "resume", "evaluate", "report")
+_OF_LABELS = "svae.models.m1m2.M1M2"
 # networks by their classes: the choice, and whether it is for graphs
 _NETWORKS = {
     "svae.models.dense.AutoEncoder": ("mlp", False),
+    _OF_LABELS: ("m1m2", False),
     "svae.models.graph.GraphAutoEncoder": ("gcn", True),
     "svae.models.graph.LinearGraphAutoEncoder": ("linear", True),
 }
@@ -35,7 +37,7 @@ def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
         _check_value(name, value, hidden)
     if _is_study(flat) and "study._target_" not in flat:
         raise ValueError("study: has no _target_, expected experiment=NAME, which chooses a study")
-    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_replicas, _of_logs):
+    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_labels, _of_replicas, _of_logs):
         for sentence in contradictions(flat):
             raise ValueError(sentence)
 
@@ -47,6 +49,8 @@ def _check_value(name: str, value: Any, hidden: Mapping[str, Any] | None = None)
         if name.startswith(BUILT):
             return
         raise ValueError(f"{name}: no such key{suggestions.of_key(name)}")
+    if isinstance(value, str) and (reason := KEYS[name].reasons.get(value)):
+        raise ValueError(f"{name}={value}: {reason}")
     if not takes(name, value):
         wanted = expected(KEYS[name].type)
         if hidden and name in hidden:
@@ -138,6 +142,24 @@ def _of_bounds(flat: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _of_labels(flat: dict[str, Any]) -> Iterator[str]:
+    """Yield what cannot be done with a model that learns from few labels."""
+    if flat.get("network._target_") != _OF_LABELS:
+        return
+    wanted = {
+        "trainer.bound": ("elbo", "is trained by its own bound"),
+        "trainer.replicas": (1, "is trained alone"),
+        "trainer.compile": (False, "has a step that is not compiled"),
+        "trainer.cuda_graph": (False, "has a step that is not recorded"),
+        "sampler.gradient": ("implicit", "takes samples that carry their exact gradient"),
+    }
+    for name, (value, why) in wanted.items():
+        if flat.get(name, value) != value:
+            yield f"{name}={shown(flat[name])}: network=m1m2 {why}, expected {shown(value)}"
+    if _is_study(flat):
+        yield "network=m1m2: studies are about models without labels, expected network=mlp"
+
+
 def _of_replicas(flat: dict[str, Any]) -> Iterator[str]:
     replicas = flat.get("trainer.replicas", 1)
     if replicas > 1 and flat["trainer.compile"]:
@@ -190,6 +212,12 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             found[line] = (
                 "this model has no sampler, model=vmf, model=scaled_vmf and model=product have one"
             )
-        elif key == "network.unit_variance" and "isotropic" in config["model"]:
+        elif key == "network.unit_variance" and _is_flat(config):
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
     return found
+
+
+def _is_flat(config: dict) -> bool:
+    """Tell whether no latent vector lies on a sphere: all are Gaussian."""
+    on_sphere = str(config["network"].get("style", "")).startswith("S")
+    return "isotropic" in config["model"] and not on_sphere

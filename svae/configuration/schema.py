@@ -30,6 +30,7 @@ class Key:
         alters: whether a run that sets it is another than the preset of a paper's table.
         only: for data of this kind, vectors or graphs.
         before: what runs did before the key existed.
+        reasons: {value that it does not take: why not, and what is expected}.
     """
 
     type: Any
@@ -39,6 +40,7 @@ class Key:
     alters: bool = True
     only: str | None = None
     before: Any = ALWAYS
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def _count(least: int) -> Any:
@@ -73,11 +75,13 @@ Concentration = Annotated[
     Literal["m"] | Annotated[float, Gt(1), Lt(1e8)],  # above, float32 tells no directions apart
     "a number above 1 and below 1e8, or m (the ambient dimension, latent_dim + 1)",
 ]
+_SPACE = Predicate(re.compile("[SR][1-9][0-9]{0,4}").fullmatch)
 Factors = Annotated[
-    list[Annotated[str, Predicate(re.compile("[SR][1-9][0-9]{0,4}").fullmatch)]],
+    list[Annotated[str, _SPACE]],
     MinLen(1),
     "a list of spheres and Euclidean spaces, such as [S9,S9,R2]",
 ]
+Space = Annotated[str, _SPACE, "a Euclidean space or a sphere, such as R10 or S10"]
 Concentrations = Annotated[list[Positive], MinLen(1), "a list of numbers above 0"]
 Levels = Annotated[
     Literal["auto"] | Annotated[int, Ge(2), Le(2**16)] | None,
@@ -104,7 +108,14 @@ KEYS: dict[str, Key] = {
         | dict.fromkeys(("bf16-mixed", "16-mixed", "mixed", "amp"), "bf16"),
     ),
     "threads": Key(UpTo1024 | None, "num_threads workers num_workers", "evaluate sweep"),
-    "objective": Key(Objective, "monitor metric"),
+    "objective": Key(
+        Objective,
+        "monitor metric",
+        reasons={
+            "val/accuracy": "would choose the epoch by the labels of the validation data, which "
+            "learning from few labels does without, expected val/elbo, the bound without labels"
+        },
+    ),
     "plots": Key(bool, "figures", "evaluate", alters=False),
     "study": Key(Annotated[None, "null, or keys under it"]),
     "study.reads": Key(Texts),
@@ -183,6 +194,8 @@ KEYS: dict[str, Key] = {
     "logger.tags": Key(Tags | None, "", "resume sweep"),
     "logger.artifacts": Key(bool, "log_model save_model", "resume sweep", before=False),
     "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
+    "network.style": Key(Space, "z2 style_dim z2_dim"),
+    "network.label_weight": Key(NotNegative, "alpha classification_weight"),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
     "network.dropout": Key(Share, "dropout dropout_rate"),
@@ -196,6 +209,7 @@ KEYS: dict[str, Key] = {
     "dataset.columns": Key(Count),
     "dataset.likelihood": Key(Likelihood, words={"normal": "gaussian", "bce": "bernoulli"}),
     "dataset.levels": Key(Levels, "grey_levels gray_levels n_levels", before=None),
+    "dataset.labels": Key(Count | None, "n_labels num_labels labeled labelled", before=None),
     "dataset.order": Key(
         Literal["shuffled", "file"],
         "shuffle shuffled",

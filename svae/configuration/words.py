@@ -27,7 +27,10 @@ GROUPS: dict[str, dict[str, str]] = {
         **{n: f"sampler.gradient={n}" for n in ("implicit", "corrected", "score", "pathwise")},
         **dict.fromkeys(("ulrich", "wood", "ulrich_wood", "ulrich-wood"), "rejection"),
     },
-    "network": {"dense": "mlp", "gnn": "gcn", "graph": "gcn", "gnae": "linear"},
+    "network": {
+        **{"dense": "mlp", "gnn": "gcn", "graph": "gcn", "gnae": "linear"},
+        **dict.fromkeys(("m1+m2", "m2", "semi_supervised"), "m1m2"),
+    },
     "trainer": {"adam": "minibatch"},
     "dataset": {
         "edges": "graph",
@@ -41,7 +44,10 @@ GROUPS: dict[str, dict[str, str]] = {
         **{word: f"logger.mode={mode}" for word, mode in MODES.items()},
         **{mode: f"logger.mode={mode}" for mode in ("auto", "online", "offline", "disabled")},
     },
-    "experiment": {"table4": "link_prediction", "table2": "table1"},
+    "experiment": {
+        **{"table4": "link_prediction", "table2": "table1"},
+        **dict.fromkeys(("table3", "semisupervised", "few_labels"), "semi_supervised"),
+    },
     "search": dict.fromkeys(("tpe", "bayes", "bayesian", "random"), "optuna"),
     "cluster": {},
 }

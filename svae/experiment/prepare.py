@@ -69,6 +69,7 @@ def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Expe
     data = data.to(device)
     protocol.dry_run(model, data)
     task = task_of(data.spec.kind, model, config.trainer.get("bound", "elbo"))
+    task.check(data)
     return Experiment(config, device, data, model, task)
 
 

@@ -265,6 +265,7 @@ def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Pr
         "features": spec.features,
         "likelihood": protocol.saved_name(spec.likelihood),
         "image_shape": spec.image_shape and [int(number) for number in spec.image_shape],
+        "classes": spec.classes,
         "data_hash": experiment.data.data_hash,
         "split_hash": experiment.data.split_hash,
     }

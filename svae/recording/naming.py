@@ -10,8 +10,13 @@ from svae.configuration.schema import KEYS
 
 
 def run_name(config: dict) -> str:
-    """Return the name of a run of this configuration: model, latent dimension and seed."""
-    return f"{chosen(config, 'model')}-d{config['latent_dim']}-s{config['seed']}"
+    """Return the name of a run of this configuration: model, latent dimension and seed.
+
+    And where styles lie, if it has some: vmf-d10-R10-s0.
+    """
+    style = config.get("network", {}).get("style")
+    words = [chosen(config, "model"), f"d{config['latent_dim']}", style, f"s{config['seed']}"]
+    return "-".join(str(word) for word in words if word)
 
 
 def chosen(config: dict, group: str) -> str:

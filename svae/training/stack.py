@@ -39,7 +39,8 @@ class Stack:
 
     def split(self, name: str) -> Split | Splits:
         """Return the training or the validation data."""
-        splits = [getattr(own.data, name) for own in self.learners]
+        size = self.settings.batch_size
+        splits = [self.task.view(own.data, name, size) for own in self.learners]
         return splits[0] if len(splits) == 1 else Splits(splits)
 
     def source(self, purpose: str, epoch: int) -> Source:
