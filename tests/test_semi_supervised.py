@@ -13,7 +13,11 @@ from svae.models.m1m2 import M1M2
 from svae.models.of_classes import OfClasses
 from svae.semi_supervised import label_bound, measure
 
-KINDS = [(NormalFamily, "R1"), (VonMisesFisherFamily, "R1"), (VonMisesFisherFamily, "S1")]
+KINDS = [
+    (NormalFamily, "R1"),
+    (VonMisesFisherFamily, "R1"),
+    pytest.param(VonMisesFisherFamily, "S1", marks=pytest.mark.slow),
+]
 LABELS = torch.tensor([-1, 2, -1, 0, 2])  # the last two are given
 
 

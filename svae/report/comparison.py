@@ -21,8 +21,9 @@ from svae.run import Run, folders
 _NOT_COMPARED = {"seed", "dataset.split_seed", *may_change("sweep")}
 # what may be typed for the runs of a paper's table
 _OF_A_PRESET = _NOT_COMPARED | {name for name, key in KEYS.items() if not key.alters}
-_OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim"}
+_OF_A_PRESET |= {"experiment", "dataset", "model", "latent_dim", "network.style"}
 PUBLISHED = CONF / "experiment" / "published.csv"
+_PUBLISHED_BY = ("dataset", "model", "latent_dim", "style")
 
 
 @dataclass(frozen=True)
@@ -232,9 +233,10 @@ def published(group: Group) -> dict[str, str]:
     """Return the published numbers of a group by metric; only presets of a paper's tables have any.
 
     They are of the preset as it stands: runs for which more was typed than data set, model, latent
-    dimension, and what has no part in the numbers, have none.
+    dimension, where styles lie, and what has no part in the numbers, have none.
     """
-    settings = group.runs[0].settings
+    first = group.runs[0]
+    settings = first.settings | {"style": flatten(first.config).get("network.style", "")}
     experiment = settings.get("experiment")
     typed = {key for run in group.runs for key in run.typed}
     if typed - _OF_A_PRESET:
@@ -245,7 +247,7 @@ def published(group: Group) -> dict[str, str]:
         row["metric"]: spread(of(row["metric"]), float(row["mean"]), float(row["std"] or "nan"))
         for row in rows
         if row["experiment"] == experiment
-        and all(row[key] in ("", settings[key]) for key in ("dataset", "model", "latent_dim"))
+        and all(row[key] in ("", settings[key]) for key in _PUBLISHED_BY)
     }
 
 
