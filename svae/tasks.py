@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from svae import evaluate, semi_supervised
+from svae.data import labels
 from svae.data.labels import Partly, labelled
 from svae.data.splits import MISSING, DataSet, Split
 from svae.metrics import classifiers
@@ -186,27 +187,7 @@ class FewLabels(Vectors):
     measures_noise: bool = False
 
     objective = staticmethod(semi_supervised.label_bound)
-
-    def check(self, data: DataSet) -> None:
-        """Refuse data all of whose training labels are known, and classes without one.
-
-        Raises:
-            ValueError: for such data.
-        """
-        known = len(labelled(data.train))
-        if known == len(data.train):
-            raise ValueError(
-                f"network=m1m2: all {known} training rows have a label, expected some without, as "
-                f"with dataset.labels={10 * len(data.classes)}"
-            )
-        for name in ("validation", "test"):
-            labels = getattr(data, name).labels
-            found = [] if labels is None else labels[labels != MISSING].unique().tolist()
-            if unknown := sorted({*found} - {*data.classes}):
-                raise ValueError(
-                    f"network=m1m2: class {unknown[0]} of the {name} rows has no label among those "
-                    "that train, expected at least one"
-                )
+    check = staticmethod(labels.check)
 
     def view(self, data: DataSet, name: str, batch_size: int | None) -> Partly:
         """Return the split of that name with its labels, of which those that train are given."""
@@ -239,8 +220,8 @@ class FewLabels(Vectors):
         In `latents` the likeliest label of each observation is `predicted` (N,).
         """
         results, latents = super().inspect(model, data, kl, generator, seed)
-        labels = torch.tensor(data.classes, device=data.device)
-        latents["predicted"] = labels[latents["probabilities"].argmax(-1)]
+        classes = torch.tensor(data.classes, device=data.device)
+        latents["predicted"] = classes[latents["probabilities"].argmax(-1)]
         results |= semi_supervised.usage(model, latents)
         return results, latents
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svae.data.splits import MISSING, Split
+from svae.data.splits import MISSING, DataSet, Split
 from svae.noise import Source
 
 
@@ -56,6 +56,28 @@ def labelled(split: Split) -> Split:
     if split.labels is None or (known := split.labels != MISSING).all():
         return split
     return split.take(known.nonzero().squeeze(1).cpu().numpy())
+
+
+def check(data: DataSet) -> None:
+    """Refuse data all of whose training labels are known, and classes without one among these.
+
+    Raises:
+        ValueError: for such data.
+    """
+    known = len(labelled(data.train))
+    if known == len(data.train):
+        raise ValueError(
+            f"network=m1m2: all {known} training rows have a label, expected some without, as with "
+            f"dataset.labels={10 * len(data.classes)}"
+        )
+    for name in ("validation", "test"):
+        labels = getattr(data, name).labels
+        found = [] if labels is None else labels[labels != MISSING].unique().tolist()
+        if unknown := sorted({*found} - {*data.classes}):
+            raise ValueError(
+                f"network=m1m2: class {unknown[0]} of the {name} rows has no label among those "
+                "that train, expected at least one"
+            )
 
 
 def described(count: int | None, seed: int) -> str:

@@ -8,6 +8,7 @@ from torch import nn
 
 from svae.data.splits import DataSet
 from svae.models.foreign import name_of
+from svae.models.m1m2 import M1M2
 from svae.recording.circumstances import circumstances
 from svae.recording.naming import chosen
 
@@ -60,9 +61,10 @@ def _sizes(data: DataSet) -> str:
 def _model(config: dict, model: nn.Module) -> str:
     count = sum(parameter.numel() for parameter in model.parameters())
     latent = model.latent
+    style = f", style in {model.style.manifold}" if isinstance(model, M1M2) else ""
     return (
         f"{chosen(config, 'model')} on {latent.manifold}, {latent.parameters} numbers per "
-        f"posterior; {chosen(config, 'network')}, {count:,} parameters"
+        f"posterior; {chosen(config, 'network')}{style}, {count:,} parameters"
     )
 
 
