@@ -63,6 +63,8 @@ def finished(path: Path) -> Iterator[Row]:
             continue
         config = OmegaConf.to_container(saved_config(run.path), resolve=True)
         flat = flatten(config)
+        # `evaluate=` may have measured it again
+        flat["evaluation.importance_samples"] = run.results.get("importance_samples")
         if difference := _foreign(flat):
             print(f"{run.path}: left out, {difference}", file=sys.stderr)
             continue

@@ -1,5 +1,7 @@
 """The table of docs/few-labels.md: which runs become rows, and what is made of them."""
 
+import json
+
 from benchmarks import few_labels
 from benchmarks.tables import Published
 from tests.test_tables import _run as run
@@ -7,9 +9,12 @@ from tests.test_tables import _run as run
 PRESET = "experiment=semi_supervised"
 
 
-def _runs(folder, accuracies, *line):
+def _runs(folder, accuracies, *line, samples=20):
     for seed, accuracy in enumerate(accuracies):
-        run(folder / str(seed), PRESET, f"seed={seed}", *line, accuracy=accuracy)
+        made = folder / str(seed)
+        run(made, PRESET, f"seed={seed}", *line, accuracy=accuracy)
+        results = json.loads((made / "results.json").read_text())
+        (made / "results.json").write_text(json.dumps(results | {"importance_samples": samples}))
 
 
 def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
@@ -17,6 +22,7 @@ def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
     _runs(tmp_path / "SN", [0.95, 0.97])
     _runs(tmp_path / "other", [0.5], "network.label_weight=2")
     _runs(tmp_path / "draw", [0.5], "dataset.split_seed=7")
+    _runs(tmp_path / "rough", [0.5], samples=1)
     rows = few_labels.collect([tmp_path], tmp_path / "rows.csv")
     assert [(row["model"], row["style"], row["seed"]) for row in rows] == [
         *(("normal", "R10", seed) for seed in "01"),
@@ -25,6 +31,7 @@ def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
     assert few_labels.collect([tmp_path / "SN"], tmp_path / "rows.csv") == rows
     told = capsys.readouterr().err
     assert "network.label_weight is 2, the protocol's is 0.5" in told
+    assert "evaluation.importance_samples is 1, the protocol's is 20" in told
     assert "its labels are drawn by 7, its seed is another" in told
     made = few_labels.table3(rows, Published()).splitlines()[2]
     assert made == (

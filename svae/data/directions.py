@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from svae.data.holdout import hold_out
-from svae.data.splits import DataSet, Split, digest
+from svae.data.labels import described, keep
+from svae.data.splits import MISSING, DataSet, Split, digest
 
 LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
+_NO_LABEL = {"label": str(MISSING)}  # what an empty cell of a column stands for
 _TOLERANCE = 0.01  # of a length, or of an angle of a turn: files are rounded
 
 
@@ -27,6 +29,7 @@ def load(
     unwrapped: bool = True,
     order: str = "file",
     split_seed: int = 0,
+    labels: int | None = None,
 ) -> DataSet:
     """Read directions from a CSV file (see `read`), or without a file generate some (see `winds`).
 
@@ -44,13 +47,13 @@ def load(
         raise ValueError(
             f"dataset.likelihood={likelihood}: expected one of {', '.join(LIKELIHOODS)}"
         )
-    labels = positions = None
+    kinds = positions = None
     if file is None:
         vectors, positions = winds(columns, observations, seed)
         data_hash, source, order = digest("winds", columns, observations, seed), "", "file"
     else:
         path = Path(os.path.expanduser(file))
-        vectors, labels, source, data_hash = read(path, unit, unwrapped)
+        vectors, kinds, source, data_hash = read(path, unit, unwrapped)
     count, size = len(vectors), vectors.shape[-1]
     test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
     if not 0 < test < held_out < count:
@@ -59,20 +62,26 @@ def load(
             f"{test_fraction}: leave a split of {count} directions empty"
         )
     counts = {"test": test, "validation": held_out - test}
-    rows = hold_out(count, counts, order, split_seed, labels)
-    arrays = (vectors.reshape(count, -1).astype(np.float32), labels, positions)
-    values, labels, positions = (None if a is None else torch.from_numpy(a) for a in arrays)
-    whole = Split(values, labels, positions=positions, directions=size)
+    rows = hold_out(count, counts, order, split_seed, kinds)
+    arrays = (vectors.reshape(count, -1).astype(np.float32), kinds, positions)
+    values, kinds, positions = (None if a is None else torch.from_numpy(a) for a in arrays)
+    whole = Split(values, kinds, positions=positions, directions=size)
+    splits = {name: whole.take(own) for name, own in rows.items()}
+    splits["train"] = keep(splits["train"], labels, split_seed)
     circles = "von_mises" if size == 2 else "vmf"
     words = f"at random by dataset.split_seed={split_seed}"
     words += ", of each class its share" if whole.labels is not None else ""
     return DataSet(
-        **{name: whole.take(own) for name, own in rows.items()},
+        **splits,
         likelihood=circles if likelihood == "vmf" else likelihood,
-        origin=words if order == "shuffled" else "in order, the last rows test",
+        origin=(words if order == "shuffled" else "in order, the last rows test")
+        + described(labels, split_seed),
         source=source,
         data_hash=data_hash,
-        fingerprint=digest(*(part for name in sorted(rows) for part in (name, rows[name]))),
+        fingerprint=digest(
+            *(part for name in sorted(rows) for part in (name, rows[name])),
+            *([] if labels is None else ["labels", splits["train"].labels]),
+        ),
     )
 
 
@@ -95,7 +104,9 @@ def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.nd
 def read(
     path: Path, unit: str | None, unwrapped: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, str, str]:
-    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,).
+    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,) 0, 1, ...
+
+    A label of -1, or none between two commas, is missing: -1.
 
     A line of the file is an observation: with `unit` degrees or radians K angles, each of which
     becomes a point (cos, sin) of the circle, so p = 2; with `unit` vectors the coordinates of one
@@ -115,7 +126,8 @@ def read(
     labels, data_hash = None, digest(numbers, *names)
     if "label" in names:
         column = names.index("label")
-        labels = np.unique(numbers[:, column], return_inverse=True)[1].astype(np.int64)
+        kinds, labels = np.unique(numbers[:, column], return_inverse=True)
+        labels = labels.astype(np.int64) - (kinds[0] == MISSING)
         numbers, names = np.delete(numbers, column, 1), names[:column] + names[column + 1 :]
     if unit == "vectors":
         lines = [line for line, _ in rows]
@@ -170,6 +182,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
     if len(row) != len(names):
         raise ValueError(f"{path}, line {line}: expected {len(names)} columns, got {len(row)}")
+    row = [cell.strip() or _NO_LABEL.get(name, "") for name, cell in zip(names, row, strict=True)]
     for name, cell in zip(names, row, strict=True):
         if not _is_number(cell):
             place = f"{path}, line {line}, column {name}"

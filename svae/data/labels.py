@@ -27,6 +27,8 @@ def keep(split: Split, count: int | None, seed: int) -> Split:
         return split
     labels = np.full(len(split), MISSING) if split.labels is None else split.labels.numpy()
     classes, sizes = np.unique(labels[labels != MISSING], return_counts=True)
+    if not len(classes):
+        raise ValueError(f"dataset.labels={count}: the training rows have none, expected null")
     if count > sizes.sum():
         raise ValueError(
             f"dataset.labels={count}: expected at most {sizes.sum()}, which the {len(labels)} "

@@ -101,6 +101,10 @@ class M1M2(nn.Module):
         """Return p(z1), which can be drawn from."""
         return LatentPrior(self)
 
+    def family_prior(self) -> Distribution:
+        """Return the prior that the family of z1 has by itself, which has no part in this model."""
+        return self.latent.prior(next(self.parameters()))
+
     def hidden_weights(self) -> list[nn.Parameter]:
         """Return the matrices that Muon trains, see `AutoEncoder.hidden_weights`."""
         found = [*weights(self.decoder), *weights(self.classifier)]

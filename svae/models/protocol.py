@@ -219,7 +219,10 @@ def _try_all(foreign: dict[str, Part], model: nn.Module, data: DataSet, models: 
     posterior = _named(foreign, "network", "family").call(model.posterior, observed)
     if foreign.keys() & {"family", "network"}:
         part = _named(foreign, "family", "network")
-        _try_laws(part, model, posterior, part.call(model.prior), batch)
+        prior = part.call(getattr(model, "family_prior", model.prior))
+        _try_laws(part, model, posterior, prior, batch)
+        if hasattr(model, "family_prior"):  # the divergence of such a model is made of it
+            part.shaped("the entropy", part.call(posterior.entropy), batch)
     draw = posterior.draw((_SAMPLES,), _generator(data.device, *batch[:-1]))
     part = _named(foreign, "likelihood", "network")
     log_prob = part.call(lambda: model.likelihood(draw.value).log_prob(observed))

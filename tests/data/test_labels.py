@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from svae.data import array, mnist
+from svae.data import array, directions, mnist
 from svae.data.labels import Partly, keep, labelled
-from svae.data.splits import MISSING, Split
+from svae.data.splits import MISSING, Split, digest
 
 
 def _split(labels):
@@ -83,14 +83,20 @@ def test_where_no_label_is_given_every_row_comes_once_and_in_order():
 
 
 def test_ten_labels_of_each_digit_are_left_and_change_nothing_else():
-    whole, few, other = mnist.load(), mnist.load(labels=100), mnist.load(labels=100, split_seed=1)
+    whole, few = mnist.load(), mnist.load(labels=100)
     kept = labelled(few.train)
     assert kept.labels.bincount().tolist() == [10] * 10
     assert torch.equal(few.train.values, whole.train.values)
     assert torch.equal(few.test.labels, whole.test.labels)
-    assert len({data.split_hash for data in (whole, few, other)}) == 3
-    assert len({data.data_hash for data in (whole, few, other)}) == 1
-    assert whole.split_hash == mnist.load(split_seed=4).split_hash
+    assert few.data_hash == whole.data_hash
+    assert whole.split_hash == digest(50_000, 10_000, 10_000) != few.split_hash
+
+
+def test_other_labels_are_another_split_of_the_same_data(tmp_path):
+    file = _file(tmp_path, train_labels=np.arange(8) % 2)
+    loads = [array.load(file, labels=4, split_seed=seed) for seed in (0, 0, 1)]
+    assert [data.split_hash == loads[0].split_hash for data in loads] == [True, True, False]
+    assert len({data.data_hash for data in (*loads, array.load(file))}) == 1
 
 
 def _file(tmp_path, **arrays):
@@ -107,6 +113,18 @@ def test_an_empty_text_is_a_missing_label_and_texts_are_numbered(tmp_path):
     assert data.test.labels.tolist() == [2, 0, -1, -1, 1, 2, -1, 1]
     assert data.source.endswith("classes 0 ape, 1 cat, 2 dog")
     assert data.classes == [0, 1, 2]
+
+
+def test_an_empty_cell_or_minus_one_is_a_missing_label_of_a_direction(tmp_path):
+    file = tmp_path / "own.csv"
+    file.write_text("phi,label\n" + "1.5,7\n2,\n2.5,-1\n3,2\n" * 10)
+    data = directions.load(str(file), "radians", labels=2)
+    assert data.classes == [0, 1]
+    assert (data.train.labels != MISSING).sum() == 2
+    whole = directions.load(str(file), "radians")
+    assert whole.train.labels[:4].tolist() == [1, MISSING, MISSING, 0]
+    with pytest.raises(ValueError, match=r"dataset.labels=3: the training rows have none"):
+        directions.load(observations=60, labels=3)
 
 
 @pytest.mark.parametrize(
