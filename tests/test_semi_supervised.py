@@ -215,3 +215,5 @@ def test_classes_one_after_another_are_those_at_once(first, hidden):
         found.append((given, *torch.autograd.grad(given.square().sum(), inputs)))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+    gradient = torch.func.grad(lambda x: network(x).square().sum())(x.detach())
+    torch.testing.assert_close(gradient, found[0][1])

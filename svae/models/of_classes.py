@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from svae.autograd import is_transforming
 from svae.models.dense import mlp
 
 
@@ -26,7 +27,7 @@ class OfClasses(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         first, last = self.vector, self.rest[-1]
         is_autocast = torch.is_autocast_enabled(vectors.device.type)
-        if len(self.rest) > 1 or vectors.is_cuda or is_autocast:
+        if len(self.rest) > 1 or vectors.is_cuda or is_autocast or is_transforming():
             return self._in_one(vectors)
         biases = self.label.weight.T + first.bias
         rows = vectors.flatten(1, -2)
