@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, jacrev, vmap
 
 from svae.models.dense import AutoEncoder
-from svae.models.graph import SoftplusOfProducts
+from svae.models.edges import SoftplusOfProducts
 from svae.models.latent import NormalFamily, PowerSphericalFamily, VonMisesFisherFamily, direction
 from svae.models.likelihoods import BernoulliPixels
 from svae.models.stack import _Affine
