@@ -31,7 +31,7 @@ from svae.manifolds import Euclidean, Sphere
 
 PUBLISHED = 1 + math.log(2)  # softplus(0) + 1, the initial concentration of Davidson et al. 2018
 LINKS = ("softplus", "exp")
-_SCALED_START, _WIDEST = 100.0, 2.5  # concentration; largest deviation of a log scale
+_SCALED_START, _LINEAR = 100.0, 2.5  # concentration; up to where a log scale is about what f says
 
 
 class Block(NamedTuple):
@@ -213,8 +213,9 @@ class VonMisesFisherFamily(_SphericalFamily):
     """von Mises-Fisher posterior with one of the samplers and gradient estimators.
 
     With `scales` the posterior is `ScaledVonMisesFisher` around the location that the encoder
-    gives, of m numbers more, f, with log a = c tanh((f - mean f) / c), c = 2.5: their mean says
-    nothing, and would saturate all of them where it drifts.
+    gives, of m numbers more, f, with log a = c arsinh((f - mean f) / c), c = 2.5: their mean says
+    nothing, and a step that is too long cannot throw a scale far. With tanh in its place they stay
+    at the bound where a small weight of the KL has driven them to it, for want of a slope.
 
     `initial_concentration` and `link` of None are those published, with scales a concentration of
     100: a small start may leave one direction as wide as the sphere.
@@ -249,7 +250,7 @@ class VonMisesFisherFamily(_SphericalFamily):
         if not self.scales:
             return VonMisesFisher(loc, concentration, **self.options, validate_args=False)
         raw = features[..., m + 1 :]
-        log_scales = _WIDEST * torch.tanh((raw - raw.mean(-1, keepdim=True)) / _WIDEST)
+        log_scales = _LINEAR * torch.asinh((raw - raw.mean(-1, keepdim=True)) / _LINEAR)
         return ScaledVonMisesFisher(
             loc, concentration, log_scales, **self.options, validate_args=False
         )
