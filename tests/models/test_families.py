@@ -189,3 +189,15 @@ def test_a_split_is_evaluated(name):
 def test_what_makes_no_family_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_scales_that_were_driven_far_can_come_back():
+    """As they are while the weight of the KL is small; tanh would leave them no slope there."""
+    family = VonMisesFisherFamily(10, scales=True)
+    features = torch.randn(50, family.parameters, generator=torch.Generator().manual_seed(0))
+    features[:, 12:] *= 50
+    features.requires_grad_()
+    posterior = family.posterior(features)
+    value = posterior.draw((1,), torch.Generator().manual_seed(1)).value.detach()
+    posterior.divergence(value).mean().backward()
+    assert features.grad[:, 12:].norm(dim=-1).min() > 1e-4
