@@ -19,6 +19,20 @@ def load(run_folder, device: str = "cpu", trust=()):
     return build.load(run_folder, device, trust)
 
 
+def fit(data=None, **keys):
+    """Train a model on `data`, as `svae-train` does with the same keys; return its `Run`.
+
+    `svae.fit(x, model="vmf", latent_dim=10, trainer={"max_epochs": 30})`; see `svae.fitting.fit`
+    for the forms that data may have, and for `folder`, `store`, `progress` and `config_dir`.
+
+    Raises:
+        ValueError: for data, keys or values that cannot be, one sentence, before any training.
+    """
+    from svae import fitting
+
+    return fitting.fit(data, **keys)
+
+
 def __getattr__(name: str):
     """Find `Run`, `runs` and `__version__` where they are used: `import svae` stays light."""
     if name == "__version__":

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from svae import evaluate
+from svae.codec import Codec, units_of
 from svae.configuration import trusted
 from svae.configuration.compose import expanded
 from svae.data.splits import DataSet, DataSpec
@@ -137,10 +138,23 @@ def load(
 ) -> tuple[nn.Module, DictConfig]:
     """Return (model, config) of a finished or interrupted run: see `svae.load`."""
     with trusted.vouching(trust):
-        return _load(expanded(run_folder), device)
+        return _load(expanded(run_folder), device)[:2]
 
 
-def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:
+def codec(run_folder: str | Path, device: str = "cpu", trust: Iterable[str | Path] = ()) -> Codec:
+    """Return the model of a run beside the units of its data, see `load`.
+
+    Raises:
+        ValueError: as `load` does, and when it is a model of a graph.
+    """
+    with trusted.vouching(trust):
+        network, _, state = _load(expanded(run_folder), device)
+    if state["likelihood"] == "edges":
+        raise ValueError(f"{run_folder}: is of one graph, which has no other rows to encode")
+    return Codec(network, units_of(state), is_binary=state["likelihood"] == "bernoulli")
+
+
+def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig, dict]:
     where = device(place)
     config = saved_config(folder)
     if config.trainer.get("replicas", 1) > 1:
@@ -157,7 +171,7 @@ def _load(folder: Path, place: str) -> tuple[nn.Module, DictConfig]:
         reason = " ".join(str(error).split())
         raise ValueError(f"{folder / 'config.yaml'}: expected a run's ({reason})") from None
     checkpoint.restore_model(state, network, path)
-    return network.to(where).eval(), config
+    return network.to(where).eval(), config, state
 
 
 def _saved_likelihood(config: DictConfig, name: str, path: Path) -> str | type:

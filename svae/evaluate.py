@@ -43,13 +43,13 @@ def evaluate(
     log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda, Grosse and Salakhutdinov 2016, eq. 8), the
     reconstruction the mean over the same samples, the KL in closed form. `progress` wraps the list
     of pieces of work, to show how far it is. Memory holds `settings.batch_size` decoded samples.
-    `measure` is another function for models of another bound, with the arguments of `_measure`.
+    `measure` is another function for models of another bound, with the arguments of `measured`.
     """
     model.eval()
     size = max(1, settings.batch_size // settings.importance_samples)
     starts = list(range(0, len(split), size))
     parts = [
-        (measure or _measure)(
+        (measure or measured)(
             model, split.observe(slice(start, start + size), generator), settings, generator
         )
         for start in progress(starts)
@@ -67,8 +67,8 @@ def evaluate(
 
 
 @torch.no_grad()
-def _measure(model, observations: Tensor, settings: Settings, generator) -> dict[str, Tensor]:
-    """Return one value per observation for every metric."""
+def measured(model, observations: Tensor, settings: Settings, generator) -> dict[str, Tensor]:
+    """Return one value per observation (N,) for every metric, in bounded memory."""
     total = settings.importance_samples
     weights, likelihoods, proposals = [], [], []
     for start in range(0, total, settings.batch_size):

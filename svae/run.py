@@ -1,46 +1,20 @@
-"""A run folder: what becomes of that of each job of a sweep, and `Run`, by which all are read.
-
-| the folder of the job holds | the job |
-|---|---|
-| no run | runs |
-| an interrupted run | continues it, to the same bits |
-| a failed run | begins again; the log is kept |
-| a finished run | does nothing and returns the value of then |
-| a run that another process works on | does nothing |
-| a run of another configuration | is refused, unless a search chose it |
-
-A search numbers its trials anew each time it is started: they take the next free folder. So the
-same command again goes on with a sweep, and several machines may work on one at once.
-"""
+"""`Run`: everything that a run folder holds, and its model at work."""
 
 import contextlib
 import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from svae.configuration.compare import difference, retyped
 from svae.configuration.compose import expanded
-from svae.configuration.schema import flatten, may_change
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
-from svae.recording.folder import (
-    FINISHED,
-    INTERRUPTED,
-    RUNNING,
-    RunFolder,
-    Status,
-    read_status,
-    written_status,
-)
+from svae.recording.folder import FINISHED, Status, read_status, written_status
 from svae.recording.naming import run_name
 from svae.recording.saved import (
     read_history,
     read_latents,
     read_results,
-    reopened,
     saved_overrides,
     saved_values,
 )
@@ -50,67 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from svae.codec import Codec, Encoded
+    from svae.drawing import Plots
+
 # the first that a run has stands for it in one line
 _MAIN = [metric.final for metric in shown(HEADLINE)]
-
-
-class Claim(NamedTuple):
-    """The folder of a job, None where nothing is to be done; in which state it was, and with which
-    configuration the job works: that of then, where it was begun before."""
-
-    folder: RunFolder | None
-    state: str | None
-    config: DictConfig
-
-
-def claim(path: Path, config: DictConfig, overrides: list[str], searches: bool) -> Claim:
-    """Take the folder of a job, as far as there is something to do in it.
-
-    Raises:
-        ValueError: when it holds a run of another configuration, or another process was faster.
-        OSError: when it cannot be written.
-    """
-    if path.is_symlink():
-        raise ValueError(f"{path}: is a link, expected the folder of a job")
-    state = state_of(path)
-    if state is not None and (found := mismatch(path, config, overrides)):
-        if searches:
-            return Claim(RunFolder.claim(path, config, overrides), None, config)
-        raise ValueError(found)
-    if state in (FINISHED, RUNNING):
-        return Claim(None, state, config)
-    if state is not None:
-        config = _as_begun(path, config)
-    if state == INTERRUPTED:
-        return Claim(RunFolder.reopen(path), state, config)
-    return Claim(RunFolder.renew(path, config, overrides), state, config)
-
-
-def _as_begun(path: Path, config: DictConfig) -> DictConfig:
-    """Return the configuration of the run in `path`, with the machine and the logger of now."""
-    now = flatten(OmegaConf.to_container(config, resolve=False))
-    return reopened(path, {key: now[key] for key in may_change("sweep") if key in now})
-
-
-def state_of(path: Path) -> str | None:
-    """Return the state of the run in `path`, None where none was begun."""
-    if not (path / "status.json").is_file():
-        return None
-    return read_status(path).state
-
-
-def mismatch(path: Path, config: DictConfig, overrides: list[str]) -> str | None:
-    """Return in what a job differs from the run in `path`, one sentence, or None.
-
-    What was not typed, then or now, does not count: a default may have changed, and the run goes on
-    with that of then.
-    """
-    typed = retyped(saved_overrides(path), overrides)
-    wanted = OmegaConf.to_container(config, resolve=False)
-    found = typed and difference(saved_values(path), wanted, may_change("sweep"), typed)
-    if not found:
-        return None
-    return f"{path}: {found}; expected another hydra.sweep.dir, or the same command"
 
 
 class Run:
@@ -119,12 +37,25 @@ class Run:
     A run may still be going on: every property reads its file anew, so hold on to what is used
     twice. Of a run that has not come so far there is nothing: no rows, no results, no arrays.
 
+    What is encoded, decoded and scored by its best checkpoint is in the shape, the units and the
+    order of the data that it was trained on, in batches: memory holds one of them and the result.
+
+    Args:
+        folder: the run folder.
+        device: where its model works.
+        trust: folders of configuration of one's own that vouch for its classes, see `svae.load`.
+
     Raises:
-        ValueError: when the folder holds no run; the properties, when their file is damaged.
+        ValueError: when the folder holds no run; the properties, when their file is damaged; the
+            methods, when there is no good checkpoint or they are given something else than said.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(
+        self, folder: str | Path, device: str = "cpu", trust: str | Path | Iterable[str | Path] = ()
+    ):
         self.path = expanded(folder)
+        self.device, self.trust = device, [trust] if isinstance(trust, str | Path) else [*trust]
+        self._codec: tuple[int, Codec] | None = None  # of best.pt as it was then
         written_status(self.path)
 
     @property
@@ -213,11 +144,57 @@ class Run:
         values = [row[metric] for row in self.history if not math.isnan(row.get(metric, math.nan))]
         return (min if lower_is_better(str(metric)) else max)(values, default=math.nan)
 
-    def model(self, device: str = "cpu", trust: Iterable[str | Path] = ()) -> "nn.Module":
-        """Return the model of the best checkpoint, ready to encode and decode, see `svae.load`."""
+    def model(
+        self, device: str | None = None, trust: str | Path | Iterable[str | Path] | None = None
+    ) -> "nn.Module":
+        """Return the model of the best checkpoint, ready to encode and decode, see `svae.load`.
+
+        On the device of the run, trusting whom it trusts, where nothing else is said.
+        """
         from svae import build
 
-        return build.load(self.path, device, trust)[0]
+        trusted = self.trust if trust is None else trust
+        return build.load(self.path, device or self.device, trusted)[0]
+
+    @property
+    def codec(self) -> "Codec":
+        """The model of the best checkpoint beside the units of its data, loaded when it is new."""
+        from svae import build
+
+        file = self.path / "checkpoints" / "best.pt"
+        written = file.stat().st_mtime_ns if file.is_file() else 0
+        if self._codec is None or self._codec[0] != written:
+            self._codec = written, build.codec(self.path, self.device, self.trust)
+        return self._codec[1]
+
+    def encode(self, x: Any) -> "Encoded":
+        """Return the posteriors of observations (N, ...): (loc, spread), see `Codec.encode`."""
+        return self.codec.encode(x)
+
+    def decode(self, z: Any) -> "np.ndarray":
+        """Return the mean observations (N, ...) of latent vectors (N, m), see `Codec.decode`."""
+        return self.codec.decode(z)
+
+    def sample(self, n: int, seed: int = 0) -> "np.ndarray":
+        """Return mean observations (n, ...) of samples of the prior, the same for a `seed`."""
+        return self.codec.sample(n, seed)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 11) -> "np.ndarray":
+        """Return the decoded way from `a` to `b`, along the geodesic, see `Codec.interpolate`."""
+        return self.codec.interpolate(a, b, steps)
+
+    def score(
+        self, x: Any, bound: str = "elbo", importance_samples: int = 100, seed: int = 0
+    ) -> "np.ndarray":
+        """Return a lower bound of log p(x) of each observation, in nats, see `Codec.score`."""
+        return self.codec.score(x, bound, importance_samples, seed)
+
+    @property
+    def plot(self) -> "Plots":
+        """What can be drawn of the run: `run.plot.latent()` is a matplotlib figure, and so on."""
+        from svae.drawing import Plots
+
+        return Plots(self)
 
     def __repr__(self) -> str:
         try:

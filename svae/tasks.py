@@ -36,6 +36,8 @@ class Vectors:
     bound: str
     measures_noise: bool
 
+    measure = staticmethod(evaluate.measured)
+
     @property
     def objective(self) -> Callable[..., Elbo]:
         return iwae if self.bound == "iwae" else elbo
@@ -60,7 +62,9 @@ class Vectors:
         progress: Callable[[list], Iterable],
     ) -> Results:
         """Return the final numbers of a model; `progress` wraps the list of pieces of work."""
-        results = evaluate.evaluate(model, data.test, settings, generator, progress)
+        results = evaluate.evaluate(
+            model, data.test, settings, generator, progress, measure=self.measure
+        )
         return results | {"importance_samples": settings.importance_samples}
 
     def inspect(
@@ -93,7 +97,7 @@ class Vectors:
         """Return what can be drawn of a run, by name; `history`, `latents` are `svae.Run`'s."""
         from svae.plots import decoded, directions, recovery
 
-        drawings = _common(model, history, latents, "the test set")
+        drawings = common(model, history, latents)
         manifold, shape = model.latent.manifold, data.image_shape
         truth = data.test.positions
         if truth is not None and truth.shape[-1] == manifold.ambient_dim:
@@ -167,7 +171,7 @@ class Graph:
         """Return what can be drawn of a run, see `Vectors`."""
         from svae.plots.training import link_curves
 
-        drawings = _common(model, history, latents, "the nodes")
+        drawings = common(model, history, latents)
         return drawings | {"links": partial(link_curves, latents)}
 
     def glimpses(self, model, data: DataSet, generator) -> Drawings:
@@ -188,6 +192,7 @@ class FewLabels(Vectors):
 
     objective = staticmethod(semi_supervised.label_bound)
     check = staticmethod(labels.check)
+    measure = staticmethod(semi_supervised.measure)
 
     def view(self, data: DataSet, name: str, batch_size: int | None) -> Partly:
         """Return the split of that name with its labels, of which those that train are given."""
@@ -204,13 +209,6 @@ class FewLabels(Vectors):
         found = evaluate.latents(model, split, generator, semi_supervised.latent_kl)
         probabilities, styles = semi_supervised.predictions(model, found["loc"])
         return found | {"probabilities": probabilities, "style_loc": styles}
-
-    def evaluate(self, model: M1M2, data: DataSet, settings, generator, progress) -> Results:
-        """Return the final numbers of a model, see `Vectors`."""
-        results = evaluate.evaluate(
-            model, data.test, settings, generator, progress, measure=semi_supervised.measure
-        )
-        return results | {"importance_samples": settings.importance_samples}
 
     def inspect(
         self, model: M1M2, data: DataSet, kl: float, generator, seed: int
@@ -277,9 +275,13 @@ def _draws_plainly(latent) -> bool:
     return hasattr(latent, "options") and not latent.scales
 
 
-def _common(model: nn.Module, history, latents, title: str) -> Drawings:
+def common(
+    model: nn.Module, history: list[dict[str, float]], latents: dict[str, np.ndarray]
+) -> Drawings:
+    """Return what can be drawn of any run without its data, by name."""
     from svae.plots import latent, sampler, training
 
+    title = "the nodes" if "is_edge" in latents else "the test set"
     drawings = {
         "curves": partial(training.curves, history),
         "latent": partial(latent.latent_space, latents, title, model.latent.manifold),

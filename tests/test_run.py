@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 import svae
 from svae.data import array, directions, mnist
+from svae.recording.claim import claim
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, read_status
-from svae.run import Run, claim, folders, runs
+from svae.run import Run, folders, runs
 from tests.support.swept import CONFIG, OVERRIDES, begin, stamps
 
 

@@ -15,14 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from svae.cli import grid
-from svae.cli.failures import advise, explain, is_out_of_time
 from svae.cli.plan import Single
 from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import Refused, one_line
 from svae.recording import signals, terminal
+from svae.recording.claim import claim
+from svae.recording.failures import advise, explain, is_out_of_time, written_down
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
-from svae.run import Run, claim
+from svae.run import Run
 
 log = logging.getLogger("svae")
 
@@ -167,20 +168,12 @@ def _guarded(folder: RunFolder, work: Callable[[], float], resume: str) -> float
     from svae.recording.checkpoint import Unusable
 
     try:
-        return work()
+        with written_down(folder):
+            return work()
     except Unusable as error:
         raise Refused(one_line(error)) from error
-    except Interrupted:
-        with contextlib.suppress(OSError):
-            folder.status(INTERRUPTED)
-        raise
     except Exception as error:
         if is_out_of_time(error):
-            folder.status(INTERRUPTED)
             raise
-        text = explain(error)
-        log.exception("the run failed")
-        with contextlib.suppress(OSError):  # of a vanished folder: the sentence below says so
-            folder.status(FAILED, error=text)
-        log_file = folder.path / "svae-train.log"
+        text, log_file = explain(error), folder.path / "svae-train.log"
         raise Failed(f"{text} (traceback in {log_file}); {advise(error, resume)}") from error

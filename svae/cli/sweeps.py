@@ -22,8 +22,9 @@ from svae.configuration.checks import key_of, without_effect
 from svae.configuration.messages import Refused, one_line, refusing
 from svae.configuration.words import GROUPS
 from svae.recording import environment
+from svae.recording.claim import mismatch
 from svae.recording.folder import FINISHED, holds_run
-from svae.run import folders, mismatch, readable
+from svae.run import folders, readable
 
 _BY_NUMBER = "${hydra.job.num}"  # the subfolder of a job unless another one is typed
 _CHECKED_JOBS = 256  # beyond, every value is checked once instead of every combination

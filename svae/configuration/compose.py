@@ -48,12 +48,13 @@ def checked(args: Namespace, overrides: list[str]) -> DictConfig:
     return config
 
 
-def check(config: DictConfig) -> None:
-    """Check the values of a composed configuration, and that a file of data is there."""
+def check(config: DictConfig, *, has_file: bool = True) -> None:
+    """Check the values of a composed configuration, and that a file of data, if any, is there."""
     try:
         with refusing(ValueError):
             _check_values(config)
-            check_file(config)
+            if has_file:
+                check_file(config)
     except MissingMandatoryValue as error:
         raise Refused(f"{error.full_key}: needs a value") from error
 
@@ -128,7 +129,7 @@ def composed(args: Namespace, overrides: list[str]) -> DictConfig:
             if args.config_dir is not None:
                 _refuse_taken_names(Path(args.config_dir))
                 place = f"file://{Path(args.config_dir).absolute()}"
-                lines = [f"hydra.searchpath=[{_quote(place)}]", *lines]
+                lines = [f"hydra.searchpath=[{quote(place)}]", *lines]
             config = hydra.compose(name, lines, return_hydra_config=True)
         except yaml.YAMLError as error:
             raise Refused(yaml_sentence(error, args.config_dir)) from error
@@ -344,10 +345,11 @@ def flags(args: Namespace) -> tuple[str, ...]:
 def quoted(key: str, path: Path) -> str:
     """Return the override key=path for any path; quoted where Hydra needs it: 0 is a number."""
     plain = re.fullmatch(r"/[\w./-]*", str(path), re.ASCII)
-    return f"{key}={path if plain else _quote(str(path))}"
+    return f"{key}={path if plain else quote(str(path))}"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as Hydra reads it back, whatever it holds."""
     # to Hydra a backslash is one, but before a quote
     escaped = re.sub(r"(\\*)('|\Z)", r"\1\1\2", text).replace("'", "\\'")
     return f"'{escaped}'"

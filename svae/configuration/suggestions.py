@@ -11,6 +11,7 @@ from svae.configuration import CONF
 from svae.configuration.schema import KEYS, options, takes
 from svae.configuration.words import ALSO, GROUPS, LAUNCHERS
 
+_NOT_TYPED = ("dataset=stored",)  # svae.fit chooses it
 _BY_DATASET = ("network", "trainer", "evaluation")  # groups that a data set chooses
 
 
@@ -94,6 +95,7 @@ def _only(name: str, words: str) -> str:
     line = re.compile(rf"^ *{re.escape(leaf)}:", re.MULTILINE)
     files = sorted((CONF / group).glob("*.yaml"))
     found = [f"{group}={file.stem}" for file in files if line.search(file.read_text("utf-8"))]
+    found = [choice for choice in found if choice not in _NOT_TYPED]
     if len(found) < 2:
         return words.format(f"{found[0]} has") if found else ""
     return words.format(f"{', '.join(found[:-1])} and {found[-1]} have")

@@ -1,7 +1,7 @@
-"""A person's own images or vectors, from one .npz or .npy file."""
+"""A person's own images or vectors, from one .npz or .npy file, or from memory."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from svae.data.holdout import hold_out
 from svae.data.labels import described, keep
 from svae.data.levels import Reading, interpret
 from svae.data.splits import MISSING, DataSet, Split, digest
+from svae.data.units import Units, normalised
 
 _SPLITS = ("train", "validation", "test")
 _KEYS = sorted([*_SPLITS, *(f"{name}_labels" for name in _SPLITS)])
@@ -29,32 +30,58 @@ def load(
     split_seed: int = 0,
     labels: int | None = None,
 ) -> DataSet:
-    """Read `train` and, where present, `validation`, `test` and `<split>_labels` from an .npz.
+    """Read the arrays of an .npz file, or the one array of an .npy file, which is `train`.
 
-    An .npy is read as one with `train` alone.
+    The other arguments are those of `of`. The defaults of `levels` and `order` are what was done
+    before there were such keys.
+
+    Raises:
+        ValueError: for a missing file, and for what `of` refuses.
+    """
+    if file is None:
+        raise ValueError(
+            "dataset.file=null: expected an .npz or .npy file; of a run of svae.fit(store=False), "
+            "which keeps no data, the model can be loaded and nothing else"
+        )
+    path = Path(os.path.expanduser(file))
+    fractions = {"validation": validation_fraction, "test": test_fraction}
+    return of(_read(path), str(path), likelihood, levels, fractions, order, split_seed, labels)
+
+
+def of(
+    arrays: Mapping[str, np.ndarray],
+    where: str,
+    likelihood: str,
+    levels: int | str | None,
+    fractions: Mapping[str, float],
+    order: str,
+    split_seed: int,
+    labels: int | None,
+) -> DataSet:
+    """Return the data set of `train` and, where present, `validation`, `test`, `<split>_labels`.
 
     Arrays are (N, D) vectors or (N, height, width) images: uint8, booleans, floating point, or
     with `levels` whole numbers of any type; see `svae.data.levels` for what they are taken for.
-    A split that is missing is taken out of `train`, see `svae.data.holdout`. Labels are whole
-    numbers, -1 where one is missing, or texts, which are numbered in alphabetical order and missing
-    where they are empty; of those that train, `labels` are kept, see `svae.data.labels`. The
-    defaults of `levels` and `order` are what was done before there were such keys.
+    A split that is missing is its share of `fractions`, taken out of `train`, see
+    `svae.data.holdout`. Labels are whole numbers, -1 where one is missing, or texts, which are
+    numbered in alphabetical order and missing where they are empty; of those that train, `labels`
+    are kept, see `svae.data.labels`. A refusal says `where` the arrays were found.
 
     Raises:
-        ValueError: for a missing file or key, shapes that do not agree, values that are not
+        ValueError: for a missing or unknown key, shapes that do not agree, values that are not
             finite, or values that the likelihood cannot have.
     """
-    if file is None:
-        raise ValueError("dataset.file=null: expected an .npz or .npy file")
-    path = Path(os.path.expanduser(file))
-    arrays = _read(path)
+    _check(arrays, where)
     data_hash = digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
-    names = _number_labels(path, arrays)
-    values = {f"{path}: {name}": arrays[name] for name in _SPLITS if name in arrays}
+    arrays, names = _numbered(where, arrays)
+    values = {f"{where}: {name}": arrays[name] for name in _SPLITS if name in arrays}
     reading = interpret(values, likelihood, levels)
-    splits = {name: _split(arrays, name, reading) for name in _SPLITS if name in arrays}
+    splits = {
+        name: _split(arrays[name], arrays.get(f"{name}_labels"), f"{where}: {name}", reading)
+        for name in _SPLITS
+        if name in arrays
+    }
     whole = splits["train"]
-    fractions = {"validation": validation_fraction, "test": test_fraction}
     counts = _counts(len(whole), {k: f for k, f in fractions.items() if k not in splits})
     rows = hold_out(len(whole), counts, order, split_seed, arrays.get("train_labels"))
     if counts:
@@ -72,6 +99,12 @@ def load(
         fingerprint=digest(
             *(part for name in sorted(rows) for part in (name, rows[name])),
             *([] if labels is None else ["labels", splits["train"].labels]),
+        ),
+        given_units=Units(
+            shape,
+            {str(kind): divisor for kind, divisor in reading.divisors.items()},
+            highest=1 if reading.likelihood == "bernoulli" else None,
+            is_direction=reading.likelihood == "vmf",
         ),
     )
 
@@ -109,21 +142,22 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     with reading(path, ".npz or .npy"):
         if path.suffix == ".npy":
             # mapped first: a header may promise more than the file holds
-            arrays = {"train": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
-        else:
-            arrays = unpacked(path)
+            return {"train": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
+        return unpacked(path)
+
+
+def _check(arrays: Mapping[str, np.ndarray], where: str) -> None:
     if unknown := sorted(set(arrays) - set(_KEYS)):
-        raise ValueError(f"{path}: unknown key {unknown[0]}, expected {', '.join(_KEYS)}")
+        raise ValueError(f"{where}: unknown key {unknown[0]}, expected {', '.join(_KEYS)}")
     if "train" not in arrays:
         found = ", ".join(arrays) or "none"
-        raise ValueError(f"{path}: expected the key train, found {found}")
+        raise ValueError(f"{where}: expected the key train, found {found}")
     values = {key: array for key, array in arrays.items() if key in _SPLITS}
     for key, array in values.items():
-        _check_values(f"{path}: {key}", array, values["train"])
+        _check_values(f"{where}: {key}", array, values["train"])
     for key, array in arrays.items():
         if key not in values:
-            _check_labels(f"{path}: {key}", array, values.get(key.removesuffix("_labels")))
-    return arrays
+            _check_labels(f"{where}: {key}", array, values.get(key.removesuffix("_labels")))
 
 
 def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
@@ -149,17 +183,20 @@ def _check_labels(name: str, array: np.ndarray, values: np.ndarray | None) -> No
         raise ValueError(f"{name}: {len(array)} labels for {len(values)} rows")
 
 
-def _number_labels(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
-    """Put the numbers of labels in the place of texts, and say which is which.
+def _numbered(
+    where: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays with numbers in the place of labels that are texts, and which is which.
 
     Raises:
         ValueError: for texts and numbers in one file; for labels of -1, which are missing, and of
             another number alone.
     """
+    arrays = dict(arrays)
     found = {key: array for key, array in arrays.items() if key.endswith("_labels")}
     kinds = {array.dtype.kind == "U" for array in found.values()}
     if len(kinds) > 1:
-        raise ValueError(f"{path}: expected whole numbers or texts as labels, got both")
+        raise ValueError(f"{where}: expected whole numbers or texts as labels, got both")
     if kinds == {True}:
         texts = np.unique(np.concatenate([*found.values()]))
         texts = texts[texts != ""]
@@ -167,19 +204,28 @@ def _number_labels(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
             numbers = np.searchsorted(texts, array)
             arrays[key] = np.where(array == "", MISSING, numbers)
         shown = ", ".join(f"{number} {text}" for number, text in enumerate(texts[:_SHOWN]))
-        return [f"classes {shown}{', ...' if len(texts) > _SHOWN else ''}"]
+        return arrays, [f"classes {shown}{', ...' if len(texts) > _SHOWN else ''}"]
     for key, array in found.items():
         if (array == MISSING).any() and len(np.unique(array)) == 2:
             other = array[array != MISSING][0]
             raise ValueError(
-                f"{path}: {key} has {other} alone, and -1, which is a missing label; expected 0 "
+                f"{where}: {key} has {other} alone, and -1, which is a missing label; expected 0 "
                 "and 1 for two classes"
             )
-    return []
+    return arrays, []
 
 
-def _split(arrays: dict[str, np.ndarray], name: str, reading: Reading) -> Split:
-    labels = arrays.get(f"{name}_labels")
-    labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
-    rows = torch.from_numpy(reading.rows(arrays[name]))
-    return Split(rows, labels, binary=reading.likelihood == "bernoulli")
+def _split(array: np.ndarray, labels: np.ndarray | None, name: str, reading: Reading) -> Split:
+    rows = torch.from_numpy(reading.rows(array))
+    if reading.likelihood == "vmf":
+        if array.ndim != 2 or array.shape[1] < 2:
+            raise ValueError(
+                f"{name}: expected unit vectors (N, D), D from 2 up, got {array.shape}"
+            )
+        rows = normalised(rows, name)
+    return Split(
+        rows,
+        None if labels is None else torch.from_numpy(labels.astype(np.int64)),
+        binary=reading.likelihood == "bernoulli",
+        directions=rows.shape[1] if reading.likelihood == "vmf" else None,
+    )

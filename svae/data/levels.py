@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIKELIHOODS = ("auto", "bernoulli", "gaussian")
+LIKELIHOODS = ("auto", "bernoulli", "gaussian", "heteroscedastic", "vmf")
+_OF_MEASUREMENTS = ("gaussian", "heteroscedastic", "vmf")
 _FEW = 16  # up to this maximum, uint8 may be classes, counts or levels as well as dark pixels
 _COUNTS = "counts need a likelihood of their own, see docs/extending.md"
 Arrays = Mapping[str, np.ndarray]  # by the names that a refusal shows
@@ -30,7 +31,7 @@ class Reading:
         """Say what was found in the arrays, each type once, and what is done with it."""
         parts = []
         for kind, divisor in self.divisors.items():
-            words = _found(*(array for array in arrays.values() if array.dtype == kind))
+            words = found(*(array for array in arrays.values() if array.dtype == kind))
             is_real = kind.kind == "f" and not words.endswith("0 and 1")
             done = f"divided by {divisor}" if divisor != 1 else "taken as it is"
             if divisor == 1 and is_real and self.likelihood == "bernoulli":
@@ -74,7 +75,7 @@ def _family(arrays: Arrays, likelihood: str) -> str:
     if likelihood == "bernoulli" and outside:
         name = outside[0]
         raise ValueError(
-            f"dataset.likelihood=bernoulli: expected values in [0, 1], got {_found(arrays[name])} "
+            f"dataset.likelihood=bernoulli: expected values in [0, 1], got {found(arrays[name])} "
             f"in {name}"
         )
     if likelihood == "auto":
@@ -83,16 +84,16 @@ def _family(arrays: Arrays, likelihood: str) -> str:
 
 
 def _check_levels(arrays: Arrays, likelihood: str, levels: int) -> None:
-    if likelihood == "gaussian":
+    if likelihood in _OF_MEASUREMENTS:
         raise ValueError(
             f"dataset.levels={levels}: levels are divided to be probabilities, and "
-            "dataset.likelihood=gaussian takes numbers as they are; expected one of the two"
+            f"dataset.likelihood={likelihood} takes numbers as they are; expected one of the two"
         )
     for name, array in arrays.items():
         if not _is_whole(array) or array.min() < 0 or array.max() >= levels:
             raise ValueError(
                 f"dataset.levels={levels}: expected whole numbers from 0 to {levels - 1}, got "
-                f"{_found(array)} in {name}"
+                f"{found(array)} in {name}"
             )
 
 
@@ -100,7 +101,7 @@ def _refuse_integers(arrays: Arrays) -> None:
     for name, array in arrays.items():
         if array.dtype.kind in "iu" and array.dtype != np.uint8:
             raise ValueError(
-                f"{name}: {_found(array)} may be counts as well as levels: expected "
+                f"{name}: {found(array)} may be counts as well as levels: expected "
                 "dataset.levels=N if they are levels from 0 to N - 1, uint8 if pixels up to 255, "
                 f"bool if 0 and 1; {_COUNTS}"
             )
@@ -113,7 +114,7 @@ def _refuse_whole_floats(arrays: Arrays) -> None:
     name, array = max(reals.items(), key=lambda item: item[1].max())
     if array.max() > 1:
         raise ValueError(
-            f"{name}: {_found(array)}, all of them whole: expected uint8 if they are pixels up to "
+            f"{name}: {found(array)}, all of them whole: expected uint8 if they are pixels up to "
             "255 (values.astype('uint8')), dataset.levels=N if levels from 0 to N - 1, "
             f"dataset.likelihood=gaussian if measurements; {_COUNTS}"
         )
@@ -126,7 +127,7 @@ def _divisor_of_bytes(arrays: Arrays) -> int:
     high = int(array.max())
     if 1 < high <= _FEW:
         raise ValueError(
-            f"{name}: {_found(array)} may be levels as well as dark pixels: expected "
+            f"{name}: {found(array)} may be levels as well as dark pixels: expected "
             f"dataset.levels={high + 1} if {high} is the highest level, dataset.levels=256 if 255 "
             f"is; {_COUNTS}"
         )
@@ -137,7 +138,7 @@ def _is_whole(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool((array == np.rint(array)).all())
 
 
-def _found(*arrays: np.ndarray) -> str:
+def found(*arrays: np.ndarray) -> str:
     """Return type and range of arrays of one type in words."""
     kind = arrays[0].dtype
     low, high = min(array.min() for array in arrays), max(array.max() for array in arrays)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from svae.data.binarise import bernoulli
+from svae.data.units import Units
 from svae.noise import Rows, Source
 
 MISSING = -1  # in place of a label
@@ -170,7 +171,8 @@ class DataSet:
     `data_hash` is the `digest` of the data as they were read, before any processing and splitting:
     of what is generated, of all that it follows from, as its last digits may depend on the machine.
     `fingerprint` is that of which rows are in which split. Where a data set of a person's own gives
-    none, the observations of the splits stand for both.
+    none, the observations of the splits stand for both. `given_units` are those of what was read, where
+    rows have others.
     """
 
     train: Split
@@ -182,6 +184,18 @@ class DataSet:
     origin: str = ""
     source: str = ""
     data_hash: str | None = None
+    given_units: Units | None = None
+
+    @property
+    def units(self) -> Units:
+        """In which shape and units a person has observations; by default as they are in rows."""
+        if self.given_units is not None:
+            return self.given_units
+        shape = self.image_shape or (self.spec.features,)
+        kind = "uint8" if self.train.values.dtype == torch.uint8 else "float32"
+        divisors = {kind: 255 if kind == "uint8" else 1}
+        highest = 1 if self.train.binary else None
+        return Units(tuple(shape), divisors, highest, self.likelihood == "vmf")
 
     @property
     def spec(self) -> DataSpec:

@@ -33,10 +33,10 @@ class Experiment:
     task: Vectors | Graph
 
 
-def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
+def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> list[Experiment]:
     """Build data and model, of replicas for the seeds `seed`, `seed` + 1, ..., `trainer.replicas`.
 
-    Of several GPUs take that whose `turn` it is.
+    Of several GPUs take that whose `turn` it is. `data` stands for what the configuration reads.
 
     Raises:
         ValueError: when a value, a file or the device is not to be had, there is no room for so
@@ -46,14 +46,14 @@ def prepare(config: DictConfig, turn: int = 0) -> list[Experiment]:
         torch.set_num_threads(config.threads)
     count = config.trainer.get("replicas", 1)
     if count == 1:
-        return [_prepare(config, turn)]
-    first = _prepare(_of_replica(config, 0), turn)
+        return [_prepare(config, turn, data)]
+    first = _prepare(_of_replica(config, 0), turn, data)
     _refuse_too_many(count, first)  # before there are any
     experiments = [first]
     for number in range(1, count):
         own = _of_replica(config, number)
-        data = first.data if _dataset(own) == _dataset(config) else None
-        experiments.append(_prepare(own, turn, data))
+        is_same = data is not None or _dataset(own) == _dataset(config)
+        experiments.append(_prepare(own, turn, first.data if is_same else None))
     try:
         stack = stack_models([one.model for one in experiments])
     except ValueError as error:

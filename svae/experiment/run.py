@@ -10,6 +10,7 @@ from svae.experiment.prepare import Experiment
 from svae.metrics.catalogue import of
 from svae.models import protocol
 from svae.recording import checkpoint, signals
+from svae.recording.claim import state_of
 from svae.recording.console import Bar, Screen
 from svae.recording.folder import (
     FAILED,
@@ -23,7 +24,7 @@ from svae.recording.opening import opening
 from svae.recording.progress import Pace, Progress
 from svae.recording.saved import saved_overrides
 from svae.recording.wandb import WandbRun
-from svae.run import Run, state_of
+from svae.run import Run
 from svae.training.guard import Diverged
 from svae.training.learner import Learner
 from svae.training.loop import train
@@ -38,18 +39,23 @@ _FINISHED = (
 
 
 def run(
-    experiments: list[Experiment], folder: RunFolder, group: str | None, resumed: bool
+    experiments: list[Experiment],
+    folder: RunFolder,
+    group: str | None,
+    resumed: bool,
+    quiet: bool = False,
 ) -> float:
     """Train to the end, evaluate the best checkpoints; return the mean of the best objectives.
 
-    A replica that fails does not stop the others.
+    A replica that fails does not stop the others. If `quiet`, nothing is shown; nor is it of the
+    `group` of a sweep, which has an overview.
 
     Raises:
         checkpoint.Unusable: when a run to continue has no good checkpoint; nothing was changed.
         Diverged: when a number is not finite and no restart is left; whatever else can be done is
             done by then.
     """
-    screen = Screen(quiet=group is not None)  # of a sweep, its overview is shown
+    screen = Screen(quiet=quiet or group is not None)
     had_finished = resumed and written_status(folder.path).state == FINISHED
     first, count = experiments[0], len(experiments)
     words = f", one for each of {count} replicas in it" if count > 1 else ""
@@ -269,6 +275,8 @@ def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Pr
         "data_hash": experiment.data.data_hash,
         "split_hash": experiment.data.split_hash,
     }
+    if spec.kind == "vectors":
+        about["units"] = experiment.data.units.saved()
     optimizer = build.optimizer(experiment.config, experiment.model)
     progress = Progress(experiment.model, optimizer, about, folder)
     if resumed:

@@ -293,6 +293,7 @@ def _plain(name: str) -> str:
 
 
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
+_Kinds = Annotated[str, Field(pattern="^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
 _Name = Annotated[str, AfterValidator(_plain)]  # it becomes the head of a column
 
 
@@ -309,6 +310,13 @@ class _Row(BaseModel, strict=True, allow_inf_nan=False, extra="allow"):
     seconds: Annotated[float, Field(ge=0, le=1e12)]  # so that their sum is a number
 
 
+class _Units(BaseModel, strict=True, extra="forbid"):
+    shape: list[_Count] = Field(min_length=1, max_length=8)
+    divisors: dict[_Kinds, _Count] = Field(min_length=1, max_length=16)
+    highest: _Count | None
+    is_direction: bool
+
+
 class _Best(BaseModel, strict=True):
     epoch: _Count
     features: _Count
@@ -318,6 +326,7 @@ class _Best(BaseModel, strict=True):
     classes: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data_hash: str | None = None
     split_hash: str | None = None
+    units: _Units | None = None
 
 
 class _Table(BaseModel, strict=True, extra="forbid"):

@@ -8,7 +8,9 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _SUFFIX = ".tmp"
 
@@ -19,10 +21,21 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: when the disk is full or the folder is gone; `path` is then what it was.
     """
+    with atomically(path) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def atomically(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream; what is written to it is then in `path`, all of it or nothing.
+
+    Raises:
+        OSError: as `write_atomically` does.
+    """
     descriptor, temporary = tempfile.mkstemp(_SUFFIX, f".{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)

@@ -110,6 +110,7 @@ def settled(values: dict[str, Any], file: Path) -> dict[str, Any]:
     """Return `values` with each `${key}` replaced by the value of that key of the same file.
 
     Nothing else that OmegaConf would resolve is left, but `${oc.env:NAME}` in `ENVIRONMENT_KEYS`.
+    `${folder}` in dataset.file is the folder of the run, which holds the data of `svae.fit`.
 
     Raises:
         ValueError: for any other reference, and for one to a key that is not there, to a group of
@@ -145,6 +146,8 @@ class _Settling:
 
     def _referred(self, key: str, name: str) -> Any:
         self._left -= 1  # references to references double what they stand for
+        if (key, name) == ("dataset.file", "folder") and self._left >= 0:
+            return str(self._file.parent.absolute())
         value = self._values
         for part in name.split("."):
             value = value.get(part, self) if isinstance(value, dict) else self

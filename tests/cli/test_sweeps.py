@@ -6,8 +6,8 @@ from hydra._internal.utils import get_args_parser
 from svae.cli import grid, plan
 from svae.cli.sweeps import Jobs
 from svae.configuration import compose
+from svae.recording.claim import claim
 from svae.recording.folder import FINISHED, RunFolder
-from svae.run import claim
 from tests.support.swept import CONFIG, planned
 
 

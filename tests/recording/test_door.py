@@ -21,11 +21,11 @@ from svae import build
 from svae.cli import plan
 from svae.configuration import trusted
 from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
+from svae.recording.claim import claim
 from svae.recording.folder import INTERRUPTED, RunFolder
 from svae.recording.saved import reopened, saved_config, saved_overrides, settled
 from svae.recording.wandb import _run_id
 from svae.report import summary
-from svae.run import claim
 from tests.support.swept import CONFIG, OVERRIDES, begin, composed
 
 MARK = "THE-MARK-OF-AN-ATTACK"

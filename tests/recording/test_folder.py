@@ -112,9 +112,8 @@ def test_running_without_a_process_is_read_as_interrupted(tmp_path):
 
 def test_a_folder_in_use_is_refused_to_another_process(tmp_path):
     with _claim(tmp_path / "run") as folder:
-        code = (
-            f"import pathlib, svae.run as r; r.RunFolder.reopen(pathlib.Path({str(folder.path)!r}))"
-        )
+        path = f"pathlib.Path({str(folder.path)!r})"
+        code = f"import pathlib, svae.recording.folder as f; f.RunFolder.reopen({path})"
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "another process is working in this run folder" in done.stderr

@@ -1,9 +1,40 @@
 """What ended a run, and what to do about it, each in one sentence."""
 
 import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from svae.recording.folder import FAILED, INTERRUPTED, RunFolder
+from svae.recording.signals import Interrupted
+
+log = logging.getLogger("svae")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+
+
+@contextmanager
+def written_down(folder: RunFolder) -> Iterator[None]:
+    """Write down in a run folder whatever ends the run in it early, and raise it again."""
+    from svae.recording.checkpoint import Unusable
+
+    try:
+        yield
+    except Unusable:  # a checkpoint, of which nothing was altered
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        with suppress(OSError):
+            folder.status(INTERRUPTED)
+        raise
+    except Exception as error:
+        if is_out_of_time(error):
+            folder.status(INTERRUPTED)
+            raise
+        log.exception("the run failed")
+        with suppress(OSError):  # of a vanished folder
+            folder.status(FAILED, error=explain(error))
+        raise
 
 
 def explain(error: Exception) -> str:

@@ -1,0 +1,99 @@
+"""Between a person's own observations and the rows of numbers that a model works on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from svae.data.levels import found
+
+_LARGEST = np.finfo(np.float32).max
+_TOLERANCE = 1e-3  # of the length of a unit vector
+
+
+@dataclass(frozen=True)
+class Units:
+    """In which shape and units a person has observations, as the training data were.
+
+    Args:
+        shape: of one observation, such as (28, 28).
+        divisors: what arrays of a type, such as uint8, are divided by to be rows.
+        highest: of a row's numbers, which then begin at 0; None where any number will do.
+        is_direction: whether a row is one unit vector.
+    """
+
+    shape: tuple[int, ...]
+    divisors: Mapping[str, int]
+    highest: int | None = None
+    is_direction: bool = False
+
+    def rows(self, array: np.ndarray, name: str = "x") -> Tensor:
+        """Return observations (N, *shape) as rows (N, D) of float32.
+
+        Raises:
+            ValueError: when shape, type or range are not those of the training data.
+        """
+        divisor = self._divisor(array, name)
+        if not array.size:
+            return torch.zeros(0, int(np.prod(self.shape)))
+        if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST).all():
+            bad = array[~(np.abs(array) <= _LARGEST)][0]
+            raise ValueError(f"{name}: expected finite numbers, got {bad}")
+        if self.highest is not None and not 0 <= array.min() <= array.max() <= divisor:
+            raise ValueError(
+                f"{name}: expected numbers from 0 to {divisor}, as this run was trained on, got "
+                f"{found(array)}"
+            )
+        rows = torch.from_numpy(array.astype(np.float32).reshape(len(array), -1))
+        if self.is_direction:
+            return normalised(rows, name)
+        return rows if divisor == 1 else rows / divisor
+
+    def observations(self, rows: Tensor) -> np.ndarray:
+        """Return rows (..., D) as observations (..., *shape), float32, in the units of the data."""
+        scaled = rows if self.unit == 1 else rows * self.unit
+        return scaled.cpu().numpy().reshape(*rows.shape[:-1], *self.shape)
+
+    @property
+    def unit(self) -> int:
+        """What a row's 1 stands for."""
+        return next(iter(self.divisors.values()))
+
+    def _divisor(self, array: np.ndarray, name: str) -> int:
+        if array.shape[1:] != self.shape or not array.ndim:
+            wanted = ", ".join(map(str, ("N", *self.shape)))
+            alone = "; one alone is x[None]" if array.shape == self.shape else ""
+            raise ValueError(f"{name}: expected shape ({wanted}), got {array.shape}{alone}")
+        kind = array.dtype
+        if str(kind) in self.divisors:
+            return self.divisors[str(kind)]
+        is_alike = {"f": "f", "i": "iu", "u": "iu", "b": ""}.get(kind.kind, "")
+        known = [d for other, d in self.divisors.items() if np.dtype(other).kind in is_alike]
+        plain = [divisor for divisor in self.divisors.values() if divisor == 1]
+        if kind.kind in "biuf" and (known or plain):
+            return (known or plain)[0]
+        types = " or ".join(self.divisors)
+        raise ValueError(
+            f"{name}: expected {types}, as this run was trained on, got {kind} {array.shape}"
+        )
+
+    def saved(self) -> dict[str, Any]:
+        """Return it as plain values, for a checkpoint."""
+        plain = {"shape": [int(n) for n in self.shape], "divisors": dict(self.divisors)}
+        return plain | {"highest": self.highest, "is_direction": self.is_direction}
+
+
+def normalised(rows: Tensor, name: str) -> Tensor:
+    """Return unit vectors (N, D), which files round, of length 1.
+
+    Raises:
+        ValueError: when one of them is none.
+    """
+    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    wrong = (lengths - 1).abs() > _TOLERANCE
+    if wrong.any():
+        raise ValueError(f"{name}: expected unit vectors, got one of length {lengths[wrong][0]:g}")
+    return rows / lengths
