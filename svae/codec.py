@@ -1,7 +1,7 @@
 """A trained model at work: between a person's own observations and latent vectors, in batches."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +54,12 @@ class Codec:
         return _spread_of(self._posterior(torch.zeros(2, math.prod(self.units.shape))))
 
     @torch.no_grad()
-    def encode(self, x: Any, name: str = "x") -> Encoded:
+    def encode(
+        self, x: Any, name: str = "x", progress: Callable[[list], Iterable] = iter
+    ) -> Encoded:
         """Return the posteriors of observations (N, *shape), in their order.
+
+        `progress` wraps the list of where batches begin, to show how far it is.
 
         Nothing is drawn: of grey levels the encoder reads the probabilities, so that a row has one
         posterior, whichever rows are beside it.
@@ -64,7 +68,7 @@ class Codec:
             ValueError: when they are not as the training data were, or posteriors have no `loc`.
         """
         array, found = as_array(x, name), {}
-        for start, rows in self._batches(array, name):
+        for start, rows in self._batches(array, name, progress=progress):
             posterior = self._posterior(rows)
             if not hasattr(posterior, "loc"):
                 raise ValueError("the posteriors of this model have no `loc`, which encode gives")
@@ -152,7 +156,11 @@ class Codec:
         return np.concatenate(found)
 
     def _batches(
-        self, array: np.ndarray, name: str, size: int | None = None
+        self,
+        array: np.ndarray,
+        name: str,
+        size: int | None = None,
+        progress: Callable[[list], Iterable] = iter,
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield where each batch of rows begins, and the batch; an empty one where there is none.
 
@@ -162,7 +170,7 @@ class Codec:
         if array.ndim == 0 or not len(array):
             yield 0, self.units.rows(array, name)
             return
-        for start in range(0, len(array), size):
+        for start in progress(list(range(0, len(array), size))):
             yield start, self.units.rows(array[start : start + size], name)
 
     def _posterior(self, rows: Tensor):

@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 import svae
 from svae.cli import job
 from svae.cli.job import Failed
-from svae.cli.plan import Report, Single, plan
+from svae.cli.plan import Encode, Report, Single, plan
 from svae.cli.sweeps import Sweep
 from svae.configuration import CONF, compose, trusted
 from svae.configuration.messages import (
@@ -121,6 +121,8 @@ def _work(args: Namespace) -> int:
                 job.single(single)
             case Report(folders):
                 _report(folders)
+            case Encode() as encoding:
+                _encode(encoding)
         return 0
 
 
@@ -129,6 +131,13 @@ def _report(folders: list[Path]) -> None:
 
     with refusing(ValueError, OSError, about="report: "):
         summary.make(folders)
+
+
+def _encode(plan: Encode) -> None:
+    from svae import encoding
+
+    with refusing(ValueError):
+        encoding.encode(plan.folder, plan.file, plan.output, plan.device, plan.threads)
 
 
 def _sweep(sweep: Sweep) -> int:

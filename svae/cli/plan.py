@@ -15,6 +15,8 @@ from svae.cli.sweeps import Sweep
 from svae.configuration import compose
 from svae.configuration.checks import key_of
 from svae.configuration.messages import Refused, refusing
+from svae.configuration.schema import KEYS, expected, takes
+from svae.configuration.suggestions import shown
 from svae.recording import environment
 from svae.recording.folder import holds_run
 from svae.recording.saved import reopened, saved_values
@@ -25,6 +27,20 @@ class Report:
     """The report of these folders, made again."""
 
     folders: list[Path]
+
+
+@dataclass(frozen=True)
+class Encode:
+    """The latent vectors of the rows of a file by the run in a folder, into a folder of their own.
+
+    `threads` None leaves the choice to torch.
+    """
+
+    folder: Path
+    file: Path
+    output: Path
+    device: str
+    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -42,22 +58,28 @@ class Single:
     flags: tuple[str, ...]
 
 
-def plan(args: Namespace) -> Report | Single | Sweep:
+_VERBS = ("report", "resume", "evaluate", "encode")
+
+
+def plan(args: Namespace) -> Report | Encode | Single | Sweep:
     """Compose and check everything that `args` ask for.
 
     Raises:
         Refused, or one of `HYDRA_ERRORS`: when a key, a value or a combination cannot be.
     """
-    args.overrides = [_with_a_name(line) for line in args.overrides]
+    names = _names(args.overrides)
+    args.overrides = [_with_a_name(line, names) for line in args.overrides]
     typed, flags = compose.values(args.overrides), compose.flags(args)
     _refuse_repeated(args.overrides)
-    match [verb for verb in ("report", "resume", "evaluate") if typed.get(verb) is not None]:
+    match [verb for verb in _VERBS if typed.get(verb) is not None]:
         case ["report", *_]:
             return _report(args, typed["report"])
+        case ["encode"]:
+            return _encode(args, typed)
         case [verb]:
             return _reopen(args, verb, typed[verb], flags)
-        case [_, _]:
-            raise Refused("resume and evaluate: give one of the two")
+        case [_, *_] as verbs:
+            raise Refused(f"{' and '.join(verbs)}: give one of them")
     if args.multirun:
         return _sweep(args, flags)
     config = compose.checked(args, args.overrides)
@@ -79,16 +101,24 @@ def plan(args: Namespace) -> Report | Single | Sweep:
     return Single("start", folder, compose.task(config), args.overrides, flags)
 
 
-def _with_a_name(line: str) -> str:
-    """Return an override that names a folder of runs such that Hydra reads the name as a text.
+_OF_ENCODE = ("file", "output")
+
+
+def _names(lines: list[str]) -> tuple[str, ...]:
+    """Return the keys whose values are names of files and folders, whatever they look like."""
+    encodes = any(key_of(line) == "encode" for line in lines)
+    return (*_VERBS, *_OF_ENCODE) if encodes else _VERBS
+
+
+def _with_a_name(line: str, names: tuple[str, ...]) -> str:
+    """Return an override of one of `names` such that Hydra reads its value as a text.
 
     It may be 0 or 1e5, or hold what Hydra's grammar has other uses for.
     """
     key, _, value = line.partition("=")
     several = r"|\[.*\]" if key == "report" else ""
     is_read = not value or re.fullmatch(rf"'.*'|\".*\"{several}", value)
-    is_name = key in ("resume", "evaluate", "report") and not is_read
-    return compose.quoted(key, Path(value)) if is_name else line
+    return compose.quoted(key, Path(value)) if key in names and not is_read else line
 
 
 # what a run alone does not read
@@ -126,6 +156,31 @@ def _report(args: Namespace, typed: Any) -> Report:
         if not os.path.exists(folder):  # also where the name is too long for any
             raise Refused(f"report={folder}: no such folder")
     return Report(folders)
+
+
+def _encode(args: Namespace, typed: dict[str, Any]) -> Encode:
+    """Plan to encode a file by a run, of which nothing is changed."""
+    allowed = ("encode", *_OF_ENCODE, "device", "threads")
+    if args.multirun:
+        raise Refused(f"encode={typed['encode']}: takes one run folder, without --multirun")
+    for line in args.overrides:
+        if (key := key_of(line)) not in allowed:
+            raise Refused(f"{line}: has no effect on encode=, expected {', '.join(allowed[1:])}")
+        if key in KEYS and key != "encode" and not takes(key, typed[key]):
+            raise Refused(f"{line}: expected {expected(KEYS[key].type)}")
+    for key, words in (("encode", "a run folder"), ("file", "a file"), ("output", "a folder")):
+        if not isinstance(typed.get(key), str) or not typed[key]:
+            raise Refused(f"{key}={shown(typed.get(key))}: expected {words}")
+    folder, file, output = (compose.expanded(typed[key]) for key in ("encode", *_OF_ENCODE))
+    if not os.path.isfile(file):
+        raise Refused(f"file={file}: expected an .npy or .npz file, found none")
+    compose.refuse_long("output", output.absolute())
+    for place in (output.absolute(), *output.absolute().parents):
+        if (place / "status.json").exists():  # its own latents are those of its test set
+            raise Refused(f"output={output}: lies in a run folder, expected a folder of its own")
+    if (reason := _no_run(folder)) is not None:
+        raise Refused(f"encode={reason}")
+    return Encode(folder, file, output, typed.get("device", "auto"), typed.get("threads"))
 
 
 def _reopen(

@@ -10,7 +10,7 @@ from svae.configuration.suggestions import shown
 
 _NEEDED_GROUPS = ("model", "sampler", "network", "trainer", "dataset", "logger", "evaluation")
 # what every study reads
-_READ = ("experiment", "hydra", "resume", "evaluate", "report")
+_READ = ("experiment", "hydra", "resume", "evaluate", "report", "encode")
 _OF_LABELS = "svae.models.m1m2.M1M2"
 # networks by their classes: the choice, and whether it is for graphs
 _NETWORKS = {

@@ -131,6 +131,7 @@ KEYS: dict[str, Key] = {
     "resume": Key(Text | None, "checkpoint ckpt ckpt_path restore continue load"),
     "evaluate": Key(Text | None, "eval test"),
     "report": Key(Annotated[None, "null, or a folder of runs"], before=None),
+    "encode": Key(Annotated[None, "null, or a run folder"], "embed transform", before=None),
     "model.initial_concentration": Key(Concentration | None, "kappa", before=1.6931471805599454),
     "model.link": Key(Literal["softplus", "exp"] | None, "activation", before=None),
     "model.scales": Key(bool, "scaled", before=False),
