@@ -10,6 +10,7 @@ from torch.compiler import is_compiling
 from torch.distributions import register_kl
 
 from svae.autograd import Function, save
+from svae.distributions import maximum_likelihood
 from svae.distributions.directional import Directional
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.sphere import (
@@ -37,6 +38,28 @@ class PowerSpherical(Directional):
 
     Reference: De Cao and Aziz 2020, "The Power Spherical distribution", arXiv 2006.04437, eq. 7-12.
     """
+
+    @classmethod
+    def fit(cls, x: Tensor, weights: Tensor | None = None) -> "PowerSpherical":
+        """Return the law under which unit vectors (..., N, m) are most likely, one of each batch.
+
+        mu maximises t = mean log (1 + mu.x)/2, whatever kappa, and is not the mean direction;
+        psi(2 beta + kappa) - psi(beta + kappa) = -t. kappa is 0 where no other is better, and at
+        most 1e8. Points all around have many such mu: it is the best of those reached from the mean
+        direction and from some hundred of the points.
+
+        Args:
+            x: unit vectors; their dtype and device come back. Without gradient.
+            weights: >= 0, how often each vector counts, (..., N); None: once.
+
+        Raises:
+            ValueError: when `x` are no unit vectors, or a weight is negative, or none is positive.
+        """
+        points, shares = maximum_likelihood.weighted(x, weights)
+        loc, concentration = maximum_likelihood.power_spherical(
+            points, shares, (x.shape[-1] - 1) / 2, _digamma_difference, _trigamma_difference
+        )
+        return cls(loc.to(x.dtype), concentration.to(x.dtype))
 
     @property
     def _beta(self) -> float:

@@ -9,6 +9,7 @@ from torch.distributions import Distribution, register_kl
 from torch.distributions.utils import lazy_property
 
 from svae.autograd import Known, is_constant, is_mapping, is_transforming
+from svae.distributions import maximum_likelihood
 from svae.distributions.draw import Draw, as_size
 from svae.distributions.estimators import (
     GRADIENTS,
@@ -115,6 +116,29 @@ class VonMisesFisher(Distribution):
             raise ValueError(
                 f"sampler=inversion makes no proposals, got proposals={self.proposals}"
             )
+
+    @classmethod
+    def fit(cls, x: Tensor, weights: Tensor | None = None) -> "VonMisesFisher":
+        """Return the law under which unit vectors (..., N, m) are most likely, one of each batch.
+
+        mu is the direction of their mean, A(kappa) = |mean|. kappa is 0 where the mean is, and at
+        most 1e8: of points that are all the same the likelihood grows without end.
+
+        Args:
+            x: unit vectors; their dtype and device come back. Without gradient.
+            weights: >= 0, how often each vector counts, (..., N); None: once.
+
+        Raises:
+            ValueError: when `x` are no unit vectors, or a weight is negative, or none is positive.
+
+        Reference: Mardia and Jupp 2000, section 10.3.1; Banerjee, Dhillon, Ghosh and Sra 2005,
+        "Clustering on the unit hypersphere using von Mises-Fisher distributions", eq. 4.4, from
+        where Newton's method begins.
+        """
+        loc, concentration = maximum_likelihood.von_mises_fisher(
+            *maximum_likelihood.weighted(x, weights)
+        )
+        return cls(loc.to(x.dtype), concentration.to(x.dtype))
 
     @property
     def has_rsample(self) -> bool:
