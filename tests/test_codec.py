@@ -162,6 +162,16 @@ def test_units_take_what_means_the_same(units, given, rows):
     np.testing.assert_allclose(found, rows, atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_stand_where_they_stood(channels):
+    images = np.moveaxis(RANDOM.integers(0, 256, (5, 3, 4, 6), np.uint8), 1, channels)
+    units = Units(images.shape[1:], {"uint8": 255}, 1, channels=channels)
+    rows = units.rows(images)
+    red = images[:, 0] if channels == 1 else images[..., 0]
+    np.testing.assert_allclose(rows[:, :24], red.reshape(5, -1) / np.float32(255))
+    np.testing.assert_allclose(units.observations(rows), images, rtol=1e-6)
+
+
 def test_units_are_saved_as_plain_values_and_those_of_before_follow():
     state = {"features": 12, "likelihood": "bernoulli", "units": BYTES.saved()}
     assert units_of(state) == BYTES

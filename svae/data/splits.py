@@ -194,7 +194,7 @@ class DataSet:
         shape = self.image_shape or (self.spec.features,)
         kind = "uint8" if self.train.values.dtype == torch.uint8 else "float32"
         divisors = {kind: 255 if kind == "uint8" else 1}
-        highest = 1 if self.train.binary else None
+        highest = 1 if self.train.binary or kind == "uint8" else None
         return Units(tuple(shape), divisors, highest, self.likelihood == "vmf")
 
     @property

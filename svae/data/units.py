@@ -23,12 +23,14 @@ class Units:
         divisors: what arrays of a type, such as uint8, are divided by to be rows.
         highest: of a row's numbers, which then begin at 0; None where any number will do.
         is_direction: whether a row is one unit vector.
+        channels: the axis of the colours of images (N, ...), which stand first in rows.
     """
 
     shape: tuple[int, ...]
     divisors: Mapping[str, int]
     highest: int | None = None
     is_direction: bool = False
+    channels: int | None = None
 
     def rows(self, array: np.ndarray, name: str = "x") -> Tensor:
         """Return observations (N, *shape) as rows (N, D) of float32.
@@ -47,15 +49,20 @@ class Units:
                 f"{name}: expected numbers from 0 to {divisor}, as this run was trained on, got "
                 f"{found(array)}"
             )
-        rows = torch.from_numpy(array.astype(np.float32).reshape(len(array), -1))
+        planes = array if self.channels is None else np.moveaxis(array, self.channels, 1)
+        rows = torch.from_numpy(planes.astype(np.float32).reshape(len(array), -1))
         if self.is_direction:
             return normalised(rows, name)
         return rows if divisor == 1 else rows / divisor
 
     def observations(self, rows: Tensor) -> np.ndarray:
         """Return rows (..., D) as observations (..., *shape), float32, in the units of the data."""
-        scaled = rows if self.unit == 1 else rows * self.unit
-        return scaled.cpu().numpy().reshape(*rows.shape[:-1], *self.shape)
+        scaled = (rows if self.unit == 1 else rows * self.unit).cpu().numpy()
+        if self.channels is None:
+            return scaled.reshape(*rows.shape[:-1], *self.shape)
+        shape, axis = list(self.shape), self.channels - 1
+        planes = scaled.reshape(*rows.shape[:-1], shape.pop(axis), *shape)
+        return np.moveaxis(planes, -len(self.shape), axis - len(self.shape))
 
     @property
     def unit(self) -> int:
@@ -83,7 +90,8 @@ class Units:
     def saved(self) -> dict[str, Any]:
         """Return it as plain values, for a checkpoint."""
         plain = {"shape": [int(n) for n in self.shape], "divisors": dict(self.divisors)}
-        return plain | {"highest": self.highest, "is_direction": self.is_direction}
+        others = ("highest", "is_direction", "channels")
+        return plain | {name: getattr(self, name) for name in others}
 
 
 def normalised(rows: Tensor, name: str) -> Tensor:

@@ -315,6 +315,7 @@ class _Units(BaseModel, strict=True, extra="forbid"):
     divisors: dict[_Kinds, _Count] = Field(min_length=1, max_length=16)
     highest: _Count | None
     is_direction: bool
+    channels: _Count | None = Field(None, le=7)
 
 
 class _Best(BaseModel, strict=True):
