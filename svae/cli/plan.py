@@ -79,7 +79,8 @@ def plan(args: Namespace) -> Report | Encode | Single | Sweep:
         case [verb]:
             return _reopen(args, verb, typed[verb], flags)
         case [_, *_] as verbs:
-            raise Refused(f"{' and '.join(verbs)}: give one of them")
+            count = " of the two" if len(verbs) == 2 else ""
+            raise Refused(f"{' and '.join(verbs)}: give one{count}")
     if args.multirun:
         return _sweep(args, flags)
     config = compose.checked(args, args.overrides)

@@ -49,12 +49,17 @@ class Plain(Console):
 
 
 class Screen:
-    """The terminal: a live bar where there is one, plain lines where the output is a file."""
+    """The terminal: a live bar where there is one, plain lines where the output is a file.
+
+    A notebook has no bar, and one line that each epoch writes anew.
+    """
 
     def __init__(self, quiet: bool = False):
         silent = {"quiet": True, "force_terminal": False} if quiet else {}
         self.console = Plain(soft_wrap=True, **silent)
         self._is_live = self.console.is_terminal
+        self._is_notebook = self.console.is_jupyter and not quiet
+        self._passing = 0  # how many characters stand in a line that is going to be replaced
 
     def note(self, text: str) -> None:
         """Say one line, and keep it in the log."""
@@ -66,7 +71,16 @@ class Screen:
         if self._is_live:
             self.console.print(text)
         elif not self.console.quiet:
-            print(text, file=self.console.file, flush=True)
+            end, self._passing = "\n" if self._passing else "", 0
+            print(f"{end}{text}", file=self.console.file, flush=True)
+
+    def passing(self, text: str) -> None:
+        """Say one line, of which in a notebook the next one takes the place."""
+        if not self._is_notebook:
+            self.line(text)
+            return
+        padded, self._passing = text.ljust(self._passing), len(text)
+        print(f"\r{padded}", end="", file=self.console.file, flush=True)
 
     def open(self, lines: list[tuple[str, str]]) -> None:
         """Say what is going to be done, each line with a word in front of it."""
@@ -83,7 +97,7 @@ class Screen:
     def work(self, name: str, pieces: list) -> Iterable:
         """Yield `pieces` and show how many are done; a request to stop ends the work."""
         if not self.console.is_terminal:
-            self.console.print(f"{name} ...")
+            self.line(f"{name} ...")
         with self._progress() as progress:
             task = progress.add_task(name, total=len(pieces), line="")
             for piece in pieces:
@@ -151,7 +165,7 @@ class Bar:
         log.info("epoch %d/%d  %s  %.1f s", number, self._total, line, metrics["seconds"])
         if self._progress.disable:
             words = f"{line}  {metrics['seconds']:.1f} s{self._left()}"
-            self._screen.line(f"epoch {number}/{self._total}  {words}")
+            self._screen.passing(f"epoch {number}/{self._total}  {words}")
         else:
             self._progress.update(self._task, completed=number, line=line)
 

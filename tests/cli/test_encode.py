@@ -82,7 +82,7 @@ def test_rows_are_written_in_their_order(folder, tmp_path, monkeypatch, suffix):
         ("encode={run} file={file} output={run}/new", "lies in a run folder"),
         ("encode={run} file={file} output=out latent_dim=3", "latent_dim=3: has no effect on enc"),
         ("encode={run} file={file} output=out device=gpu", "device=gpu: expected auto, cpu, cuda"),
-        ("encode={run} file={file} output=out resume=x", "resume and encode: give one of them"),
+        ("encode={run} file={file} output=out resume=x", "resume and encode: give one of the two"),
         ("-m encode={run} file={file} output=out", "takes one run folder, without --multirun"),
         ("encode=none file={file} output=out", "encode=none: no such folder"),
         ("file={file}", "file: no such key"),

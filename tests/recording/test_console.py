@@ -72,3 +72,15 @@ def test_the_bar_moves_with_every_step_and_a_plain_line_says_how_long_it_takes(c
         "epoch 3/5  best -1.00  6.0 s  at most 0:00:12 left",
         "epoch 4/5  best -1.00  6.0 s  at most 0:00:06 left",
     ]
+
+
+def test_a_notebook_has_one_line_that_each_epoch_writes_anew(capsys, monkeypatch):
+    monkeypatch.setattr(console.time, "monotonic", lambda: 0.0)
+    screen = Screen()
+    screen._is_notebook = True
+    with screen.training(0, 2) as bar:
+        bar.epoch(1, {"seconds": 10.0}, "-1.00")
+        bar.epoch(2, {"seconds": 6.0}, "-1.00")
+    screen.note("done")
+    first, second = "epoch 1/2  best -1.00  10.0 s", "epoch 2/2  best -1.00  6.0 s "
+    assert capsys.readouterr().out == f"\r{first}\r{second}\ndone\n"
