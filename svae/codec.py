@@ -166,6 +166,7 @@ class Codec:
 
         An array that is mapped from a file is read no further than that.
         """
+        self.units.divisor(array, name)  # of the whole, whose shape is the one that is known
         size = size or self.batch_size
         if array.ndim == 0 or not len(array):
             yield 0, self.units.rows(array, name)

@@ -287,3 +287,32 @@ def test_an_interrupted_fit_leaves_a_run_that_goes_on(monkeypatch, tmp_path, sva
     assert run.encode(NUMBERS).loc.shape == (60, 4)
     assert svae_train(f"resume={run.path}", quick=False).returncode == 0
     assert run.status.state == FINISHED
+
+
+def test_a_run_that_is_damaged_or_of_something_else_is_refused(run, tmp_path):
+    damaged = svae.Run(shutil.copytree(run.path, tmp_path / "run"))
+    assert damaged.encode(NUMBERS).loc.shape == (60, 4)
+    with pytest.raises(ValueError, match=r"of shape \(N, 4\), got \(2, 3\)"):
+        damaged.decode(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"expected shape \(N, 5\), got \(60, 4\)"):
+        damaged.score(NUMBERS[:, :4])
+    with pytest.raises(ValueError, match="walk: is no picture of this run, expected one of curves"):
+        damaged.plot.walk()
+    best = damaged.path / "checkpoints" / "best.pt"
+    best.write_bytes(best.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=r"best\.pt: not a readable checkpoint"):
+        damaged.encode(NUMBERS)
+    best.unlink()
+    with pytest.raises(ValueError, match=r"best\.pt: no such checkpoint"):
+        damaged.sample(3)
+
+
+@pytest.mark.slow
+def test_replicas_are_runs_of_their_own(tmp_path):
+    run = _fit(NUMBERS, folder=tmp_path / "run", **{"trainer.replicas": 2})
+    with pytest.raises(ValueError, match="holds replicas, expected one of them"):
+        run.encode(NUMBERS)
+    alone = _fit(NUMBERS, seed=1)
+    np.testing.assert_allclose(
+        run.replicas[1].encode(NUMBERS).loc, alone.encode(NUMBERS).loc, atol=1e-5
+    )

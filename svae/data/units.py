@@ -38,7 +38,7 @@ class Units:
         Raises:
             ValueError: when shape, type or range are not those of the training data.
         """
-        divisor = self._divisor(array, name)
+        divisor = self.divisor(array, name)
         if not array.size:
             return torch.zeros(0, int(np.prod(self.shape)))
         if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST).all():
@@ -69,7 +69,12 @@ class Units:
         """What a row's 1 stands for."""
         return next(iter(self.divisors.values()))
 
-    def _divisor(self, array: np.ndarray, name: str) -> int:
+    def divisor(self, array: np.ndarray, name: str = "x") -> int:
+        """Return what observations are divided by, by shape and type alone.
+
+        Raises:
+            ValueError: when these are not those of the training data.
+        """
         if array.shape[1:] != self.shape or not array.ndim:
             wanted = ", ".join(map(str, ("N", *self.shape)))
             alone = "; one alone is x[None]" if array.shape == self.shape else ""
