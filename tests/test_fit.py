@@ -21,6 +21,8 @@ from svae import fitting
 from svae.data import synthetic
 from svae.data.splits import DataSet, Split
 from svae.recording.folder import FINISHED
+from svae.recording.saved import settled
+from tests.test_extending import FILE, PAGE
 
 RANDOM = np.random.default_rng(0)
 NUMBERS = RANDOM.normal(size=(60, 5))
@@ -105,6 +107,7 @@ WRONG = [
     (np.where(NUMBERS > 2, np.nan, NUMBERS), {}, "data: train: expected finite values, got nan"),
     (np.arange(60).reshape(20, 3), {}, "int64 from 0 to 59 may be counts as well as levels"),
     (NUMBERS[:3], {}, "dataset.validation_fraction=0.1: leaves 0 of 3 rows"),
+    (np.ma.masked_less(NUMBERS, 0), {}, "data: holds masked numbers"),
     ((NUMBERS,), {}, "got a tuple of 1"),
     ((NUMBERS, NUMBERS[:, :3], NUMBERS), {}, "data: validation: rows of shape (3,), those of"),
     ((NUMBERS, [0, 1]), {}, "data: train_labels: 2 labels for 60 rows"),
@@ -289,6 +292,15 @@ def test_an_interrupted_fit_leaves_a_run_that_goes_on(monkeypatch, tmp_path, sva
     assert run.status.state == FINISHED
 
 
+def test_where_the_folder_is_may_be_said_of_its_data_alone(tmp_path):
+    file, text = tmp_path / "config.yaml", "${folder}/data.npy"
+    found = settled({"dataset": {"file": text}}, file)
+    assert found == {"dataset": {"file": str(tmp_path / "data.npy")}}
+    for values in ({"dataset": {"root": text}}, {"logger": {"name": text}}):
+        with pytest.raises(ValueError, match="is not allowed in a run folder"):
+            settled(values, file)
+
+
 def test_a_run_that_is_damaged_or_of_something_else_is_refused(run, tmp_path):
     damaged = svae.Run(shutil.copytree(run.path, tmp_path / "run"))
     assert damaged.encode(NUMBERS).loc.shape == (60, 4)
@@ -305,6 +317,20 @@ def test_a_run_that_is_damaged_or_of_something_else_is_refused(run, tmp_path):
     best.unlink()
     with pytest.raises(ValueError, match=r"best\.pt: no such checkpoint"):
         damaged.sample(3)
+
+
+@pytest.mark.slow
+def test_classes_of_ones_own_are_fitted_and_encode(tmp_path):
+    own = tmp_path / "own"
+    for name, text in FILE.findall(PAGE):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    run = svae.fit(**{**QUICK, "latent_dim": 4}, dataset="bars", model="pair", config_dir=own)
+    pictures = RANDOM.random((5, 8, 8)) > 0.5
+    assert run.encode(pictures).loc.shape == (5, 6)
+    assert run.encode(pictures).spread is None
+    with pytest.raises(ValueError, match="vouch for it by --config-dir"):
+        svae.Run(run.path).encode(pictures)
 
 
 @pytest.mark.slow

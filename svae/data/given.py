@@ -25,6 +25,8 @@ def as_array(x: Any, name: str) -> np.ndarray:
         return x.detach().cpu().numpy()
     if hasattr(x, "toarray"):
         raise ValueError(f"{name}: is a sparse matrix, expected a dense one, as x.toarray()")
+    if np.ma.is_masked(x):
+        raise ValueError(f"{name}: holds masked numbers, expected none, as x.filled(0)")
     if hasattr(x, "to_numpy"):
         found = np.asarray(x.to_numpy())
         if found.dtype.kind not in "biuf" and hasattr(x, "columns"):
