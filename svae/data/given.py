@@ -49,7 +49,10 @@ def as_labels(labels: Any, name: str) -> np.ndarray:
     if found.dtype.kind == "O":
         wrong = [value for value in found.ravel() if not isinstance(value, str)]
         if wrong:
-            raise ValueError(f"{name}: expected whole numbers or texts, got {wrong[0]!r:.40}")
+            raise ValueError(
+                f"{name}: expected whole numbers or texts, got {wrong[0]!r:.40}; where a label is "
+                "missing, -1 or an empty text"
+            )
         found = found.astype(str)
     return found.astype(np.int64) if found.dtype.kind == "b" else found
 

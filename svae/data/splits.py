@@ -171,8 +171,8 @@ class DataSet:
     `data_hash` is the `digest` of the data as they were read, before any processing and splitting:
     of what is generated, of all that it follows from, as its last digits may depend on the machine.
     `fingerprint` is that of which rows are in which split. Where a data set of a person's own gives
-    none, the observations of the splits stand for both. `given_units` are those of what was read, where
-    rows have others.
+    none, the observations of the splits stand for both. `given_units` are those of what was read,
+    where rows have others.
     """
 
     train: Split
