@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from svae.recording.folder import FINISHED
 from svae.recording.saved import settled
 from tests.test_extending import FILE, PAGE
 
+COMPOSED = fitting._composed
 RANDOM = np.random.default_rng(0)
 NUMBERS = RANDOM.normal(size=(60, 5))
 UNITS = NUMBERS / np.linalg.norm(NUMBERS, axis=1, keepdims=True)
@@ -134,9 +136,18 @@ WRONG = [
 ]
 
 
+@cache
+def _composed(typed, *folders, has_file):
+    """Compose what several cases have in common once."""
+    return COMPOSED(list(typed), *folders, has_file=has_file)
+
+
 @pytest.mark.parametrize(("data", "keys", "words"), WRONG, ids=range(len(WRONG)))
 def test_wrong_data_and_keys_are_refused_in_one_sentence(data, keys, words, monkeypatch):
     monkeypatch.setattr(fitting.experiment, "run", None)  # nothing is trained
+    monkeypatch.setattr(
+        fitting, "_composed", lambda typed, *f, **n: _composed(tuple(typed), *f, **n)
+    )
     with pytest.raises(ValueError) as refused:
         _fit(data, **keys)
     assert words in str(refused.value)
