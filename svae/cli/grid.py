@@ -2,10 +2,18 @@
 
 import itertools
 import math
+import random
 import re
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 
 from svae.configuration.messages import Refused, one_line
 
@@ -14,20 +22,16 @@ _MOST = 10_000  # runs of a sweep
 
 
 def quoted(override: Override) -> str:
-    """Return an override with the quotes that Hydra's choice('a,b') loses.
+    """Return an override with the quotes that Hydra's choice('a,b') loses, and in a drawn order.
 
-    Without them a text with a comma is several values, and one with an accent cannot be read.
+    Without them a text with a comma is several values, and one with an accent cannot be read. What
+    shuffle() draws is drawn once: the jobs have the order in which they were checked.
     """
-    choice = override.value()
-    if not isinstance(choice, ChoiceSweep) or choice.shuffle:
+    sweep = override.value()
+    is_bare = isinstance(sweep, ChoiceSweep) and any(map(_needs_quotes, sweep.list))
+    if not (is_bare or getattr(sweep, "shuffle", False)):
         return override.input_line
-    if not any(map(_needs_quotes, choice.list)):
-        return override.input_line
-    words = [
-        QuotedString(value, Quote.single).with_quotes() if _needs_quotes(value) else text
-        for value, text in zip(choice.list, override.sweep_string_iterator(), strict=True)
-    ]
-    return f"{override.get_key_element()}={','.join(words)}"
+    return f"{override.get_key_element()}={','.join(_discrete(override))}"
 
 
 def _needs_quotes(value: Any) -> bool:
@@ -65,7 +69,7 @@ def values(overrides: list[Override], searches: bool = False) -> list[list[str]]
 
 def _discrete(override: Override) -> list[str]:
     try:
-        found = list(itertools.islice(override.sweep_string_iterator(), _MOST + 1))
+        found = [_word(value) for value in _first(override)]
     except (ValueError, TypeError) as error:  # such as a step of 0
         raise Refused(f"{override.input_line}: {one_line(error)}") from error
     if not 1 <= len(found) <= _MOST:
@@ -77,6 +81,24 @@ def _discrete(override: Override) -> list[str]:
             raise Refused(f"{override.input_line}: {value} is there twice, expected it once")
         kept.add(own)
     return found
+
+
+def _first(override: Override) -> list[Any]:
+    """Return the values of a sweep, of too many only so many that it is known."""
+    sweep = override.value()
+    if not isinstance(sweep, RangeSweep):
+        every = override.sweep_iterator(transformer=Transformer.identity)
+        return list(itertools.islice(every, _MOST + 1))
+    found = list(itertools.islice(sweep.range(), _MOST + 1))  # Hydra would shuffle all of them
+    if sweep.shuffle:
+        random.shuffle(found)
+    return found
+
+
+def _word(value: Any) -> str:
+    if _needs_quotes(value):
+        return QuotedString(value, Quote.single).with_quotes()
+    return Transformer.str(value)
 
 
 def _read(value: str) -> float | str:

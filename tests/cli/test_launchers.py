@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
+import svae
 from tests.conftest import ROOT, run_folders
 from tests.support import slurm
 from tests.support.forked import once
@@ -48,7 +49,7 @@ def start(tiny, folder):
     environment["RAY_AUTH_MODE"] = "disabled"
 
     def run(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.Popen:
-        command = [sys.executable, *once(["-m", "svae", f"dataset.file={tiny}", *TINY, *arguments])]
+        command = [sys.executable, "-m", "svae", *once([f"dataset.file={tiny}", *TINY, *arguments])]
         options = {"cwd": folder, "start_new_session": True, "text": True}
         options["env"] = {**environment, "PATH": path}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
@@ -162,3 +163,13 @@ def test_a_search_is_stopped_and_continued(start, folder, storage):
     assert sum(row["state"] == "finished" for row in rows) == 8
     assert len({row["trainer.learning_rate"] for row in rows if row["state"] == "finished"}) == 8
     assert (path / "optimization_results.yaml").is_file()
+
+
+@_needs("hydra_optuna_sweeper")
+def test_a_search_tries_texts_as_they_were_typed(start, folder):
+    words = ("-m", "search=optuna", "hydra.sweeper.n_trials=3", "hydra.sweep.dir=texts")
+    texts = """logger.name=choice('a,b','é, it\\'s')"""
+    _finish(start(*words, texts, "latent_dim=2", "trainer.max_epochs=1"))
+    found = [svae.Run(path).config["logger"]["name"] for path in run_folders(folder / "texts")]
+    assert len(found) == 3
+    assert {*found} <= {"a,b", "é, it's"}

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Transformer
 
 from svae.cli import grid, plan
 from svae.cli.sweeps import Jobs
@@ -176,19 +177,50 @@ def test_many_jobs_are_composed_once_where_they_make_the_same_choices(tmp_path, 
         ("choice('é',x)", ["é", "x"]),
         ("choice('it\\'s','null','1')", ["it's", "null", "1"]),
         ("sort(choice('ü','é'))", ["é", "ü"]),
+        ("shuffle('a,b','é')", ["a,b", "é"]),
+        ("tag(t,choice('[x]','a=b',''))", ["[x]", "a=b", ""]),
     ],
 )
 def test_texts_of_a_choice_are_those_that_were_typed(typed, values):
     (override,) = compose.parsed([f"logger.name={typed}"])
-    jobs = grid.jobs(grid.values(compose.parsed([grid.quoted(override)])))
-    assert [str(compose.parsed(job)[0].value()) for job in jobs] == values
+    parsed = compose.parsed([grid.quoted(override)])
+    jobs = [line for (line,) in grid.jobs(grid.values(parsed))]
+    # as the sweeper of Optuna reads it
+    trials = [f"logger.name={v}" for v in parsed[0].sweep_iterator(transformer=Transformer.encode)]
+    for lines in (jobs, trials):
+        found = [str(override.value()) for override in compose.parsed(lines)]
+        assert (sorted(found) if "shuffle" in typed else found) == values
 
 
 @pytest.mark.parametrize(
-    "line", ["model=choice(vmf,normal)", "seed=range(3)", "seed=1", "seed=1,2"]
+    "line", ["model=choice(vmf,normal)", "model=glob(*)", "seed=range(3)", "seed=1", "seed=1,2"]
 )
 def test_what_needs_no_quotes_stays_as_it_was_typed(line):
     assert grid.quoted(*compose.parsed([line])) == line
+
+
+@pytest.mark.parametrize("typed", ["range(50)", "range(0,25,0.5)", ",".join(map(str, range(50)))])
+def test_an_order_that_is_drawn_is_drawn_once(typed):
+    (override,) = compose.parsed([f"threads=shuffle({typed})"])
+    parsed = compose.parsed([grid.quoted(override)])
+    found, again = (grid.values(parsed) for _ in range(2))
+    assert found == again
+    (plain,) = grid.values(compose.parsed([f"threads={typed}"]))
+    assert found != [plain]
+    assert sorted(found[0]) == sorted(plain)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("range(999999999999)", "more than 10000 values"),
+        ("range(1,2,0)", "must not be zero"),
+        ("1,1", "is there twice"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_at_once(typed, words):
+    with pytest.raises(plan.Refused, match=rf"^seed=shuffle\(.*{words}"):
+        planned(f"-m 'seed=shuffle({typed})'")
 
 
 def test_a_sweep_hands_hydra_the_texts_in_quotes(tmp_path, monkeypatch):
