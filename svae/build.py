@@ -19,6 +19,7 @@ from svae import evaluate
 from svae.codec import Codec, units_of
 from svae.configuration import trusted
 from svae.configuration.compose import expanded
+from svae.configuration.messages import no_device
 from svae.data.splits import DataSet, DataSpec
 from svae.models import foreign, protocol
 from svae.recording import checkpoint
@@ -45,8 +46,7 @@ def device(name: str, turn: int = 0) -> torch.device:
     except (RuntimeError, TypeError):
         raise ValueError(f"device={name}: expected auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= available:
-        found = f"{available} CUDA device(s)" if available else "no CUDA device"
-        raise ValueError(f"device={name}: this machine has {found}; use device=cpu or device=auto")
+        raise ValueError(no_device(name, available))
     return chosen
 
 

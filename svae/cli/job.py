@@ -5,10 +5,14 @@ configuration and from the folders.
 """
 
 import contextlib
+import ctypes
 import logging
 import math
+import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from svae.cli import grid
 from svae.cli.plan import Single
 from svae.configuration import CONF, compose, trusted
-from svae.configuration.messages import Refused, one_line
+from svae.configuration.messages import Refused, no_device, one_line
 from svae.recording import signals, terminal
 from svae.recording.claim import claim
 from svae.recording.failures import advise, explain, is_out_of_time, written_down
@@ -46,6 +50,8 @@ def single(plan: Single) -> None:
 
 
 def _single(plan: Single) -> None:
+    if plan.config.device.startswith("cuda") and _lacks_gpu():
+        raise Refused(no_device(plan.config.device, 0))
     work = _kind(plan.config)
     if plan.verb == "evaluate" and plan.config.study is not None:
         raise Refused(f"evaluate={plan.folder}: holds a study, expected the folder of a training")
@@ -70,6 +76,25 @@ def _single(plan: Single) -> None:
         except Interrupted as interrupted:
             interrupted.text += f"; continue with: {resume}"
             raise
+
+
+def _lacks_gpu() -> bool:
+    """Tell without torch, which takes seconds to import, that it surely finds no GPU.
+
+    It is built for none, or for NVIDIA's, whose driver is not there.
+    """
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    text = Path(found.origin).with_name("version.py").read_text()
+    built = re.findall(r"^(cuda|hip|rocm)\b.*= *['\"]", text, re.MULTILINE)
+    if built != ["cuda"] or sys.platform != "linux":
+        return not built
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
 
 
 def _evaluated(work: Callable[[], None]) -> None:

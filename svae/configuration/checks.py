@@ -19,6 +19,7 @@ _NETWORKS = {
     "svae.models.graph.GraphAutoEncoder": ("gcn", True),
     "svae.models.graph.LinearGraphAutoEncoder": ("linear", True),
 }
+_DIRECTIONS = "svae.data.directions.load"
 
 
 def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
@@ -37,7 +38,8 @@ def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
         _check_value(name, value, hidden)
     if _is_study(flat) and "study._target_" not in flat:
         raise ValueError("study: has no _target_, expected experiment=NAME, which chooses a study")
-    for contradictions in (_of_kinds, _of_samplers, _of_bounds, _of_labels, _of_replicas, _of_logs):
+    checks = (_of_kinds, _of_files, _of_samplers, _of_bounds, _of_labels, _of_replicas, _of_logs)
+    for contradictions in checks:
         for sentence in contradictions(flat):
             raise ValueError(sentence)
 
@@ -85,6 +87,14 @@ def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
             "sampler.baseline=mean: averages over other observations and a graph is one, expected "
             "none or leave_one_out"
         )
+
+
+def _of_files(flat: dict[str, Any]) -> Iterator[str]:
+    """Yield what the loader of directions would refuse, too, once torch has been imported."""
+    is_read = flat.get("dataset._target_") == _DIRECTIONS and flat.get("dataset.file") is not None
+    if is_read and flat.get("dataset.unit") is None:
+        wanted = expected(KEYS["dataset.unit"].type).removesuffix(", or null")
+        yield f"dataset.unit=null: expected {wanted} with dataset.file"
 
 
 def _of_kind(kind: str) -> set[str]:

@@ -52,6 +52,12 @@ def refusing(*errors: type[Exception], about: str = "") -> Iterator[None]:
         raise Refused(f"{about}{one_line(error)}") from error
 
 
+def no_device(name: str, count: int) -> str:
+    """Return what is said of a GPU that a machine with so many does not have."""
+    found = f"{count} CUDA device(s)" if count else "no CUDA device"
+    return f"device={name}: this machine has {found}; use device=cpu or device=auto"
+
+
 def sentence(error: Exception) -> str:
     """Turn an error of Hydra or OmegaConf into one sentence with the nearest right word."""
     return str(Refused(_sentence(error)))

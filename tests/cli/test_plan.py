@@ -154,6 +154,10 @@ REFUSED = [
     ("experiment=sampler_check study.sampels=3", "did you mean study.samples?"),
     ("experiment=sampler_check study.concentrations=[0]", "a list of numbers above 0"),
     ("study.samples=300", "study.samples"),
+    (
+        "dataset=directions dataset.file=/etc/hosts",
+        "dataset.unit=null: expected one of degrees, radians, vectors with dataset.file",
+    ),
     ("dataset=directions dataset.unit=turns", "dataset.unit=turns: expected one of degrees"),
     ("hydra.foo=1", "hydra.foo: no such key"),
     ("+hydra.job.env_set.A=1", "hydra.job.env_set: only the jobs of a sweep have them"),
@@ -211,6 +215,12 @@ def test_refused(line, words, tmp_path, monkeypatch):
 )
 def test_accepted(line):
     assert _refusal(line) == ""
+
+
+def test_a_folder_of_somebody_is_refused_before_the_data_are_read(tmp_path):
+    (tmp_path / "plots").mkdir()
+    words = f"{tmp_path}: holds plots and no run, expected a new or an empty folder"
+    assert _refusal(f"hydra.run.dir={tmp_path}") == words
 
 
 def test_a_sweep_gets_a_folder_of_its_own(tmp_path, monkeypatch):
