@@ -85,6 +85,6 @@ def test_a_gpu_that_is_surely_not_there_is_refused_without_torch(
     monkeypatch.setattr(job, "_kind", lambda config: asked.append(config) or 1 / 0)
     config = OmegaConf.merge(CONFIG, {"device": "cuda:1"})
     plan = Single("start", tmp_path, config, [], ())
-    with pytest.raises(Refused if lacks else ZeroDivisionError, match="no CUDA device|division"):
+    with pytest.raises(Refused if lacks else ZeroDivisionError):
         job._single(plan)
     assert asked == [config] * (not lacks)

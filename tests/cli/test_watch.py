@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from svae.cli import main, watch
 from svae.cli.sweeps import Sweep
 from svae.configuration import compose
+from svae.plots import many
 from svae.recording import signals
 from svae.recording.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from svae.recording.signals import Interrupted
@@ -33,6 +34,28 @@ def test_a_narrower_command_answers_for_its_own_runs_only(tmp_path, monkeypatch,
     whole = Sweep([], tmp_path, runs=4)
     assert watch.close(whole, None) == 1
     assert "of 4 runs 1 failed, 1 interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("latents.npz", "damaged"),
+        ("results.json", '{"test/elbo": NaN, "test/kl": [1], "seconds": "[/bold]"}'),
+        ("results.json", "{"),
+        ("metrics.csv", "epoch,val/elbo\n1,x\n"),
+        ("config.yaml", "["),
+    ],
+)
+def test_what_is_damaged_in_one_run_costs_a_sweep_neither_its_report_nor_its_code(
+    tmp_path, monkeypatch, name, content
+):
+    monkeypatch.setattr(many, "_svg", lambda draw, _: "")  # which takes its time
+    for number in range(2):
+        begin(tmp_path / str(number), FINISHED)
+        (tmp_path / str(number) / "results.json").write_text('{"test/elbo": -77.5}')
+    (tmp_path / "0" / name).write_text(content)
+    assert watch.close(Sweep([], tmp_path, runs=2), None) == 0
+    assert "77.50" in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_is_shown_with_what_is_swept_and_not_in_its_name(tmp_path, monkeypatch, capsys):

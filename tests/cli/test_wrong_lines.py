@@ -200,6 +200,9 @@ def test_a_run_folder_may_be_called_anything(name, begun, tmp_path, monkeypatch)
     for line in lines:
         found = plan.plan(get_args_parser().parse_intermixed_args([line]))
         assert found.folder == tmp_path / name
+    for line in (f"report=./{name}", compose.quoted("report", tmp_path / name)):
+        found = plan.plan(get_args_parser().parse_intermixed_args([line]))
+        assert [path.absolute() for path in found.folders] == [tmp_path / name]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,15 @@ import torch
 from scipy import stats
 from torch.distributions import kl_divergence
 
-from svae.distributions import HypersphericalUniform, PowerSpherical, VonMisesFisher
+from svae.distributions import (
+    HypersphericalUniform,
+    PowerSpherical,
+    SphericalCauchy,
+    VonMisesFisher,
+)
 from svae.distributions.sphere import Placement, log_sphere_area, place, unit_sphere
 
+LAWS = (VonMisesFisher, PowerSpherical, SphericalCauchy)
 DIMENSIONS = (2, 3, 4, 11, 101, 3000)
 
 
@@ -168,7 +174,7 @@ def test_the_uniform_law_is_printed_with_its_dimension():
     assert repr(HypersphericalUniform(3, (2, 5))) == "HypersphericalUniform(3, batch_shape=(2, 5))"
 
 
-@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+@pytest.mark.parametrize("law", LAWS)
 def test_unit_vectors_of_float32_are_those_of_float64(law):
     loc = unit(torch.randn(100, 5, generator=torch.Generator().manual_seed(0))).double()
     lengths = law(loc, 3.0).loc.norm(dim=-1)
@@ -176,7 +182,7 @@ def test_unit_vectors_of_float32_are_those_of_float64(law):
     torch.testing.assert_close(lengths, torch.ones(100).double(), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+@pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize(
     ("loc", "message"),
     [
@@ -192,7 +198,7 @@ def test_what_is_wrong_with_a_location_is_said(law, loc, message):
         law(loc, 2.0)
 
 
-@pytest.mark.parametrize("law", [VonMisesFisher, PowerSpherical])
+@pytest.mark.parametrize("law", LAWS)
 def test_a_column_of_concentrations_is_warned_of(law, recwarn):
     loc = unit(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
     with pytest.warns(UserWarning, match=r"batch of 4 x 4: for one each use .*squeeze\(-1\)"):

@@ -1,13 +1,17 @@
-"""The end of a run: its numbers stand, whatever becomes of its pictures."""
+"""The end of a run: its numbers stand, whatever becomes of its pictures, and are documented."""
 
 from argparse import Namespace
 
 import pytest
+from omegaconf import OmegaConf
 
+from svae import experiment
 from svae.experiment import evaluation
 from svae.recording.console import Screen
 from svae.recording.folder import FINISHED, RunFolder
-from tests.support.swept import begin
+from svae.run import Run
+from tests.conftest import ROOT
+from tests.support.swept import begin, composed
 
 
 @pytest.fixture
@@ -63,3 +67,33 @@ def test_results_that_cannot_be_written_again_are_refused_before_the_work(path, 
     words = r"r/results\.json: expected finite numbers"
     with RunFolder.reopen(path) as folder, pytest.raises(ValueError, match=words):
         evaluation.evaluate_again([_experiment(None)], folder)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The configuration of a run of three epochs."""
+    quiet = ("logger.mode=disabled", "plots=false", "evaluation.importance_samples=2")
+    data = ("dataset=circle", "dataset.observations=70", "latent_dim=1", "device=cpu")
+    return composed(*quiet, *data, "trainer.max_epochs=3", "trainer.warmup_epochs=0")
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(None, []), (1, [1, 2, 3]), (2, [2])])
+def test_pictures_are_drawn_every_so_many_epochs_once_their_numbers_are_safe(
+    tmp_path, monkeypatch, small, every, epochs
+):
+    drawn = []
+
+    def draw(own, learner, folder, screen):
+        drawn.append((learner.last.number, len(Run(folder.path).history)))
+        return []
+
+    monkeypatch.setattr(evaluation, "draw_epoch", draw)
+    config = OmegaConf.merge(small, {"logger": {"images_every": every}})
+    with RunFolder.claim(tmp_path, config, []) as folder:
+        experiment.run(experiment.prepare(config), folder, None, resumed=False)
+    assert drawn == [(epoch, epoch) for epoch in epochs]
+    # what belongs to no split has no test/ before it, and stands in the documents
+    others = {name for name in Run(tmp_path).results if "/" not in name}
+    assert {"importance_samples", "collapse", "best_epoch"} <= others
+    page = (ROOT / "docs" / "running.md").read_text()
+    assert [name for name in sorted(others) if f"`{name}`" not in page] == []

@@ -9,6 +9,7 @@ import wandb
 from omegaconf import OmegaConf
 
 from svae.plots.style import figure
+from svae.recording import wandb as module
 from svae.recording.wandb import WandbRun, _completed, _run_id
 from tests.support.wandb_file import read_records
 
@@ -46,6 +47,43 @@ def test_a_continued_offline_run_holds_each_epoch_once(tmp_path):
     assert (records.summary["epoch"], records.summary["seconds"]) == (4, 4.5)
     times = [row["_timestamp"] for row in records.history if row.get("epoch", 9) <= 3]
     assert np.diff(times) == pytest.approx([1.0, 1.0])  # as long as they took
+
+
+@pytest.mark.parametrize(
+    ("seconds", "resumed", "ages"),
+    [
+        ((1.0, 2.0, 4.0), None, [6.0, 4.0, 0.0]),
+        ((1.0, None, 4.0), None, [4.0, 4.0, 0.0]),  # of a run that did not measure it
+        ((0.0, 1e5, 30.0), None, [100_030.0, 30.0, 0.0]),
+        ((1.0, 2.0, 4.0), 2, [0.0]),  # of which the server has two
+    ],
+)
+def test_the_epochs_of_before_take_as_long_as_they_took(
+    tmp_path, recorder, monkeypatch, seconds, resumed, ages
+):
+    history = [
+        {"epoch": n, "val/elbo": -n} | ({} if s is None else {"seconds": s})
+        for n, s in enumerate(seconds, 1)
+    ]
+    sent, now = [], 2e9
+    monkeypatch.setattr(recorder, "log", lambda row, step: sent.append((step, row)))
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    recorder.resumed, recorder.summary["epoch"] = resumed is not None, resumed
+    WandbRun(tmp_path, CONFIG, None, history)
+    assert [now - row["_timestamp"] for _, row in sent] == ages
+    assert [step for step, _ in sent] == [1, 2, 3][-len(ages) :]
+    assert recorder.summary["best/val/elbo"] == -1  # of the known ones, too
+
+
+@pytest.mark.parametrize("objective", ["val/elbo", "val/iwae", "val/auc"])
+def test_what_a_sweep_of_wandb_optimises_is_the_best_of_the_objective(
+    tmp_path, recorder, objective
+):
+    run = WandbRun(tmp_path, OmegaConf.merge(CONFIG, {"objective": objective}), None, [])
+    for epoch, value in enumerate((-3.0, -1.0, -2.0), 1):
+        run.log({"epoch": epoch, "val/elbo": -9.0, objective: value})
+    best = {name: value for name, value in recorder.summary.items() if name.startswith("best/")}
+    assert best == {f"best/{objective}": -1.0}
 
 
 UNTYPED = {**dict.fromkeys(("project", "entity", "name", "tags")), "group": "g"}
