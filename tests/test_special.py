@@ -71,7 +71,7 @@ def errors(order: float, x: float, moments: BesselMoments, log_i: torch.Tensor, 
 
 
 def assert_close(found: dict, at) -> None:
-    limits = {"relative_entropy": 5e-11, "variance": 1e-11}
+    limits = {"relative_entropy": 2e-11, "variance": 1e-11}
     for name, error in found.items():
         assert error < limits.get(name, 1e-12), (name, error, at)
 
@@ -90,7 +90,7 @@ def test_agrees_with_mpmath_at_every_order(x):
 
 
 HIGH = [(order, x) for order in (1e-9, 0.1, 511.5, 5000.0) for x in (*XS[::3], 1e4, 1e8)]
-HIGH += [(1.5, 0.078), (0.5, 0.05), (4.5, 0.17)]  # where the relative entropy's Taylor series ends
+HIGH += [(1.5, 0.064), (1.5, 0.078), (4.5, 0.17)]  # next to the end of a Taylor series
 SLOW = pytest.mark.slow  # mpmath sums 10^5 terms there
 
 
