@@ -41,9 +41,10 @@ def evaluate(
 
     Every observation is drawn once. The log-likelihood is the importance-weighted estimate
     log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda, Grosse and Salakhutdinov 2016, eq. 8), the
-    reconstruction the mean over the same samples, the KL in closed form. `progress` wraps the list
-    of pieces of work, to show how far it is. Memory holds `settings.batch_size` decoded samples.
-    `measure` is another function for models of another bound, with the arguments of `measured`.
+    reconstruction the mean over the same samples, the KL in closed form. Of bytes the likelihood is
+    given in bits for each of them as well. `progress` wraps the list of pieces of work, to show how
+    far it is. Memory holds `settings.batch_size` decoded samples. `measure` is another function for
+    models of another bound, with the arguments of `measured`.
     """
     model.eval()
     size = max(1, settings.batch_size // settings.importance_samples)
@@ -58,6 +59,9 @@ def evaluate(
     metrics = {name: values.mean().item() for name, values in columns.items()}
     metrics["acceptance_rate"] = 1 / metrics.pop("proposals")
     metrics["elbo"] = metrics["reconstruction"] - metrics["kl"]
+    if split.has_levels:
+        features = split.values.shape[-1]
+        metrics["bits_per_dimension"] = -metrics["log_likelihood"] / (features * math.log(2))
     if split.positions is not None:
         metrics |= recovery(model, split.values, split.positions, generator)
     if split.directions is not None:

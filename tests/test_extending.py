@@ -373,6 +373,18 @@ def long_pictures():
     return load(image_shape=(7, 7))
 
 
+def two_channels():
+    return load(image_shape=(2, 1, 3))
+
+
+def bytes_as_measurements():
+    return load("gaussian", values=torch.zeros(9, 6, dtype=torch.uint8))
+
+
+def floating_levels():
+    return load("discretised_logistic", values=torch.zeros(9, 6))
+
+
 def build(trainer=None, **targets):
     """Prepare a run, of classes of this module by the names of these."""
     chosen = {"model": "Family", "network": "Network", "dataset": "load", **targets}
@@ -420,6 +432,9 @@ def build(trainer=None, **targets):
         ("dataset", "doubles", "has train values of torch.float64, expected torch.float32"),
         ("dataset", "floating_labels", "has train labels torch.float32 of shape (9,), expected"),
         ("dataset", "long_pictures", "has the image_shape (7, 7), expected (height, width) of 6"),
+        ("dataset", "two_channels", "has the image_shape (2, 1, 3), expected (height, width) of"),
+        ("dataset", "bytes_as_measurements", "has train values of torch.uint8, expected torch.fl"),
+        ("dataset", "floating_levels", "has train values of torch.float32, expected torch.uint8"),
     ],
 )
 def test_what_falls_short_is_refused_in_a_sentence(group, target, words):

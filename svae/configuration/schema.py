@@ -87,7 +87,10 @@ Levels = Annotated[
     Literal["auto"] | Annotated[int, Ge(2), Le(2**16)] | None,
     "auto, a whole number from 2 to 65536, or null",
 ]
-Likelihood = Literal["auto", "bernoulli", "gaussian", "heteroscedastic", "vmf"]
+Likelihood = Literal[
+    "auto", "bernoulli", "gaussian", "discretised_logistic", "heteroscedastic", "vmf"
+]
+_LOGISTIC = ("logistic", "discretized_logistic", "discretised", "discretized")
 Objective = Literal[
     "val/elbo", "val/iwae", "val/reconstruction", "val/auc", "val/average_precision"
 ]
@@ -208,7 +211,13 @@ KEYS: dict[str, Key] = {
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),
     "dataset.unwrapped": Key(bool, "unwrap", before=True),
     "dataset.columns": Key(Count),
-    "dataset.likelihood": Key(Likelihood, words={"normal": "gaussian", "bce": "bernoulli"}),
+    "dataset.likelihood": Key(
+        Likelihood,
+        words={
+            **{"normal": "gaussian", "bce": "bernoulli"},
+            **dict.fromkeys(_LOGISTIC, "discretised_logistic"),
+        },
+    ),
     "dataset.levels": Key(Levels, "grey_levels gray_levels n_levels", before=None),
     "dataset.labels": Key(Count | None, "n_labels num_labels labeled labelled", before=None),
     "dataset.order": Key(

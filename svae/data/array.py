@@ -11,6 +11,7 @@ from svae.data.archive import reading, unpacked
 from svae.data.holdout import hold_out
 from svae.data.labels import described, keep
 from svae.data.levels import Reading, interpret
+from svae.data.pictures import channel_axis, layout, with_planes
 from svae.data.splits import MISSING, DataSet, Split, digest
 from svae.data.units import Units, normalised
 
@@ -60,12 +61,13 @@ def of(
 ) -> DataSet:
     """Return the data set of `train` and, where present, `validation`, `test`, `<split>_labels`.
 
-    Arrays are (N, D) vectors or (N, height, width) images: uint8, booleans, floating point, or
-    with `levels` whole numbers of any type; see `svae.data.levels` for what they are taken for.
-    A split that is missing is its share of `fractions`, taken out of `train`, see
-    `svae.data.holdout`. Labels are whole numbers, -1 where one is missing, or texts, which are
-    numbered in alphabetical order and missing where they are empty; of those that train, `labels`
-    are kept, see `svae.data.labels`. A refusal says `where` the arrays were found.
+    Arrays are (N, D) vectors, (N, height, width) images, or images with one or three channels,
+    first or last: uint8, booleans, floating point, or with `levels` whole numbers of any type; see
+    `svae.data.levels` for what they are taken for. A split that is missing is its share of
+    `fractions`, taken out of `train`, see `svae.data.holdout`. Labels are whole numbers, -1 where
+    one is missing, or texts, which are numbered in alphabetical order and missing where they are
+    empty; of those that train, `labels` are kept, see `svae.data.labels`. A refusal says `where`
+    the arrays were found.
 
     Raises:
         ValueError: for a missing or unknown key, shapes that do not agree, values that are not
@@ -74,12 +76,13 @@ def of(
     _check(arrays, where)
     data_hash = digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
     arrays, names = _numbered(where, arrays)
-    values = {f"{where}: {name}": arrays[name] for name in _SPLITS if name in arrays}
+    axis = channel_axis(f"{where}: train", arrays["train"].shape)
+    images = {name: with_planes(arrays[name], axis) for name in _SPLITS if name in arrays}
+    values = {f"{where}: {name}": array for name, array in images.items()}
     reading = interpret(values, likelihood, levels)
     splits = {
-        name: _split(arrays[name], arrays.get(f"{name}_labels"), f"{where}: {name}", reading)
-        for name in _SPLITS
-        if name in arrays
+        name: _split(array, arrays.get(f"{name}_labels"), f"{where}: {name}", reading)
+        for name, array in images.items()
     }
     whole = splits["train"]
     counts = _counts(len(whole), {k: f for k, f in fractions.items() if k not in splits})
@@ -87,24 +90,25 @@ def of(
     if counts:
         splits |= {name: whole.take(own) for name, own in rows.items()}
     splits["train"] = keep(splits["train"], labels, split_seed)
-    shape = arrays["train"].shape[1:]
+    shape = images["train"].shape[1:]
     return DataSet(
         **splits,
         likelihood=reading.likelihood,
-        image_shape=shape if len(shape) == 2 else None,
+        image_shape=shape if len(shape) > 1 else None,
         origin=_origin(counts, order, split_seed, whole.labels is not None)
         + described(labels, split_seed),
-        source="; ".join([reading.source(values), *names]),
+        source="; ".join([reading.source(values) + layout(axis), *names]),
         data_hash=data_hash,
         fingerprint=digest(
             *(part for name in sorted(rows) for part in (name, rows[name])),
             *([] if labels is None else ["labels", splits["train"].labels]),
         ),
         given_units=Units(
-            shape,
+            arrays["train"].shape[1:],
             {str(kind): divisor for kind, divisor in reading.divisors.items()},
-            highest=1 if reading.likelihood == "bernoulli" else None,
+            highest=1 if reading.is_bounded else None,
             is_direction=reading.likelihood == "vmf",
+            channels=axis,
         ),
     )
 
@@ -161,8 +165,9 @@ def _check(arrays: Mapping[str, np.ndarray], where: str) -> None:
 
 
 def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ValueError(f"{name}: expected shape (N, D) or (N, height, width), got {array.shape}")
+    if array.ndim not in (2, 3, 4) or 0 in array.shape:
+        expected = "(N, D), (N, height, width), or (N, height, width, 3)"
+        raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected uint8, boolean or floating point, got {array.dtype}")
     # in float32, which the program computes in: 1e300 is not finite there

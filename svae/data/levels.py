@@ -1,12 +1,15 @@
-"""What the numbers of an array are taken for: probabilities, levels or measurements."""
+"""What the numbers of an array are taken for: probabilities, levels of bytes or measurements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from svae.data.pictures import are_coloured
+
 LIKELIHOODS = ("auto", "bernoulli", "gaussian", "heteroscedastic", "vmf")
-_OF_MEASUREMENTS = ("gaussian", "heteroscedastic", "vmf")
+_OF_COLOURS = "discretised_logistic"
+_OF_BYTES = "discretised_"  # so begins the name of a likelihood of the 256 levels of uint8
 _FEW = 16  # up to this maximum, uint8 may be classes, counts or levels as well as dark pixels
 _COUNTS = "counts need a likelihood of their own, see docs/extending.md"
 Arrays = Mapping[str, np.ndarray]  # by the names that a refusal shows
@@ -36,29 +39,37 @@ class Reading:
             done = f"divided by {divisor}" if divisor != 1 else "taken as it is"
             if divisor == 1 and is_real and self.likelihood == "bernoulli":
                 done = "taken as probabilities"
+            if self.likelihood.startswith(_OF_BYTES):
+                done = "taken as 256 levels"
             parts.append(f"{words}, {done}")
         return "; ".join(parts)
 
 
 def interpret(arrays: Arrays, likelihood: str, levels: int | str | None) -> Reading:
-    """Return how `arrays` are to be read.
+    """Return how `arrays` are to be read, images as `svae.data.pictures.with_planes` gives them.
 
     With `levels="auto"`, uint8 up to 1 is taken as booleans, above 16 as pixels in units of 1/255;
-    floats in [0, 1] are probabilities, others have a Gaussian likelihood. A number N says that
-    whole numbers of any type are levels 0 to N - 1. None reads as earlier versions did: uint8 in
-    units of 1/255 and floats by their range, whatever they hold.
+    floats in [0, 1] are probabilities, others have a Gaussian likelihood. Of coloured images uint8
+    are 256 levels with a likelihood of their own, and all floats have a Gaussian one. A number N
+    says that whole numbers of any type are levels 0 to N - 1, to be divided. None reads as earlier
+    versions did: uint8 in units of 1/255 and floats by their range, whatever they hold.
 
     Raises:
         ValueError: for whole numbers that may be levels as well as counts, for values that the
             likelihood or the number of levels does not allow.
     """
-    if likelihood not in LIKELIHOODS:
-        expected = ", ".join(LIKELIHOODS)
+    if likelihood not in LIKELIHOODS and not likelihood.startswith(_OF_BYTES):
+        expected = ", ".join((*LIKELIHOODS, _OF_COLOURS))
         raise ValueError(f"dataset.likelihood={likelihood}: expected one of {expected}")
     kinds = dict.fromkeys(array.dtype for array in arrays.values())
+    if likelihood == "auto" and not isinstance(levels, int) and _are_photographs(arrays):
+        likelihood = _OF_COLOURS
     if isinstance(levels, int):
         _check_levels(arrays, likelihood, levels)
         return Reading("bernoulli", {kind: levels - 1 for kind in kinds})
+    if likelihood.startswith(_OF_BYTES):
+        _check_bytes(arrays, likelihood)
+        return Reading(likelihood, dict.fromkeys(kinds, 255))
     _refuse_integers(arrays)
     family = _family(arrays, likelihood)
     if levels == "auto" and likelihood == "auto":
@@ -67,6 +78,21 @@ def interpret(arrays: Arrays, likelihood: str, levels: int | str | None) -> Read
     if family == "bernoulli" and np.dtype(np.uint8) in kinds:
         of_bytes = 255 if levels is None else _divisor_of_bytes(arrays)
     return Reading(family, {kind: of_bytes if kind == np.uint8 else 1 for kind in kinds})
+
+
+def _are_photographs(arrays: Arrays) -> bool:
+    """Return whether all are coloured images of bytes, and not so dark as to be doubted."""
+    is_bytes = all(are_coloured(a) and a.dtype == np.uint8 for a in arrays.values())
+    return is_bytes and max(array.max() for array in arrays.values()) > _FEW
+
+
+def _check_bytes(arrays: Arrays, likelihood: str) -> None:
+    for name, array in arrays.items():
+        if array.dtype != np.uint8:
+            raise ValueError(
+                f"dataset.likelihood={likelihood}: is over the 256 levels of uint8, got "
+                f"{found(array)} in {name}"
+            )
 
 
 def _family(arrays: Arrays, likelihood: str) -> str:
@@ -79,12 +105,13 @@ def _family(arrays: Arrays, likelihood: str) -> str:
             f"in {name}"
         )
     if likelihood == "auto":
-        return "gaussian" if outside else "bernoulli"
+        coloured = any(are_coloured(a) and not _is_whole(a) for a in reals.values())
+        return "gaussian" if outside or coloured else "bernoulli"
     return likelihood
 
 
 def _check_levels(arrays: Arrays, likelihood: str, levels: int) -> None:
-    if likelihood in _OF_MEASUREMENTS:
+    if likelihood not in ("auto", "bernoulli"):
         raise ValueError(
             f"dataset.levels={levels}: levels are divided to be probabilities, and "
             f"dataset.likelihood={likelihood} takes numbers as they are; expected one of the two"
@@ -126,10 +153,11 @@ def _divisor_of_bytes(arrays: Arrays) -> int:
     name, array = max(own.items(), key=lambda item: item[1].max())
     high = int(array.max())
     if 1 < high <= _FEW:
+        whole = f"dataset.likelihood={_OF_COLOURS}" if are_coloured(array) else "dataset.levels=256"
         raise ValueError(
             f"{name}: {found(array)} may be levels as well as dark pixels: expected "
-            f"dataset.levels={high + 1} if {high} is the highest level, dataset.levels=256 if 255 "
-            f"is; {_COUNTS}"
+            f"dataset.levels={high + 1} if {high} is the highest level, {whole} if 255 is; "
+            f"{_COUNTS}"
         )
     return 255 if high > 1 else 1
 

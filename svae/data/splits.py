@@ -33,11 +33,11 @@ def digest(*parts: np.ndarray | Tensor | str | float) -> str:
 class Split:
     """Observations that are used for one purpose.
 
-    `values` is (N, D): the observations themselves (float32) or, where `binary`, the probabilities
-    of the pixels they are drawn from (float32 in [0, 1], or uint8 in units of 1/255). `labels` is
-    (N,) int64 or None. `positions` (N, m) are the points of the sphere that the observations were
-    made from, where that is known. `directions` is p where a row is made
-    of unit vectors of p numbers.
+    `values` is (N, D): the observations themselves (float32, or uint8 in units of 1/255) or, where
+    `binary`, the probabilities of the pixels they are drawn from (of the same types, in [0, 1]).
+    `labels` is (N,) int64 or None. `positions` (N, m) are the points of the sphere that the
+    observations were made from, where that is known. `directions` is p where a row is made of unit
+    vectors of p numbers.
     """
 
     values: Tensor
@@ -72,6 +72,11 @@ class Split:
         known = {"labels": self.labels, "positions": self.positions}
         return {name: values for name, values in known.items() if values is not None}
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether an observation is made of the 256 levels of a byte, each of a probability."""
+        return self.values.dtype == torch.uint8 and not self.binary
+
     def observe(self, index: Tensor | slice, generator: Source = None) -> Tensor:
         """Return the observations at `index`, float32 (..., D): fresh draws where they are binary.
 
@@ -81,7 +86,9 @@ class Split:
             values = self.values[index]
         else:
             values = self.values.index_select(0, index.flatten()).unflatten(0, index.shape)
-        return bernoulli(values, generator) if self.binary else values
+        if self.binary:
+            return bernoulli(values, generator)
+        return values.float().div_(255) if self.has_levels else values
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
@@ -148,13 +155,14 @@ class DataSpec:
 
     `features` is D, how many numbers an observation (of a graph: a node) has; `likelihood` is the
     name of one, or a class like those of `svae.models.likelihoods`; `image_shape` is (height,
-    width) where an observation can be shown as a picture; `classes` is how many classes the labels
-    of the training data tell apart, 0 without labels.
+    width) or (3, height, width) where an observation can be shown as a picture, grey or coloured:
+    of a coloured one all of the red comes first; `classes` is how many classes the labels of the
+    training data tell apart, 0 without labels.
     """
 
     features: int
     likelihood: str | type
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     classes: int = 0
 
     @property
@@ -179,7 +187,7 @@ class DataSet:
     validation: Split
     test: Split
     likelihood: str | type
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     fingerprint: str | None = None
     origin: str = ""
     source: str = ""

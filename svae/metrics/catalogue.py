@@ -73,6 +73,7 @@ METRICS = (
         live={"val": "accuracy"},
     ),
     Metric("log_likelihood", "log-likelihood", "nats", 2, "higher", _MAIN | HEADLINE),
+    Metric("bits_per_dimension", "bits per dimension", "", 4, "lower", _MAIN),
     Metric(
         *("auc", "AUC", "", 4, "higher", _MAIN | HEADLINE | CURVES, {"val": "AUC"}),
         meaning="the probability that a held-out edge is scored above a pair without an edge; "

@@ -17,6 +17,7 @@ from svae.distributions import DiagonalNormal, Draw, VonMisesFisher
 from svae.distributions.draw import as_size
 from svae.distributions.sphere import refuse_untensored
 from svae.distributions.validation import checks, refuse_listed
+from svae.models.discretised import DiscretisedLogistic
 from svae.models.latent import direction
 from svae.noise import Source
 
@@ -215,6 +216,7 @@ class VonMisesFisherVectors(nn.Module):
 LIKELIHOODS = {
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
+    "discretised_logistic": DiscretisedLogistic,
     "heteroscedastic": HeteroscedasticGaussian,
     "vmf": lambda features: VonMisesFisherVectors(features, features),  # a row is one unit vector
     "von_mises": lambda features: VonMisesFisherVectors(features, 2),  # a row is points of circles

@@ -7,6 +7,7 @@ was expected. The package's own classes are not checked, the tests do that.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from numbers import Integral
 from typing import Any
 
@@ -95,10 +96,15 @@ def check_data(data: Any, target: Any) -> None:
             _check_split(part, data, name, getattr(data, name))
     _check_likelihood(part, data.likelihood, data.spec.features)
     shape = data.image_shape
-    if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != data.spec.features):
+    if shape is not None and not (_is_picture(shape) and prod(shape) == data.spec.features):
         part.refuse(
-            f"has the image_shape {shape}", f"(height, width) of {data.spec.features} numbers"
+            f"has the image_shape {shape}",
+            f"(height, width) of {data.spec.features} numbers, or (3, height, width)",
         )
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)
 
 
 def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
@@ -148,8 +154,12 @@ def _check_split(part: Part, data: DataSet, name: str, split: Any) -> None:
     if values.shape[1] != data.spec.features:
         found = f"has {name} values of {values.shape[1]} numbers"
         part.refuse(found, f"{data.spec.features} as train")
-    if values.dtype != torch.float32 and not (split.binary and values.dtype == torch.uint8):
+    of_bytes = str(data.likelihood).startswith("discretised_")
+    bytes_are_fine = split.binary or of_bytes or not isinstance(data.likelihood, str)
+    if values.dtype != torch.float32 and not (bytes_are_fine and values.dtype == torch.uint8):
         part.refuse(f"has {name} values of {values.dtype}", "torch.float32 (binary: or uint8)")
+    if of_bytes and not split.has_levels:
+        part.refuse(f"has {name} values of {values.dtype}", "torch.uint8, and not binary")
     if not values.isfinite().all():
         part.refuse(f"has {name} values that are not all finite", "finite numbers")
     highest = 255 if values.dtype == torch.uint8 else 1

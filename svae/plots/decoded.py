@@ -1,10 +1,11 @@
 """Pictures that the decoder makes."""
 
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, Split
 from svae.manifolds import Grid
 from svae.plots import Missing
 from svae.plots.style import figure
@@ -77,14 +78,26 @@ def draw_rows(chart: Figure, images: Tensor, data: DataSet, rows: int, title: st
     """Draw images (N, D) in rows on one pair of axes, as one picture: fast however many.
 
     White is the lowest number of the training images and black the highest; of those that are drawn
-    as 0 or 1, these.
+    as 0 or 1, these. Levels of bytes and colours are light: the lowest is black.
     """
-    (height, width), axes, values = data.image_shape, chart.subplots(), data.train.values
-    low, high = (0, 1) if data.train.binary else (values.min().item(), values.max().item())
-    gap = (1, 1, 1, 1)
-    padded = torch.nn.functional.pad(images.cpu().view(rows, -1, height, width), gap, value=low)
-    whole = padded.permute(0, 2, 1, 3).reshape(rows * (height + 2), -1)
-    axes.imshow(whole.numpy(), cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+    (*channels, height, width), axes, train = data.image_shape, chart.subplots(), data.train
+    is_light = train.has_levels or bool(channels)
+    low, high = _range(train)
+    images = images.cpu().view(rows, -1, *channels, height, width)
+    padded = F.pad(images, (1, 1, 1, 1), value=high if is_light else low)
+    # (rows, height, columns, width) and the colours
+    whole = padded.movedim(-2, 1).movedim(-1, 3).reshape(rows * (height + 2), -1, *channels)
+    style = {"cmap": "gray" if is_light else "gray_r", "vmin": low, "vmax": high}
+    if channels:  # which imshow takes from 0 to 1 only
+        whole, style = ((whole - low) / max(high - low, 1e-30)).clamp(0, 1), {}
+    axes.imshow(whole.numpy(), **style, interpolation="nearest")
     axes.set_title(title, fontsize="medium")
     axes.axis("off")
     return chart
+
+
+def _range(train: Split) -> tuple[float, float]:
+    """Return the lowest and the highest number that images are drawn with."""
+    if train.binary or train.has_levels:
+        return 0, 1
+    return train.values.min().item(), train.values.max().item()

@@ -323,7 +323,7 @@ class _Best(BaseModel, strict=True):
     features: _Count
     likelihood: str
     # earlier versions kept none
-    image_shape: list[_Count] | None = Field(None, min_length=2, max_length=2)
+    image_shape: list[_Count] | None = Field(None, min_length=2, max_length=3)
     classes: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data_hash: str | None = None
     split_hash: str | None = None

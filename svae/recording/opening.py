@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from svae.data.splits import DataSet
+from svae.data.splits import DataSet, DataSpec
 from svae.models.foreign import name_of
 from svae.models.m1m2 import M1M2
 from svae.recording.circumstances import circumstances
@@ -35,15 +35,20 @@ def _observations(data: DataSet) -> str:
     law = spec.likelihood if isinstance(spec.likelihood, str) else name_of(spec.likelihood)
     if spec.kind == "graph":
         return f"a graph of {len(split):,} nodes with {spec.features:,} features each"
-    shape = " x ".join(map(str, spec.image_shape or (spec.features,)))
-    numbers = "pixels" if spec.image_shape else "numbers"
     low, high = split.values.min().item(), split.values.max().item()
-    words = f"{shape} {numbers} from {low:g} to {high:g}"
+    words = f"{_shape(spec)} from {low:g} to {high:g}"
     if split.binary:
         words += ", of which each is drawn as 0 or 1 anew"
     if split.directions:
         words = f"{spec.features // split.directions} unit vectors of {split.directions} numbers"
     return f"{words} ({law} likelihood)"
+
+
+def _shape(spec: DataSpec) -> str:
+    if spec.image_shape is None:
+        return f"{spec.features} numbers"
+    *channels, height, width = spec.image_shape
+    return f"{height} x {width} pixels{' of three colours' if channels else ''}"
 
 
 def _sizes(data: DataSet) -> str:

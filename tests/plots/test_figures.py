@@ -101,6 +101,40 @@ def test_images_are_drawn_in_the_range_of_the_data(values, binary, expected):
         assert image.get_array()[0, 0] == expected[0]  # between the images it is white
 
 
+def _decoded(data):
+    """Return {figure: the picture in it} of what a model decodes of images."""
+    features, likelihood = data.spec.features, data.likelihood
+    model = AutoEncoder(features, NormalFamily(2), likelihood, hidden=(8,))
+    drawn = _figures(model, data, [], {}, torch.Generator().manual_seed(0))
+    names = ("reconstructions", "samples", "interpolations", "walk")
+    return {name: drawn[name]().axes[0].images[0] for name in names}
+
+
+@pytest.mark.parametrize("low", [None, -1.0])
+def test_coloured_images_are_drawn_in_their_colours(low):
+    """Bytes in 0 to 255, floats of a Gaussian likelihood in their range."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 5, 4, 3)).astype(np.uint8)
+    pixels[0, 0, :2] = ((0, 10, 20), (255, 250, 90))
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).flatten(1)
+    split = Split(planes if low is None else low + planes / 127.5)
+    likelihood = "gaussian" if low else "discretised_logistic"
+    pictures = _decoded(DataSet(split, split, split, likelihood, (3, 5, 4)))
+    for name, picture in pictures.items():
+        array = picture.get_array()
+        assert array.shape[-1] == 3, name
+        assert (array[0, 0] == 1).all(), name  # between the images it is white
+        assert array.min() >= 0
+    first = pictures["reconstructions"].get_array()[1:6, 1:5]
+    np.testing.assert_allclose(first, pixels[0] / 255, atol=1e-6)
+
+
+def test_grey_levels_are_drawn_as_light():
+    split = Split(torch.tensor((0, 90, 200), dtype=torch.uint8).repeat(20, 16)[:, :16])
+    for picture in _decoded(DataSet(split, split, split, "discretised_logistic", (4, 4))).values():
+        assert (picture.get_clim(), picture.get_cmap().name) == ((0, 1), "gray")
+        assert picture.get_array()[0, 0] == 1
+
+
 def test_a_figure_that_cannot_be_drawn_is_left_out(tmp_path):
     lines, path = [], tmp_path / "broken.png"
     path.write_text("of an earlier evaluation")
