@@ -27,6 +27,8 @@ OTHERS = (
     (VECTORS, "trainer.kl_weight=0.5 trainer.samples=3"),
     (VECTORS, "trainer.bound=iwae trainer.samples=3"),
     (VECTORS, "network.unit_variance=true"),
+    (VECTORS, "network=conv"),
+    (VECTORS, "network=conv dataset.likelihood=discretised_logistic trainer.optimizer=muon"),
     (GRAPH, "network.dropout=0.5"),
     (GRAPH, "trainer.negatives=sampled"),
     (("dataset=directions", "dataset.observations=300", *VECTORS[1:]), ""),

@@ -202,6 +202,8 @@ KEYS: dict[str, Key] = {
     "network.label_weight": Key(NotNegative, "alpha classification_weight"),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),
+    "network.channels": Key(Count, "filters num_filters n_channels width"),
+    "network.depth": Key(Count | None, "num_layers n_layers"),
     "network.dropout": Key(Share, "dropout dropout_rate"),
     "network.hops": Key(UpTo1024, "n_hops k"),
     "network.normalise": Key(bool, "normalize"),

@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "network": {
         **{"dense": "mlp", "gnn": "gcn", "graph": "gcn", "gnae": "linear"},
+        **dict.fromkeys(("cnn", "convolutional", "conv2d", "dcgan"), "conv"),
         **dict.fromkeys(("m1+m2", "m2", "semi_supervised"), "m1m2"),
     },
     "trainer": {"adam": "minibatch"},

@@ -22,6 +22,11 @@ class Reading:
     likelihood: str
     divisors: Mapping[np.dtype, int]
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether rows hold numbers from 0 to 1 alone."""
+        return self.likelihood == "bernoulli" or self.likelihood.startswith(_OF_BYTES)
+
     def rows(self, array: np.ndarray) -> np.ndarray:
         """Return an array (N, ...) as rows (N, D): float32, or uint8 in units of 1/255."""
         rows, divisor = array.reshape(len(array), -1), self.divisors[array.dtype]

@@ -8,7 +8,8 @@ from torch.distributions import Distribution
 
 from svae.distributions.draw import Draw, as_size
 from svae.manifolds import Euclidean, Sphere
-from svae.models.dense import mlp, run, weights
+from svae.models.autoencoder import run, weights
+from svae.models.dense import mlp
 from svae.models.likelihoods import LIKELIHOODS, likelihood_family
 from svae.models.of_classes import OfClasses
 from svae.models.product import factor_family

@@ -13,8 +13,8 @@ from torch.autograd import Function
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Return R equal parameters as one: (out, in) as (R, out, in), vectors (F,) as (R, 1, F)."""
-    return torch.stack([t if t.dim() == 2 else t.unsqueeze(0) for t in tensors]).detach()
+    """Return R equal parameters as one: (out, in, ...) as (R, out, in, ...), (F,) as (R, 1, F)."""
+    return torch.stack([t if t.dim() > 1 else t.unsqueeze(0) for t in tensors]).detach()
 
 
 def unstack(stacked: Tensor, tensors: Iterable[Tensor]) -> None:
@@ -64,14 +64,21 @@ class _Affine(Function):
 def stack_models(models: Sequence[nn.Module]) -> nn.Module:
     """Return a stack of `models`, with copies of their parameters under the same names.
 
+    A module with other parameters than vectors has a method `stacked`, which returns one for those
+    of all models.
+
     Raises:
-        ValueError: when a model has other parameters than those of linear maps, and vectors.
+        ValueError: when a model has other parameters than those of linear maps, of modules with
+            `stacked`, and vectors.
     """
     whole = copy.deepcopy(models[0])
     parts = [dict(model.named_modules()) for model in models]
     for name, module in list(whole.named_modules()):
         if isinstance(module, nn.Linear):
             whole.set_submodule(name, StackedLinear([part[name] for part in parts]))
+            continue
+        if hasattr(module, "stacked"):
+            whole.set_submodule(name, module.stacked([part[name] for part in parts]))
             continue
         for leaf, parameter in list(module.named_parameters(recurse=False)):
             if parameter.dim() != 1:

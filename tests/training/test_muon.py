@@ -6,6 +6,7 @@ from torch import nn
 
 from svae import build
 from svae.data.splits import DataSpec
+from svae.models.autoencoder import EncoderDecoder
 from svae.models.dense import AutoEncoder
 from svae.models.graph import GraphAutoEncoder
 from svae.models.latent import NormalFamily, PowerSphericalFamily
@@ -119,7 +120,7 @@ def test_a_head_that_is_read_as_it_is_keeps_adam(family, has_head):
 
 
 def test_a_network_that_names_no_weights_is_refused(monkeypatch):
-    monkeypatch.delattr(AutoEncoder, "hidden_weights")
+    monkeypatch.delattr(EncoderDecoder, "hidden_weights")
     spec = DataSpec(10, "bernoulli")
     build.model(composed("trainer.optimizer=adam"), spec)
     with pytest.raises(ValueError, match=r"muon: .*AutoEncoder does not say by `hidden_weights`"):

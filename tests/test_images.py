@@ -1,0 +1,99 @@
+"""Coloured images by the convolutional network, as a person has them, from file to pictures."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import svae
+from svae.data import array
+from svae.models.conv import ConvolutionalAutoEncoder
+from svae.models.latent import VonMisesFisherFamily
+from svae.objectives import elbo
+from svae.training.compiled import compiled
+from svae.training.step import differentiate
+from tests.support.shapes import coloured_shapes
+
+pytestmark = pytest.mark.slow
+
+LINE = (
+    *("dataset=array", "dataset.file=shapes.npz", "network=conv", "network.channels=8"),
+    *("latent_dim=6", "trainer.warmup_epochs=1", "trainer.batch_size=10"),
+    *("trainer.optimizer=muon", "trainer.learning_rate=2e-2", "trainer.patience=30"),
+    *("evaluation.importance_samples=20", "logger.mode=disabled", "threads=1", "device=cpu"),
+)
+HEIGHT, WIDTH = 17, 14
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    images, labels = coloured_shapes(400, HEIGHT, WIDTH)
+    np.savez(tmp_path / "shapes.npz", train=images, train_labels=labels)
+    return images
+
+
+def _results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_coloured_images_are_learned_drawn_and_found_again(svae_train, shapes, tmp_path):
+    for folder, epochs in (("whole", 9), ("part", 8)):
+        line = (*LINE, f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}")
+        done = svae_train(*line, quick=False)
+        assert done.returncode == 0, done.stderr
+    assert "17 x 14 pixels of three colours" in done.stdout
+    assert "taken as 256 levels; channels stand last" in done.stdout
+    resumed = svae_train("resume=part", "trainer.max_epochs=9", quick=False)
+    assert resumed.returncode == 0, resumed.stderr
+    found, expected = _results(tmp_path / "part"), _results(tmp_path / "whole")
+    numbers = [name for name in expected if name.startswith("test/")]
+    assert [found[name] for name in numbers] == [expected[name] for name in numbers]
+    dimensions = 3 * HEIGHT * WIDTH
+    bits = -found["test/log_likelihood"] / (dimensions * math.log(2))
+    assert found["test/bits_per_dimension"] == pytest.approx(bits)
+    assert bits < _bits_of_pixels(shapes) < 8
+    pictures = {path.stem for path in (tmp_path / "part" / "plots").iterdir()}
+    assert {"reconstructions", "samples", "interpolations"} < pictures
+    model, _ = svae.load(tmp_path / "part")
+    means = model.likelihood(model.prior().draw((5,)).value).mean
+    assert means.shape == (5, dimensions)
+    assert 0 <= means.min() <= means.max() <= 1
+
+
+def _bits_of_pixels(images):
+    """Return the mean entropy of a channel of a pixel by itself, as the images have it."""
+    counts = [np.bincount(level, minlength=256) for level in images.reshape(len(images), -1).T]
+    shares = (np.stack(counts) + 1) / (len(images) + 256)
+    return float(-(shares * np.log2(shares)).sum(1).mean())
+
+
+def test_replicas_are_the_runs_alone(svae_train, shapes, tmp_path):
+    for folder, more in (("both", ("trainer.replicas=2",)), ("alone", ("seed=1",))):
+        line = (*LINE, *more, "plots=false", "trainer.max_epochs=2", f"hydra.run.dir={folder}")
+        done = svae_train(*line, quick=False)
+        assert done.returncode == 0, done.stderr
+    found, expected = _results(tmp_path / "both" / "1"), _results(tmp_path / "alone")
+    assert found["test/elbo"] == pytest.approx(expected["test/elbo"], rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+def test_a_compiled_step_is_the_step(shapes, tmp_path):
+    """Random numbers differ, so the posterior is one that hardly leaves its mean."""
+    data = array.load(str(tmp_path / "shapes.npz"), levels="auto")
+    torch.manual_seed(0)
+    family = VonMisesFisherFamily(4, initial_concentration=1e7)
+    model = ConvolutionalAutoEncoder(
+        data.spec.features, family, data.likelihood, data.image_shape, channels=4
+    )
+    batch, weight = data.train.observe(slice(0, 16)), torch.tensor(1.0)
+    options = (weight, elbo, 1, "none", None)
+    bound, gradients, _ = differentiate(model, batch, *options)
+    with compiled(differentiate, torch.device("cpu")) as step:
+        same, others, _ = step(model, batch, *options)
+    torch.testing.assert_close(same.reconstruction, bound.reconstruction, rtol=1e-3, atol=0)
+    for found, expected in zip(others, gradients, strict=True):
+        if expected is not None and expected.dim() == 4:
+            scale = expected.abs().max().item()
+            torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * scale)
