@@ -38,7 +38,7 @@ EXAMPLES = {
         {"reconstructions", "samples", "curves", "spreads", "latent", "interpolations"},
         (),
     ),
-    "conv": (("network=conv", "dataset=bars"), {"latent", "interpolations", "samples"}, ()),
+    "conv": (("network=pictures", "dataset=bars"), {"latent", "interpolations", "samples"}, ()),
     "bars": (("dataset=bars",), {"latent", "interpolations", "samples"}, ()),
     "counts": (("dataset=counts",), {"latent", "spreads"}, ()),
 }
@@ -58,7 +58,7 @@ def own(tmp_path_factory) -> Path:
 def test_the_page_holds_every_example(own):
     names = {str(file.relative_to(own)) for file in own.rglob("*.*")}
     assert names == {
-        *("spheres.py", "model/pair.yaml", "pictures.py", "network/conv.yaml"),
+        *("spheres.py", "model/pair.yaml", "pictures.py", "network/pictures.yaml"),
         *("bars.py", "dataset/bars.yaml", "counts.py", "dataset/counts.yaml"),
     }
     assert len(PAGE.splitlines()) <= 250

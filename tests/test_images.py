@@ -2,18 +2,19 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Distribution
 
 import svae
 from svae.data import array
 from svae.models.conv import ConvolutionalAutoEncoder
 from svae.models.latent import VonMisesFisherFamily
 from svae.objectives import elbo
-from svae.training.compiled import compiled
-from svae.training.step import differentiate
+from svae.training import compiled, step
 from tests.support.shapes import coloured_shapes
 
 pytestmark = pytest.mark.slow
@@ -79,21 +80,27 @@ def test_replicas_are_the_runs_alone(svae_train, shapes, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own
-def test_a_compiled_step_is_the_step(shapes, tmp_path):
-    """Random numbers differ, so the posterior is one that hardly leaves its mean."""
+def test_a_compiled_step_is_the_step(shapes, tmp_path, monkeypatch):
+    # a backend that does what was traced and draws as the step does
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     data = array.load(str(tmp_path / "shapes.npz"), levels="auto")
     torch.manual_seed(0)
-    family = VonMisesFisherFamily(4, initial_concentration=1e7)
     model = ConvolutionalAutoEncoder(
-        data.spec.features, family, data.likelihood, data.image_shape, channels=4
+        data.spec.features, VonMisesFisherFamily(4), data.likelihood, data.image_shape, channels=4
     )
-    batch, weight = data.train.observe(slice(0, 16)), torch.tensor(1.0)
-    options = (weight, elbo, 1, "none", None)
-    bound, gradients, _ = differentiate(model, batch, *options)
-    with compiled(differentiate, torch.device("cpu")) as step:
-        same, others, _ = step(model, batch, *options)
-    torch.testing.assert_close(same.reconstruction, bound.reconstruction, rtol=1e-3, atol=0)
-    for found, expected in zip(others, gradients, strict=True):
-        if expected is not None and expected.dim() == 4:
-            scale = expected.abs().max().item()
-            torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * scale)
+    step._find_divergence(model, data.train)
+    arguments = (data.train.observe(slice(0, 16)), torch.tensor(0.5), elbo, 1, "none", None)
+    compiled.reset()
+    with compiled.compiled(step.differentiate, torch.device("cpu")) as program:
+        torch.manual_seed(1)
+        bound, gradients, _ = program(model, *arguments)
+    assert compiled._program(step.differentiate)._run is not step.differentiate
+    compiled.reset()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # as many proposals
+    torch.manual_seed(1)
+    alone, expected, _ = step.differentiate(model, *arguments)
+    torch.testing.assert_close(bound.value, alone.value)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        assert theirs.any()
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * theirs.abs().max().item())

@@ -64,6 +64,8 @@ def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> l
 
 def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
     device = build.device(config.device, turn)
+    # else a GPU adds up the gradients of convolutions in another order each time
+    torch.backends.cudnn.deterministic = True
     data = data or build.data(config)
     model = build.model(config, data.spec).to(device)
     data = data.to(device)

@@ -121,19 +121,23 @@ def _learner(seed, data, family, optimizer, **changes):
     with seeded("cpu", seed, "parameters"):
         model = ConvolutionalAutoEncoder(
             data.spec.features, family(3), data.likelihood, data.image_shape, channels=4
-        )
+        ).to(data.device)
     chosen = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     if optimizer == "muon":
         chosen = Muon(groups_of(model, model.hidden_weights()), 1e-3)
     return learner(model, chosen, data, Settings(**settings, seed=seed))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("family", [VonMisesFisherFamily, NormalFamily])
-def test_stacked_runs_are_those_alone(family, optimizer):
+@pytest.fixture
+def data():
     values = torch.randint(0, 256, (90, 192), generator=torch.Generator().manual_seed(0))
     split = Split(values.to(torch.uint8))
-    data = DataSet(*split.cut(50, 20, 20), "discretised_logistic", (3, 8, 8))
+    return DataSet(*split.cut(50, 20, 20), "discretised_logistic", (3, 8, 8))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("family", [VonMisesFisherFamily, NormalFamily])
+def test_stacked_runs_are_those_alone(data, family, optimizer):
     stacked, singles = (
         [_learner(seed, data, family, optimizer, averaging=True) for seed in (3, 4)] for _ in "ab"
     )
@@ -144,6 +148,21 @@ def test_stacked_runs_are_those_alone(family, optimizer):
         with averaged(own.optimizer), averaged(single.optimizer):
             for ours, theirs in zip(own.model.parameters(), single.model.parameters(), strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_recorded_run_on_a_gpu_is_the_run_and_repeats_itself(data, optimizer, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    plain, recorded, again = (
+        _learner(0, data.to(torch.device("cuda")), VonMisesFisherFamily, optimizer, cuda_graph=way)
+        for way in (False, True, True)
+    )
+    for own in (plain, recorded, again):
+        list(train_alone(own))
+    numbers = [own.last.metrics["val/elbo"] for own in (plain, recorded, again)]
+    assert numbers[1] == pytest.approx(numbers[0], rel=1e-4)
+    assert numbers[1] == numbers[2]
 
 
 @pytest.mark.parametrize(
