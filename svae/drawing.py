@@ -69,7 +69,9 @@ class Plots:
 
     def _figure(self, name: str):
         run, model = self._run, self._run.model()
-        drawings = common(model, run.history, run.latents)
+        latents = run.latents
+        title = "the nodes" if "is_edge" in latents else "the test set"
+        drawings = common(model, run.history, latents, title)
         if name not in drawings:
             drawings |= self._of_data(model)
         if name not in drawings:

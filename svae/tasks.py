@@ -97,7 +97,7 @@ class Vectors:
         """Return what can be drawn of a run, by name; `history`, `latents` are `svae.Run`'s."""
         from svae.plots import decoded, directions, recovery
 
-        drawings = common(model, history, latents)
+        drawings = common(model, history, latents, "the test set")
         manifold, shape = model.latent.manifold, data.image_shape
         truth = data.test.positions
         if truth is not None and truth.shape[-1] == manifold.ambient_dim:
@@ -171,7 +171,7 @@ class Graph:
         """Return what can be drawn of a run, see `Vectors`."""
         from svae.plots.training import link_curves
 
-        drawings = common(model, history, latents)
+        drawings = common(model, history, latents, "the nodes")
         return drawings | {"links": partial(link_curves, latents)}
 
     def glimpses(self, model, data: DataSet, generator) -> Drawings:
@@ -276,12 +276,14 @@ def _draws_plainly(latent) -> bool:
 
 
 def common(
-    model: nn.Module, history: list[dict[str, float]], latents: dict[str, np.ndarray]
+    model: nn.Module,
+    history: list[dict[str, float]],
+    latents: dict[str, np.ndarray],
+    title: str,
 ) -> Drawings:
-    """Return what can be drawn of any run without its data, by name."""
+    """Return what can be drawn of any run without its data, by name; `title` says of whom."""
     from svae.plots import latent, sampler, training
 
-    title = "the nodes" if "is_edge" in latents else "the test set"
     drawings = {
         "curves": partial(training.curves, history),
         "latent": partial(latent.latent_space, latents, title, model.latent.manifold),
