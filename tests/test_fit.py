@@ -100,11 +100,11 @@ def test_it_makes_a_run_folder_and_disturbs_nothing(run):
 WRONG = [
     ("text", {}, "data: expected an array, (x, labels), (train, validation, test) or an svae.d"),
     ({"train": NUMBERS}, {}, 'got dict; for a file: dataset="array"'),
-    (3.0, {}, "data: train: expected shape (N, D) or (N, height, width), got ()"),
+    (3.0, {}, "data: train: expected shape (N, D), (N, height, width), or (N, height, wid"),
     ([[1.0], [2.0, 3.0]], {}, "data: expected rows of one length"),
     ([["a", "b"]], {}, "data: expected an array of numbers or booleans, got <U1 (1, 2)"),
     (NUMBERS.astype(complex), {}, "got complex128 (60, 5)"),
-    (NUMBERS[0], {}, "data: train: expected shape (N, D) or (N, height, width), got (5,)"),
+    (NUMBERS[0], {}, "or (N, height, width, 3), got (5,)"),
     (np.zeros((0, 5)), {}, "got (0, 5)"),
     (np.where(NUMBERS > 2, np.nan, NUMBERS), {}, "data: train: expected finite values, got nan"),
     (np.arange(60).reshape(20, 3), {}, "int64 from 0 to 59 may be counts as well as levels"),
@@ -201,6 +201,10 @@ KINDS = {
     "probabilities": (lambda: RANDOM.random((60, 5)), {}),
     "pictures": (lambda: _pictures(28, 28), {}),
     "odd pictures": (lambda: _pictures(3, 5), {"model": "normal"}),
+    "colours last": (lambda: _pictures(32, 32, 3), {"network": "conv"}),
+    "colours first": (lambda: _pictures(3, 9, 11), {}),
+    "one channel": (lambda: _pictures(8, 9, 1), {"network": "conv"}),
+    "coloured floats": (lambda: RANDOM.standard_normal((60, 8, 8, 3)), {}),
     "booleans": (lambda: NUMBERS > 0, {}),
     "levels": (lambda: RANDOM.integers(0, 9, (60, 5)), {"dataset": {"levels": 9}}),
     "unit vectors": (lambda: UNITS, {"dataset": {"likelihood": "vmf"}}),
@@ -232,7 +236,7 @@ def test_every_kind_of_data_is_encoded_and_decoded_as_it_is(kind, tmp_path):
     assert decoded.shape == array.shape
     assert decoded.min() >= array.min() - 3 * array.std()
     assert decoded.max() <= array.max() + 3 * array.std()
-    if kind in ("pictures", "levels"):
+    if kind in ("pictures", "levels", "colours last", "colours first", "one channel"):
         assert decoded.max() > 1  # in their units
     assert np.isfinite(again.score(rows)).all()
     assert again.sample(2).shape == (2, *array.shape[1:])

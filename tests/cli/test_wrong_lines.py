@@ -103,7 +103,7 @@ LINES = [
     ("dataset=x.npz", "did you mean dataset=array dataset.file=x.npz?"),
     ("dataset=cifar10", "or one of your own, in the folder of --config-dir"),
     ("trainer=short", "muon, or one of your own, in the folder of --config-dir"),
-    ("network=cnn", "network=cnn: expected one of gcn, linear, m1m2, mlp"),
+    ("network=cnn", "did you mean conv?"),
     ("logger=none", "did you mean logger.mode=disabled?"),
     ("logger=null", "did you mean logger.mode=disabled?"),
     ("logger=false", "did you mean logger.mode=disabled?"),
@@ -210,7 +210,7 @@ def test_a_run_folder_may_be_called_anything(name, begun, tmp_path, monkeypatch)
     [
         (
             "network.hiden",
-            "did you mean network.hidden, which only network=gcn, network=m1m2 and network=mlp hav",
+            "did you mean network.hidden, which only network=conv, network=gcn, network=m1m2 and ",
         ),
         ("network.widht", "did you mean network.width?"),
         ("hidden_dim", "did you mean network.hidden, which only"),

@@ -72,7 +72,7 @@ def test_which_likelihood_suits_the_numbers(tmp_path, values, options, likelihoo
         (IMAGES.astype(float), {}, "all of them whole: expected uint8"),
         (IMAGES / 255, {"likelihood": "discretised_logistic"}, "256 levels of uint8, got float64"),
         (IMAGES, {"likelihood": "discretised_logistic", "levels": 256}, "expected one of the two"),
-        (IMAGES, {"likelihood": "vmf"}, "expected one of .*, discretised_logistic"),
+        (IMAGES, {"likelihood": "poisson"}, "expected one of .*, discretised_logistic"),
     ],
 )
 def test_what_may_be_meant_otherwise_is_refused(tmp_path, values, options, words):
