@@ -52,7 +52,7 @@ def _truncate(path):
 def _alter(path):
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[5000] ^= 1
-    path.write_bytes(gzip.compress(bytes(content)))
+    path.write_bytes(gzip.compress(bytes(content), compresslevel=1))
 
 
 def _empty(path):
