@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from svae.configuration.compose import expanded
 from svae.metrics.catalogue import HEADLINE, lower_is_better, number, shown
+from svae.recording.files import below
 from svae.recording.folder import FINISHED, Status, read_status, written_status
 from svae.recording.naming import run_name
 from svae.recording.saved import (
@@ -256,7 +257,7 @@ def folders(sweep: Path, jobs: frozenset[Path] | None = None) -> list[Path]:
     Of replicas their own folders, not the one that holds them all. `jobs` are the folders of the
     jobs whose runs are meant; None: all.
     """
-    found = {file.parent for file in sweep.rglob("status.json")}
+    found = {file.parent for file in below(sweep, "status.json")}
     found -= {path.parent for path in found}
     if jobs is not None:
         found = {path for path in found if path in jobs or path.parent in jobs}

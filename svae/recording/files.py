@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import fnmatch
 import io
 import json
 import os
@@ -127,6 +128,15 @@ def is_temporary(path: Path) -> bool:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers have left below `folder`."""
-    for path in folder.rglob(f".*{_SUFFIX}"):
+    for path in below(folder, f".*{_SUFFIX}"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield what is called so below `folder`, at any depth; links to folders are not followed.
+
+    What another process removes meanwhile is passed over, where `Path.rglob` raises.
+    """
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in fnmatch.filter((*folders, *files), pattern))

@@ -2,17 +2,21 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from svae.configuration.compose import public
+from svae.recording.files import remove_temporaries
 from svae.recording.folder import RunFolder, read_status
 from svae.recording.saved import saved_config, saved_overrides
+from svae.run import folders
 
 CONFIG = OmegaConf.create({"latent_dim": 3, "logger": {"entity": "${oc.env:SECRET}"}})
 
@@ -49,6 +53,21 @@ def test_claims_at_once_never_share_a_folder(tmp_path):
     assert len({folder.path for folder in claimed}) == 8
     for folder in claimed:
         folder.close()
+
+
+@pytest.mark.parametrize("look", [remove_temporaries, folders])
+def test_a_folder_that_goes_while_it_is_searched_is_passed_over(look, tmp_path, monkeypatch):
+    for name in ("a", "b.tmp", ".lock.c.tmp"):
+        (tmp_path / name).mkdir()
+    scan = os.scandir
+
+    def vanishing(path="."):
+        if Path(path) != tmp_path:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    look(tmp_path)
 
 
 def _busy(self, **_):
