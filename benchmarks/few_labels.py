@@ -7,24 +7,18 @@ A run that differs from `experiment=semi_supervised` in more than model, dimensi
 has no part in the numbers is left out, saying in what.
 """
 
-import csv
 import math
 import statistics
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from benchmarks.rows import ROOT, Row, choose, protocol, read
+from benchmarks.rows import ROOT, Row, add, choose, finished_runs, protocol, read
 from benchmarks.tables import PUBLISHED, render, spread, table
 from svae.configuration.schema import KEYS, flatten, may_change
 from svae.metrics.catalogue import METRICS
 from svae.recording.files import write_text
-from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
-from svae.recording.saved import saved_config
-from svae.run import Run, folders
 
 PAGE = ROOT / "docs" / "few-labels.md"
 ROWS = ROOT / "docs" / "results" / "few_labels.csv"
@@ -38,30 +32,13 @@ _FREE |= {*may_change("sweep"), *(name for name, key in KEYS.items() if not key.
 
 def collect(paths: Iterable[Path], file: Path = ROWS) -> list[Row]:
     """Add the finished runs below `paths` to `file`, in place of the same runs of before."""
-    rows = {_identity(row): row for row in read(file)} if file.exists() else {}
-    for path in paths:
-        if not path.is_dir():
-            raise ValueError(f"{path}: no such folder")
-        for row in finished(path):
-            rows[_identity(row)] = row
     known = {metric.final for metric in METRICS if metric.has_split}
-    written = {name for row in rows.values() for name in row}
-    names = [*_ABOUT, *(metric for metric in sorted(known & written))]
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(
-            stream, names, restval="", extrasaction="ignore", lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(sorted(rows.values(), key=_order))
-    return read(file)
+    return add(paths, file, finished, IDENTITY, _order, (_ABOUT, known.__contains__))
 
 
 def finished(path: Path) -> Iterator[Row]:
     """Yield a row for every finished run of the protocol below a folder."""
-    for run in map(Run, folders(path)):
-        if run.status.state != FINISHED:
-            continue
-        config = OmegaConf.to_container(saved_config(run.path), resolve=True)
+    for run, config in finished_runs(path):
         flat = flatten(config)
         # `evaluate=` may have measured it again
         flat["evaluation.importance_samples"] = run.results.get("importance_samples")
@@ -82,10 +59,6 @@ def _foreign(config: dict) -> str | None:
     if config["dataset.split_seed"] != config["seed"]:
         return f"its labels are drawn by {config['dataset.split_seed']}, its seed is another"
     return None
-
-
-def _identity(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in IDENTITY)
 
 
 def _order(row: Row) -> tuple:

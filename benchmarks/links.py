@@ -7,7 +7,6 @@ A run becomes a row if it was made by `experiment=link_prediction` or `experimen
 with another model, seed, start of the concentration or weight of the KL at most.
 """
 
-import csv
 import math
 import statistics
 import sys
@@ -18,15 +17,12 @@ from pathlib import Path
 import hydra
 from omegaconf import OmegaConf
 
-from benchmarks.rows import ROOT, Row, choose, read
+from benchmarks.rows import ROOT, Row, add, choose, finished_runs, read
 from benchmarks.tables import PUBLISHED, render, spread, table
 from svae.configuration import CONF
 from svae.configuration.schema import flatten
 from svae.recording.files import write_text
-from svae.recording.folder import FINISHED
 from svae.recording.naming import chosen
-from svae.recording.saved import saved_config
-from svae.run import Run, folders
 
 ROWS = ROOT / "docs" / "results" / "graphs.csv"
 PAGE = ROOT / "docs" / "results-graphs.md"
@@ -47,27 +43,16 @@ _FIRST, _FRESH = range(10), range(20, 30)
 
 def collect(places: Iterable[Path], file: Path = ROWS) -> list[Row]:
     """Add the finished runs below `places` to `file`, in place of the same runs of before."""
-    rows = {_identity(row): row for row in read(file)} if file.exists() else {}
-    for place in places:
-        if not place.is_dir():
-            raise ValueError(f"{place}: no such folder")
-        rows |= {_identity(row): row for row in finished(place)}
-    ordered = sorted(rows.values(), key=lambda row: (*_identity(row)[:-1], int(row["seed"])))
-    names = sorted({name for row in ordered for name in row if name not in _ABOUT})
-    file.parent.mkdir(exist_ok=True)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*_ABOUT, *names], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(ordered)
-    return read(file)
+    return add(places, file, finished, IDENTITY, _order, (_ABOUT, lambda name: True))
+
+
+def _order(row: Row) -> tuple:
+    return *(row[name] for name in IDENTITY[:-1]), int(row["seed"])
 
 
 def finished(place: Path) -> Iterator[Row]:
     """Yield a row for every finished run of a protocol below `place`."""
-    for run in map(Run, folders(place)):
-        if run.status.state != FINISHED:
-            continue
-        config = OmegaConf.to_container(saved_config(run.path), resolve=True)
+    for run, config in finished_runs(place):
         flat, name = flatten(config), chosen(config, "dataset")
         preset = "linear_encoder" if "network.hops" in flat else "link_prediction"
         if difference := _foreign(flat, preset, name):
@@ -109,10 +94,6 @@ def _row(about: dict, results: dict) -> Row:
     numbers = {k: v for k, v in results.items() if k.startswith(("test/", "val/")) or k in _ABOUT}
     numbers["seconds"] = round(results["seconds"], 1)
     return {name: str(value) for name, value in (about | numbers).items()}
-
-
-def _identity(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in IDENTITY)
 
 
 def of_seeds(rows: list[Row], seeds: Iterable[int], **wanted: str) -> dict[str, Row]:

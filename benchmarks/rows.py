@@ -6,9 +6,11 @@ in part that of `experiment=importance_weighted`, is left out, saying in what it
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import OmegaConf
@@ -56,28 +58,56 @@ Row = dict[str, str]
 
 def collect(folders: Iterable[Path], file: Path = ROWS) -> list[Row]:
     """Add the finished runs below `folders` to `file`, in place of the same runs of before."""
-    rows = {_identity(row): row for row in read(file)} if file.exists() else {}
+    return add(folders, file, finished, IDENTITY, _order, (_ABOUT, _is_of_test))
+
+
+def _is_of_test(name: str) -> bool:
+    return name.startswith("test/")
+
+
+def add(
+    folders: Iterable[Path],
+    file: Path,
+    found: Callable[[Path], Iterable[Row]],
+    identity: Sequence[str],
+    order: Callable[[Row], Any],
+    columns: tuple[Sequence[str], Callable[[str], bool]],
+) -> list[Row]:
+    """Add the rows that are `found` below each folder to `file`; return all, in `order`.
+
+    A row takes the place of an earlier one with the same values of `identity`. Written are the
+    first `columns`, and after them those others that the second of `columns` wants.
+
+    Raises:
+        ValueError: for a folder that is none.
+    """
+    key = itemgetter(*identity)
+    rows = {key(row): row for row in read(file)} if file.exists() else {}
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
-        for row in finished(folder):
-            rows[_identity(row)] = row
-    ordered = sorted(rows.values(), key=_order)
-    names = sorted({name for row in ordered for name in row if name.startswith("test/")})
+        rows |= {key(row): row for row in found(folder)}
+    ordered, (first, is_wanted) = sorted(rows.values(), key=order), columns
+    others = sorted({name for row in ordered for name in row if is_wanted(name)} - {*first})
+    options = {"restval": "", "extrasaction": "ignore", "lineterminator": "\n"}
     file.parent.mkdir(exist_ok=True)
     with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*_ABOUT, *names], restval="", lineterminator="\n")
+        writer = csv.DictWriter(stream, [*first, *others], **options)
         writer.writeheader()
         writer.writerows(ordered)
     return read(file)
 
 
+def finished_runs(folder: Path) -> Iterator[tuple[Run, dict]]:
+    """Yield every finished run below `folder`, and its configuration."""
+    for run in map(Run, folders(folder)):
+        if run.status.state == FINISHED:
+            yield run, OmegaConf.to_container(saved_config(run.path), resolve=True)
+
+
 def finished(folder: Path) -> Iterator[Row]:
     """Yield a row for every finished run of the protocol below `folder`."""
-    for run in map(Run, folders(folder)):
-        if run.status.state != FINISHED:
-            continue
-        config = OmegaConf.to_container(saved_config(run.path), resolve=True)
+    for run, config in finished_runs(folder):
         flat = flatten(config)
         earlier = come_since(flat, protocol())
         is_vmf = chosen(config, "model") == "vmf"  # the protocol's model
@@ -134,10 +164,6 @@ def _row(about: dict, results: dict) -> Row:
     numbers = {k: v for k, v in results.items() if k.startswith("test/") or k in _ABOUT}
     numbers["seconds"] = round(results["seconds"], 1)
     return {name: str(value) for name, value in (about | numbers).items()}
-
-
-def _identity(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in IDENTITY)
 
 
 def _order(row: Row) -> list:
