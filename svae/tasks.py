@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svae import evaluate, semi_supervised
+from svae import evaluate
 from svae.data import labels
 from svae.data.labels import Partly, labelled
 from svae.data.splits import MISSING, DataSet, Split
@@ -16,7 +16,7 @@ from svae.metrics import classifiers
 from svae.metrics.separation import separation
 from svae.models.foreign import is_own
 from svae.models.m1m2 import M1M2
-from svae.objectives import Elbo, elbo, iwae, link_loss
+from svae.objectives import Elbo, elbo, few_labels, iwae, link_loss
 from svae.plots import Drawings
 from svae.training.streams import stream
 
@@ -190,9 +190,9 @@ class FewLabels(Vectors):
     bound: str = "elbo"
     measures_noise: bool = False
 
-    objective = staticmethod(semi_supervised.label_bound)
+    objective = staticmethod(few_labels.label_bound)
     check = staticmethod(labels.check)
-    measure = staticmethod(semi_supervised.measure)
+    measure = staticmethod(few_labels.measure)
 
     def view(self, data: DataSet, name: str, batch_size: int | None) -> Partly:
         """Return the split of that name with its labels, of which those that train are given."""
@@ -206,8 +206,8 @@ class FewLabels(Vectors):
         Beside those of `svae.evaluate.latents`: the `probabilities` (N, K) of the classes at the
         location of z1, and `style_loc` (N, m2), the location of z2 given the likeliest.
         """
-        found = evaluate.latents(model, split, generator, semi_supervised.latent_kl)
-        probabilities, styles = semi_supervised.predictions(model, found["loc"])
+        found = evaluate.latents(model, split, generator, few_labels.latent_kl)
+        probabilities, styles = few_labels.predictions(model, found["loc"])
         return found | {"probabilities": probabilities, "style_loc": styles}
 
     def inspect(
@@ -220,7 +220,7 @@ class FewLabels(Vectors):
         results, latents = super().inspect(model, data, kl, generator, seed)
         classes = torch.tensor(data.classes, device=data.device)
         latents["predicted"] = classes[latents["probabilities"].argmax(-1)]
-        results |= semi_supervised.usage(model, latents)
+        results |= few_labels.usage(model, latents)
         return results, latents
 
     def figures(self, model: M1M2, data: DataSet, history, latents, generator) -> Drawings:

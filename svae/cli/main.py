@@ -134,7 +134,7 @@ def _report(folders: list[Path]) -> None:
 
 
 def _encode(plan: Encode) -> None:
-    from svae import encoding
+    from svae.experiment import encoding
 
     with refusing(ValueError):
         encoding.encode(plan.folder, plan.file, plan.output, plan.device, plan.threads)

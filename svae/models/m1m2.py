@@ -30,7 +30,7 @@ class M1M2(nn.Module):
         classes: K, from 2 up.
         style: where z2 lies, such as R10 or S10, whose dimension is that of the manifold.
         hidden: widths of the hidden layers of each of the five networks.
-        label_weight: alpha of the objective, see `svae.semi_supervised`.
+        label_weight: alpha of the objective, see `svae.objectives.few_labels`.
         unit_variance: whatever reads a point of a sphere S^(m-1) reads sqrt(m) times it.
         gradient: of samples of z2 on a sphere, see `svae.distributions.VonMisesFisher`.
         half: compute the matrix products in bfloat16.

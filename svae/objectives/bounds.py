@@ -1,4 +1,4 @@
-"""What is optimised and what is reported: pure functions of a model and a batch."""
+"""Bounds on the log-likelihood of observations, and the loss of link prediction."""
 
 import math
 from collections.abc import Callable

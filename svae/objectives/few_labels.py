@@ -29,7 +29,7 @@ from svae.data.labels import Batch
 from svae.data.splits import MISSING
 from svae.distributions.divergence import divergence, is_sampled
 from svae.noise import Source
-from svae.objectives import Elbo, log_mean_exp
+from svae.objectives.bounds import Elbo, log_mean_exp
 
 _DRAWS = 16  # of each posterior, for the divergence of its latent vectors
 

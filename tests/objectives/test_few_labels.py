@@ -11,7 +11,7 @@ from svae.evaluate import Settings
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.models.m1m2 import M1M2
 from svae.models.of_classes import OfClasses
-from svae.semi_supervised import label_bound, measure
+from svae.objectives.few_labels import label_bound, measure
 
 KINDS = [
     (NormalFamily, "R1"),
