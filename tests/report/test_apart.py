@@ -7,7 +7,7 @@ import pytest
 
 from svae.metrics.catalogue import of
 from svae.report import apart, comparison, summary
-from tests.report.test_summary import _run
+from tests.support.reported import write_run
 
 
 def _stub(path, seed=0, split_seed=None, **results):
@@ -69,7 +69,7 @@ def test_a_seed_counts_once_for_each_split_in_the_order_of_the_runs(runs, expect
 def test_a_report_keeps_other_data_apart_and_says_why(tmp_path, capsys):
     data = ("a" * 64, "b" * 64, "a" * 64)
     for number, (hash_, value) in enumerate(zip(data, (-90.0, -50.0, -92.0), strict=True)):
-        _run(tmp_path / str(number), "model=vmf", f"seed={number}", value=value)
+        write_run(tmp_path / str(number), "model=vmf", f"seed={number}", value=value)
         file = tmp_path / str(number) / "results.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"data_hash": hash_}))
     read = comparison.read([tmp_path])
@@ -86,7 +86,7 @@ def test_seeds_and_splits_of_sweeps_put_together_count_once(tmp_path, capsys):
     lines = [("s", 0, 0), ("s", 0, 1), ("t", 0, 0), ("t", 1, 1)]  # sweep, seed, split_seed
     for number, (sweep, seed, split) in enumerate(lines):
         words = ("dataset=sphere_graph", f"seed={seed}", f"dataset.split_seed={split}")
-        _run(tmp_path / sweep / str(number), *words, value=-90.0 - number)
+        write_run(tmp_path / sweep / str(number), *words, value=-90.0 - number)
     (group,) = comparison.read([tmp_path / "s", tmp_path / "t"]).groups
     assert group.values(of("test/log_likelihood")) == [-90, -91, -93]
     summary.make([tmp_path / "s", tmp_path / "t"])

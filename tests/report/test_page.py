@@ -5,8 +5,8 @@ import pytest
 
 from svae.recording.folder import FAILED, FINISHED
 from svae.report import summary
-from tests.report.test_summary import _run
 from tests.support.browser import CHROMIUM, Browser
+from tests.support.reported import write_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,7 +54,7 @@ def page(tmp_path_factory):
     for number, (model, dimension, seed) in enumerate(cases):
         own = folder / str(number)
         fails = number == 5
-        _run(
+        write_run(
             own,
             *(f"model={model}", f"latent_dim={dimension}", f"seed={seed}", "experiment=table1"),
             "trainer.learning_rate=0.00123456789",
