@@ -29,7 +29,7 @@ class Descent:
         self._optimizer, self._parameters = optimizer, list(parameters)
         self._group = optimizer.param_groups[0]
         self._trained = []
-        self._is_slow_below = all(p.device.type == "cpu" for p in self._parameters)
+        self._on_cpu = all(p.device.type == "cpu" for p in self._parameters)
         self._count = 0
 
     def clear(self) -> None:
@@ -43,7 +43,7 @@ class Descent:
         for parameter, gradient in zip(trained, gradients, strict=True):
             # fused Adam reads a transposed gradient in the order of memory
             parameter.grad = None if gradient is None else gradient.contiguous()
-        if self._is_slow_below and self._count % _BETWEEN == 0:
+        if self._on_cpu and self._count % _BETWEEN == 0:
             clear_subnormal(self._optimizer)
         self._count += 1
         if self._trained:
