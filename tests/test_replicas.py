@@ -211,6 +211,7 @@ def _assert_rows(ours, theirs):
 QUIET = ("plots=false", "logger.mode=disabled")
 
 
+@pytest.mark.slow
 def test_every_replica_is_a_complete_run(svae_train, tmp_path):
     done = svae_train("trainer.replicas=2", "seed=4", "hydra.run.dir=r")
     assert done.returncode == 0, done.stderr
@@ -239,6 +240,7 @@ def test_every_replica_is_a_complete_run(svae_train, tmp_path):
         svae.load(tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_replicas_are_evaluated_again_and_go_on_all_at_once_or_alone(svae_train, tmp_path):
     own = tmp_path / "r" / "1"
     line = ("trainer.replicas=2", "seed=4", "hydra.run.dir=r", *QUIET)
@@ -270,6 +272,7 @@ def _signal_itself(number, epoch, save_every=0.0):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_interrupted_replicas_continue_bit_for_bit(svae_train, tiny, tmp_path, environment):
     common = ("trainer.replicas=3", "trainer.max_epochs=4", "plots=false", "logger.mode=disabled")
     arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "hydra.run.dir=broken"]

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import svae
-from svae import build, encoding
+from svae import build
 from svae.cli import main
 from svae.data.splits import DataSpec
 from svae.data.units import Units
+from svae.experiment import encoding
 from svae.recording import checkpoint
 from svae.recording.folder import FINISHED, RunFolder
 from tests.support.swept import composed

@@ -135,6 +135,7 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(svae_train, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         done = svae_train(f"seed={seed}", f"hydra.run.dir={name}", *QUIET)
@@ -174,6 +175,7 @@ def test_a_collapse_is_named(svae_train, tmp_path):
     assert "posterior collapse: a KL of" in (_only_run(tmp_path) / "svae-train.log").read_text()
 
 
+@pytest.mark.slow
 def test_real_vectors_have_a_gaussian_likelihood(svae_train, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
     np.savez(tmp_path / "v.npz", train=vectors)
@@ -185,7 +187,11 @@ def test_real_vectors_have_a_gaussian_likelihood(svae_train, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
     ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )
 def test_an_interrupted_run_continues_bit_for_bit(
@@ -256,6 +262,7 @@ def test_a_finished_run_that_is_resumed_says_so(svae_train, tmp_path, word, said
     assert ("the run had finished, no epoch is left to train" in done.stdout) == said
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_again_and_loaded(svae_train, tmp_path):
     assert svae_train("hydra.run.dir=r", "logger.mode=disabled").returncode == 0
     folder = tmp_path / "r"

@@ -8,6 +8,7 @@ from tests.faults.runs import check_loadable, check_whole, outcome, status
 from tests.support import hooks
 
 
+@pytest.mark.slow
 def test_a_bad_number_is_told_and_a_restart_goes_round_it(start, resume, tmp_path):
     done = start(before=hooks.bad_loss_once).wait()
     assert done.returncode == 1

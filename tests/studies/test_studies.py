@@ -115,6 +115,7 @@ def test_settings_that_cannot_be_are_refused(keys):
         SamplerCheck(*keys)
 
 
+@pytest.mark.slow
 def test_sampler_check_from_the_command_line(svae_train, tmp_path):
     line = ("experiment=sampler_check", "study.dimensions=[2,5]", "study.concentrations=[1,10]")
     done = svae_train(*line, "study.samples=1000", "logger.mode=disabled", quick=False)
@@ -144,6 +145,7 @@ def test_bias_and_noise_are_those_of_the_law_they_are_drawn_from():
     assert row["signal_to_noise"] == pytest.approx(1 / row["relative_noise"])
 
 
+@pytest.mark.slow
 def test_gradient_study_from_the_command_line(svae_train, tiny, tmp_path):
     line = ("study.latent_dims=[2]", "study.epochs=[1,2]", "study.repeats=128")
     quick = [word for word in QUICK if not word.startswith(("evaluation", "latent_dim"))]
