@@ -352,6 +352,7 @@ def _spoil_one(epoch):
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.slow
 def test_a_failed_replica_is_told_and_the_others_finish(tiny, tmp_path, environment, epoch):
     common = ("trainer.replicas=3", "plots=false", "logger.mode=disabled", "hydra.run.dir=r")
     arguments = ["dataset=array", f"dataset.file={tiny}", *QUICK, *common, "trainer.max_epochs=3"]

@@ -154,6 +154,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(svae_train, t
     ],
     ids=lambda a: ",".join(a),
 )
+@pytest.mark.slow
 def test_every_option_trains(svae_train, tmp_path, arguments):
     done = svae_train(*arguments, "logger.mode=disabled", "plots=false")
     assert done.returncode == 0, done.stderr
@@ -230,6 +231,7 @@ def test_an_interrupted_run_continues_bit_for_bit(
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs(svae_train, tmp_path):
     assert svae_train("hydra.run.dir=short", *QUIET).returncode == 0
     assert svae_train("hydra.run.dir=long", *QUIET, "trainer.max_epochs=4").returncode == 0
@@ -306,6 +308,7 @@ def test_a_sweep_makes_a_folder_per_job_and_one_wandb_run_each(svae_train, tmp_p
     assert sorted(record.config["latent_dim"] for record in records) == [2, 2, 5, 5]
 
 
+@pytest.mark.slow
 def test_a_failed_job_neither_hides_nor_stops_the_others(svae_train, tmp_path):
     np.savez(tmp_path / "bad.npz", train=np.zeros((2, 4)))
     done = svae_train("-m", f"dataset.file={tmp_path}/bad.npz,{os.environ['TINY']}", *QUIET)

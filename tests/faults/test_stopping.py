@@ -19,6 +19,7 @@ from tests.support.forked import Program
         (signal.SIGHUP, 129, "the terminal was closed"),
     ],
 )
+@pytest.mark.slow
 def test_a_request_to_stop_keeps_all(start, resume, whole, tmp_path, number, code, words):
     process = start(before=hooks.slow)
     wait_for_epoch(process, tmp_path / "r", 2)
@@ -31,6 +32,7 @@ def test_a_request_to_stop_keeps_all(start, resume, whole, tmp_path, number, cod
     check_whole(tmp_path / "r", resume(), whole)
 
 
+@pytest.mark.slow
 def test_the_command_that_continues_repeats_what_was_typed(start, tmp_path, environment):
     assert start().wait().returncode == 0
     line = ["resume=r", f"trainer.max_epochs={EPOCHS + 3}", "logger.tags=[a,b]"]
