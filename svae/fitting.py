@@ -31,8 +31,7 @@ from svae.run import Run
 
 # of the command alone
 _VERBS = ("resume", "evaluate", "report", "encode", "study", "search", "cluster", "hydra")
-# Hydra has one configuration at a time; parameters are drawn from torch's one generator
-_composing, _drawing = threading.Lock(), threading.Lock()
+_composing = threading.Lock()  # Hydra has one configuration at a time
 
 
 def fit(
@@ -52,8 +51,10 @@ def fit(
     same data in a file the command makes the same parameters, bit for bit.
 
     Random numbers, torch's threads and Hydra's state are afterwards as they were; signals are
-    left alone. Ctrl-C, or the stop button of a notebook, leaves the run in its folder, where
-    `svae-train resume=FOLDER` goes on with it, and raises KeyboardInterrupt.
+    left alone. Fits in several threads take turns, an epoch each, since torch has one generator
+    and one number of threads, that of the last to begin. Ctrl-C, or the stop button of a notebook,
+    leaves the run in its folder, where `svae-train resume=FOLDER` goes on with it, and raises
+    KeyboardInterrupt.
 
     Args:
         data: observations (N, D) or (N, height, width), whose numbers docs/data.md explains: an
@@ -80,21 +81,17 @@ def fit(
     if not any(line.startswith("logger") for line in typed):
         typed.append("logger.mode=disabled")
     trust = [] if config_dir is None else [compose.expanded(config_dir)]
-    threads = torch.get_num_threads()
-    try:
-        with trusted.vouching(trust, typed):
-            config = _composed(typed, *trust, has_file=source is None)
-            place = None if folder is None else _place(folder)
-            prepared = _prepared(config, source)
-            temporary = Path(mkdtemp(prefix="svae-")) if place is None else None
-            place = place or temporary / "run"
-            with RunFolder.claim(place, *_record(config, typed, source, store)) as own:
-                if source is not None and store:
-                    _store(source, own, prepared)
-                with written_down(own):
-                    experiment.run(prepared, own, None, resumed=False, quiet=not progress)
-    finally:
-        torch.set_num_threads(threads)
+    with _torch_threads, trusted.vouching(trust, typed):
+        config = _composed(typed, *trust, has_file=source is None)
+        place = None if folder is None else _place(folder)
+        prepared = _prepared(config, source)
+        temporary = Path(mkdtemp(prefix="svae-")) if place is None else None
+        place = place or temporary / "run"
+        with RunFolder.claim(place, *_record(config, typed, source, store)) as own:
+            if source is not None and store:
+                _store(source, own, prepared)
+            with written_down(own):
+                experiment.run(prepared, own, None, resumed=False, quiet=not progress)
     run = Run(own.path, str(prepared[0].device), trust)
     if temporary is not None:
         weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
@@ -105,8 +102,7 @@ def _prepared(config: DictConfig, source: Arrays | Stored | None) -> list[experi
     data = None
     if source is not None:
         data = source.data_set(OmegaConf.to_container(config.dataset, resolve=True))
-    with _drawing:
-        return experiment.prepare(config, data=data)
+    return experiment.prepare(config, data=data)
 
 
 def _store(
@@ -188,6 +184,28 @@ def _composed(typed: list[str], config_dir: Path | None = None, *, has_file: boo
     if config.study is not None:
         raise ValueError("experiment: is a study, which svae-train runs, expected a training")
     return compose.task(config)
+
+
+class _TorchThreads:
+    """How many threads torch has, given back once nothing fits in any thread of the process."""
+
+    def __init__(self):
+        self._lock, self._fits, self._before = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._fits:
+                self._before = torch.get_num_threads()
+            self._fits += 1
+
+    def __exit__(self, *failure) -> None:
+        with self._lock:
+            self._fits -= 1
+            if not self._fits:
+                torch.set_num_threads(self._before)
+
+
+_torch_threads = _TorchThreads()
 
 
 @contextmanager

@@ -4,7 +4,9 @@ With R generators a batch shape ends in (R, B), and row r holds exactly what gen
 give a batch shape that ends in (B,): R models that train side by side draw as each would alone.
 """
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Size, Tensor
@@ -15,6 +17,20 @@ class Rows(tuple):
 
 
 Source = torch.Generator | Rows | None  # None: torch's own generator
+
+_DRAWING = threading.RLock()
+
+
+@contextmanager
+def undisturbed(device: torch.device | str) -> Iterator[None]:
+    """Leave torch's own generators, of the CPU and of `device`, afterwards as they were.
+
+    A process has one of each, so threads that draw from them take turns.
+    """
+    device = torch.device(device)
+    devices = [] if device.type == "cpu" else [device]
+    with _DRAWING, torch.random.fork_rng(devices=devices, device_type=device.type):
+        yield
 
 
 def uniform(shape: Size, like: Tensor, generator: Source) -> Tensor:

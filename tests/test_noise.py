@@ -1,10 +1,13 @@
 """A batch of rows draws from one generator for each row what every row would draw alone."""
 
+import threading
+import time
+
 import pytest
 import torch
 
 from svae.distributions import DiagonalNormal, PowerSpherical, VonMisesFisher
-from svae.noise import Rows
+from svae.noise import Rows, undisturbed
 
 ROWS, BATCH = 3, 700
 
@@ -56,3 +59,26 @@ def test_as_many_generators_as_rows_are_needed():
     q = DiagonalNormal(torch.zeros(2, 5, 4), torch.ones(2, 5, 4))
     with pytest.raises(ValueError, match="zip"):
         q.draw((1,), _generators())
+
+
+def test_threads_that_draw_from_torchs_generator_take_turns():
+    found, first_drew = {}, threading.Event()
+
+    def draw(seed):
+        with undisturbed("cpu"):
+            torch.manual_seed(seed)
+            begun = torch.rand(2)
+            first_drew.set()
+            time.sleep(0.02)  # the other one would seed the generator in this time
+            found[seed] = torch.cat([begun, torch.rand(2)])
+
+    before = torch.get_rng_state()
+    threads = [threading.Thread(target=draw, args=(seed,)) for seed in (0, 1)]
+    threads[0].start()
+    first_drew.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(torch.get_rng_state(), before)
+    for seed, numbers in found.items():
+        assert torch.equal(numbers, torch.rand(4, generator=torch.Generator().manual_seed(seed)))

@@ -21,7 +21,7 @@ from svae.distributions.divergence import divergence, is_sampled
 from svae.metrics.catalogue import reserved
 from svae.models.foreign import Part, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
-from svae.noise import Rows, Source
+from svae.noise import Rows, Source, undisturbed
 
 _SAMPLES = 3
 
@@ -119,7 +119,7 @@ def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
             "a class at the top of the module, or imported there, so that a saved run finds it",
         )
     else:
-        with torch.random.fork_rng(devices=[]):
+        with undisturbed("cpu"):
             made = Part("likelihood", "likelihood", likelihood).call(likelihood, features)
         Part("likelihood", "likelihood", made).have(
             width=("how many numbers the decoder returns", _is_count)
@@ -200,9 +200,8 @@ def _foreign(model: nn.Module, data: DataSet) -> dict[str, Part]:
 @contextmanager
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    devices = [] if device.type == "cpu" else [device]
     try:
-        with torch.random.fork_rng(devices=devices, device_type=device.type):
+        with undisturbed(device):
             yield
     finally:
         model.load_state_dict(state)

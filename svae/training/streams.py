@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+from svae.noise import undisturbed
+
 
 def stream(device: torch.device | str, seed: int, *names: str | int) -> torch.Generator:
     """Return a generator on `device` seeded by (seed, *names), such as (0, "train", epoch).
@@ -22,10 +24,8 @@ def stream(device: torch.device | str, seed: int, *names: str | int) -> torch.Ge
 def seeded(device: torch.device | str, seed: int, *names: str | int) -> Iterator[None]:
     """Let torch's own random numbers, such as dropout's, come from the stream (seed, *names).
 
-    Afterwards torch's generators are as they were.
+    Afterwards torch's generators are as they were, see `undisturbed`.
     """
-    device = torch.device(device)
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type=device.type):
+    with undisturbed(device):
         torch.manual_seed(stream("cpu", seed, *names).initial_seed())
         yield
