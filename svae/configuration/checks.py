@@ -224,7 +224,19 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             )
         elif key == "network.unit_variance" and _is_flat(config):
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
+        elif key in ("model.initial_concentration", "model.link") and _is_fitted(config):
+            found[line] = (
+                "has no effect where neighbours decide on the concentration, expected "
+                "network.spread=linear, length or degree with it"
+            )
     return found
+
+
+def _is_fitted(config: dict) -> bool:
+    """Tell whether the one concentration of a node is that of its neighbours."""
+    network, model = config["network"], config["model"]
+    is_named = network.get("spread", "linear") in (None, "resultant") and network["normalise"]
+    return is_named and "factors" not in model and not model.get("scales")
 
 
 def _is_flat(config: dict) -> bool:

@@ -207,7 +207,7 @@ KEYS: dict[str, Key] = {
     "network.dropout": Key(Share, "dropout dropout_rate"),
     "network.hops": Key(UpTo1024, "n_hops k"),
     "network.normalise": Key(bool, "normalize"),
-    "network.spread": Key(Literal["linear", "length", "degree"]),
+    "network.spread": Key(Literal["resultant", "linear", "length", "degree"] | None),
     "dataset.root": Key(Text | None, "data_dir data_root data_path dir", alters=False),
     "dataset.file": Key(Text | None, "data_file path filename"),
     "dataset.unit": Key(Literal["degrees", "radians", "vectors"] | None),

@@ -124,7 +124,9 @@ class GraphAutoEncoder(_LinkPredictor):
         return torch.sparse_csr_tensor(*index, kept, values.shape, check_invariants=False)
 
 
-SPREADS = ("linear", "length", "degree")
+SPREADS = ("resultant", "linear", "length", "degree")
+# a node that has no neighbours, or whose neighbours all agree, would be certain of its direction
+_SHORTEST, _LONGEST = 1e-3, 0.995
 
 
 class LinearGraphAutoEncoder(_LinkPredictor):
@@ -137,7 +139,10 @@ class LinearGraphAutoEncoder(_LinkPredictor):
 
     Where the rest of the posterior's numbers, its concentration or deviations, comes from is
     `spread`: "linear", A^h (V x_i + c); "length", a |A^h u|_i + c, which says how far neighbours
-    agree; "degree", a log(1 + neighbours) + c.
+    agree; "degree", a log(1 + neighbours) + c. "resultant" fits the posterior to the directions of
+    the neighbours: its concentration is 1 + a k(|A^h u|_i), a > 0 learned and 1 at first, where k
+    gives a mean about as long as the average, see `concentration_of` of the family. So inner
+    products of posterior means, by which pairs are ranked, know how far the neighbours agree.
 
     Args:
         features: F, the length of a node's features.
@@ -145,11 +150,12 @@ class LinearGraphAutoEncoder(_LinkPredictor):
         likelihood: "edges".
         hops: h, how often neighbours are averaged.
         normalise: whether rows are normalised at all.
-        spread: "linear", "length" or "degree".
+        spread: "resultant", "linear", "length" or "degree"; None: "resultant" where it can be.
         half: not available here.
 
     Raises:
-        ValueError: for another `spread`.
+        ValueError: for another `spread`; for "resultant" where rows are not normalised or the
+            posterior has more to it than a direction and a concentration.
 
     Reference: Ahn and Kim 2021, "Variational graph normalized autoencoders"; Salha, Hennequin and
     Vazirgiannis 2019, "Keep it simple: graph autoencoders without graph convolutional networks",
@@ -163,23 +169,26 @@ class LinearGraphAutoEncoder(_LinkPredictor):
         likelihood: str = "edges",
         hops: int = 1,
         normalise: bool = True,
-        spread: str = "linear",
+        spread: str | None = None,
         half: bool = False,
     ):
         super().__init__(latent, likelihood, half)
-        if spread not in SPREADS:
-            raise ValueError(f"network.spread={spread}: expected one of {', '.join(SPREADS)}")
-        self.hops, self.normalise, self.spread = hops, normalise, spread
         self.blocks = blocks_of(latent)
+        self.hops, self.normalise = hops, normalise
+        self.spread = self._checked(spread)
         located, spreading = map(sum, zip(*self.blocks, strict=True))
         self.locations = nn.Linear(features, located)
-        self.spreads = nn.Linear(features if spread == "linear" else 1, spreading)
-        for layer in (self.locations, self.spreads):
-            nn.init.xavier_uniform_(layer.weight)
-        # the bias of the locations stays as drawn: it is the direction of a node without features
-        if spread != "linear":  # at first all nodes have the spread that the family begins with
-            nn.init.zeros_(self.spreads.weight)
-        nn.init.zeros_(self.spreads.bias)
+        if self.spread == "resultant":
+            self.log_factor = nn.Parameter(torch.zeros(()))
+        else:
+            self.spreads = nn.Linear(features if self.spread == "linear" else 1, spreading)
+        nn.init.xavier_uniform_(self.locations.weight)
+        # its bias stays as drawn: it is the direction of a node without features
+        if self.spread != "resultant":
+            # with zeros all nodes begin with the spread of the family
+            start = nn.init.xavier_uniform_ if self.spread == "linear" else nn.init.zeros_
+            start(self.spreads.weight)
+            nn.init.zeros_(self.spreads.bias)
         is_long = normalise and not latent.manifold.is_compact
         self.log_length = nn.Parameter(torch.ones(())) if is_long else None
 
@@ -210,7 +219,24 @@ class LinearGraphAutoEncoder(_LinkPredictor):
             values = SparseProduct.apply(adjacency, adjacency, values)
         return values
 
+    def _checked(self, spread: str | None) -> str:
+        """Return the way to a spread, found where none was named."""
+        if spread not in (None, *SPREADS):
+            raise ValueError(f"network.spread={spread}: expected one of {', '.join(SPREADS)}")
+        has_one = len(self.blocks) == 1 and self.blocks[0].spread == 1
+        can_fit = self.normalise and has_one and hasattr(self.latent, "concentration_of")
+        if spread == "resultant" and not can_fit:
+            raise ValueError(
+                "network.spread=resultant: expected network.normalise=true and a model with a "
+                f"direction and one concentration, got {type(self.latent).__name__}"
+            )
+        return spread or ("resultant" if can_fit else "linear")
+
     def _spreads(self, graph, locations: Tensor) -> Tensor:
+        if self.spread == "resultant":
+            length = torch.linalg.vector_norm(locations, dim=-1, keepdim=True)
+            fitted = self.latent.concentration_of(length.clamp(_SHORTEST, _LONGEST))
+            return self.latent.features_of(1 + self.log_factor.exp() * fitted)
         if self.spread == "linear":
             return self._averaged(_mapped(self.spreads, graph), graph.adjacency)
         if self.spread == "length":

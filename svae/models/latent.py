@@ -123,6 +123,22 @@ class _SphericalFamily:
     def location_and_concentration(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return _Parameters.apply(features, self.shift, self.link == "exp")[:2]
 
+    def concentration_of(self, length: Tensor) -> Tensor:
+        """Return the concentration of the von Mises-Fisher law whose mean is about `length` long.
+
+        R (m - R^2) / (1 - R^2): of unit vectors whose average has the length R it is, within some
+        per cent, the one of maximum likelihood (Banerjee, Dhillon, Ghosh and Sra 2005, eq. 4.4).
+        """
+        squared = length.square()
+        return length * (self.manifold.ambient_dim - squared) / (1 - squared)
+
+    def features_of(self, concentration: Tensor) -> Tensor:
+        """Return what an encoder gives for concentrations above 1: the inverse of the link."""
+        if self.link == "exp":
+            return concentration.log() - self.shift
+        excess = concentration - 1
+        return excess + (-torch.expm1(-excess)).log() - self.shift
+
     def prior(self, like: Tensor) -> Distribution:
         m = self.manifold.ambient_dim
         return HypersphericalUniform(m, dtype=like.dtype, device=like.device, validate_args=False)
@@ -262,6 +278,10 @@ class VonMisesFisherFamily(_SphericalFamily):
 
 class PowerSphericalFamily(_SphericalFamily):
     """Power Spherical posterior (De Cao and Aziz 2020)."""
+
+    def concentration_of(self, length: Tensor) -> Tensor:
+        """Return the concentration of which the mean is `length` long, R (m - 1) / (1 - R)."""
+        return length * self.manifold.dim / (1 - length)
 
     def posterior(self, features: Tensor) -> Distribution:
         loc, concentration = self.location_and_concentration(features)

@@ -1,5 +1,7 @@
 """The linear graph encoder: what it computes, for every family, and what isolated nodes keep."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -79,9 +81,52 @@ def test_the_spread_is_that_of_the_definition(spread):
     torch.testing.assert_close(model.posterior(graph).scale, F.softplus(raw))
 
 
+@pytest.mark.parametrize("link", ["softplus", "exp"])
+def test_a_fitted_concentration_is_that_of_the_definition(link):
+    graph = _graph().train
+    model = _model(VonMisesFisherFamily(4, link=link))
+    average = graph.adjacency.to_dense() @ F.normalize(model.locations(graph.values), dim=1)
+    length = average.norm(dim=1).clamp(max=0.995)
+    fitted = length * (5 - length**2) / (1 - length**2)
+    for factor in (1.0, 0.2):
+        torch.nn.init.constant_(model.log_factor, math.log(factor))
+        posterior = model.posterior(graph)
+        torch.testing.assert_close(posterior.concentration, 1 + factor * fitted, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("family", [VonMisesFisherFamily, PowerSphericalFamily])
+def test_the_mean_of_a_fitted_posterior_is_as_long_as_the_average(family):
+    latent = family(128)
+    length = torch.linspace(0.01, 0.99, 99)
+    features = latent.features_of(latent.concentration_of(length) + 1e-6)
+    posterior = latent.posterior(torch.cat([torch.ones(99, 129), features[:, None]], 1))
+    assert (posterior.mean.norm(dim=1) - length).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("family", ["vmf", "power_spherical", "spherical_cauchy"])
+def test_neighbours_that_cancel_or_agree_have_a_finite_concentration(family):
+    model = LinearGraphAutoEncoder(3, FAMILIES[family])
+    direction = torch.eye(4)[:1]
+    for factor in (0.0, 1e-20, 1.0, 1e20):
+        rows = (factor * direction).requires_grad_()
+        spread = model._spreads(None, rows)
+        concentration = FAMILIES[family].posterior(torch.cat([direction, spread], 1)).concentration
+        assert 1 < concentration < 1e4
+        (gradient,) = torch.autograd.grad(concentration.sum(), rows)
+        assert torch.isfinite(gradient).all()
+
+
 def test_another_spread_is_refused():
-    with pytest.raises(ValueError, match=r"network\.spread=age: expected one of linear, length"):
+    with pytest.raises(ValueError, match=r"network\.spread=age: expected one of resultant, linear"):
         _model(NormalFamily(4), spread="age")
+
+
+@pytest.mark.parametrize("family", ["normal", "isotropic", "scaled_vmf", "product"])
+def test_what_has_more_than_a_concentration_is_not_fitted(family):
+    assert LinearGraphAutoEncoder(3, FAMILIES[family]).spread == "linear"
+    with pytest.raises(ValueError, match=r"network\.spread=resultant: expected .* got [A-Z]\w+$"):
+        LinearGraphAutoEncoder(3, FAMILIES[family], spread="resultant")
+    assert LinearGraphAutoEncoder(3, FAMILIES["vmf"], normalise=False).spread == "linear"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
