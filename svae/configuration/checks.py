@@ -224,6 +224,8 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             )
         elif key == "network.unit_variance" and _is_flat(config):
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
+        elif key == "network.style_concentration" and config["network"]["style"].startswith("R"):
+            found[line] = "has no effect on a Gaussian z2, expected network.style=S10 or so with it"
         elif key in ("model.initial_concentration", "model.link") and _is_fitted(config):
             found[line] = (
                 "has no effect where neighbours decide on the concentration, expected "

@@ -199,6 +199,7 @@ KEYS: dict[str, Key] = {
     "logger.artifacts": Key(bool, "log_model save_model", "resume sweep", before=False),
     "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.style": Key(Space, "z2 style_dim z2_dim"),
+    "network.style_concentration": Key(Concentration, before=1.6931471805599454),
     "network.label_weight": Key(NotNegative, "alpha classification_weight"),
     "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
     "network.unit_variance": Key(bool, before=False),

@@ -31,6 +31,9 @@ class M1M2(nn.Module):
         style: where z2 lies, such as R10 or S10, whose dimension is that of the manifold.
         hidden: widths of the hidden layers of each of the five networks.
         label_weight: alpha of the objective, see `svae.objectives.few_labels`.
+        style_concentration: where the concentration of a z2 on a sphere begins, above 1, or "m".
+            From the published 1.69 it falls to 1, where softplus has no slope, before the decoder
+            has found a use for z2.
         unit_variance: whatever reads a point of a sphere S^(m-1) reads sqrt(m) times it.
         gradient: of samples of z2 on a sphere, see `svae.distributions.VonMisesFisher`.
         half: compute the matrix products in bfloat16.
@@ -51,6 +54,7 @@ class M1M2(nn.Module):
         style: str = "R10",
         hidden: Sequence[int] = (500,),
         label_weight: float = 0.5,
+        style_concentration: float | str = 100.0,
         unit_variance: bool = False,
         gradient: str = "implicit",
         half: bool = False,
@@ -58,7 +62,8 @@ class M1M2(nn.Module):
         super().__init__()
         _check(latent.manifold, likelihood, classes)
         self.latent, self.classes, self.label_weight = latent, classes, label_weight
-        self.style = factor_family(style, gradient=gradient)
+        start = style_concentration
+        self.style = factor_family(style, gradient=gradient, initial_concentration=start)
         self.half, self.unit_variance = half, unit_variance
         m = latent.manifold.ambient_dim
         observed = likelihood_family(likelihood, features)

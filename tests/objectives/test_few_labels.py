@@ -75,6 +75,15 @@ def _exact(model, x):
     return torch.cat([without[:3], with_label[LABELS[3:], torch.arange(3, 5)]])
 
 
+def test_the_concentration_of_the_style_begins_where_it_is_told():
+    for options, start in (({}, 100.0), ({"style_concentration": "m"}, 4.0)):
+        model = M1M2(4, NormalFamily(1), "bernoulli", 3, "S3", **options)
+        torch.nn.init.zeros_(model.style_encoder.rest[-1].weight)
+        torch.nn.init.zeros_(model.style_encoder.rest[-1].bias)
+        concentrations = model.style_posteriors(torch.zeros(5, 1)).concentration
+        torch.testing.assert_close(concentrations, torch.full((3, 5), start))
+
+
 @pytest.mark.parametrize(("family", "style"), KINDS)
 def test_the_bounds_are_those_of_quadrature(family, style):
     model, x = _tiny(family, style, unit_variance=True)
