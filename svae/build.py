@@ -19,7 +19,7 @@ from svae import evaluate
 from svae.codec import Codec, units_of
 from svae.configuration import trusted
 from svae.configuration.compose import expanded
-from svae.configuration.messages import no_device
+from svae.configuration.messages import no_device, no_such_key
 from svae.data.splits import DataSet, DataSpec
 from svae.models import foreign, protocol
 from svae.recording import checkpoint
@@ -259,6 +259,8 @@ def _check_keys(target, node: DictConfig, name: str, arguments: dict) -> None:
         )
     accepted = set(parameters) - set(arguments)
     unknown = sorted(str(key) for key in set(node) - {"_target_"} - accepted)
+    if unknown and not takes_any and node._target_.startswith("svae."):
+        raise ValueError(no_such_key(f"{name}.{unknown[0]}"))
     if unknown and not takes_any:
         raise ValueError(
             f"{name}.{unknown[0]}: {node._target_} has no such option, "

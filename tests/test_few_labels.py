@@ -117,7 +117,10 @@ def test_classifiers_of_frozen_locations_know_the_given_labels_alone(svae_train,
         ("trainer.bound=iwae trainer.samples=2", "is trained by its own bound, expected elbo"),
         ("sampler.gradient=score", "takes samples that carry their exact gradient"),
         ("model=product latent_dim=10", "z1 lies in S^5 x S^5, where it has no law given a class"),
-        ("network.style_concentration=9", "has no effect on a Gaussian z2, expected network.style=S"),
+        (
+            "network.style_concentration=9",
+            "has no effect on a Gaussian z2, expected network.",
+        ),
         ("network.alpha=1", "did you mean network.label_weight?"),
     ],
 )

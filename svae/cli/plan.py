@@ -169,6 +169,8 @@ def _encode(args: Namespace, typed: dict[str, Any]) -> Encode:
             raise Refused(f"{line}: has no effect on encode=, expected {', '.join(allowed[1:])}")
         if key in KEYS and key != "encode" and not takes(key, typed[key]):
             raise Refused(f"{line}: expected {expected(KEYS[key].type)}")
+    if not set(_OF_ENCODE) <= typed.keys():
+        raise Refused("encode=RUN: expected what to encode and where to, file=NEW.npy output=DIR")
     for key, words in (("encode", "a run folder"), ("file", "a file"), ("output", "a folder")):
         if not isinstance(typed.get(key), str) or not typed[key]:
             raise Refused(f"{key}={shown(typed.get(key))}: expected {words}")
@@ -213,6 +215,9 @@ def _no_run(folder: Path) -> str | None:
     with contextlib.suppress(OSError):  # such as a folder that may not be read
         if not folder.exists():
             return f"{folder}: no such folder"
+        runs = [place for place in folder.parents if (place / "status.json").is_file()]
+        if runs and not (folder / "status.json").exists():
+            return f"{folder}: lies in a run folder, did you mean {runs[0]}?"
         if (folder / "multirun.yaml").is_file() and not (folder / ".hydra").exists():
             again = compose.quoted("hydra.sweep.dir", folder)
             return (

@@ -15,6 +15,7 @@ _OF_LABELS = "svae.models.m1m2.M1M2"
 # networks by their classes: the choice, and whether it is for graphs
 _NETWORKS = {
     "svae.models.dense.AutoEncoder": ("mlp", False),
+    "svae.models.conv.ConvolutionalAutoEncoder": ("conv", False),
     _OF_LABELS: ("m1m2", False),
     "svae.models.graph.GraphAutoEncoder": ("gcn", True),
     "svae.models.graph.LinearGraphAutoEncoder": ("linear", True),
@@ -32,7 +33,9 @@ def check(config: dict, hidden: Mapping[str, Any] | None = None) -> None:
     """
     for group in _NEEDED_GROUPS:
         if not isinstance(config.get(group), dict):
-            raise ValueError(f"{group}: expected keys under it, got {shown(config.get(group))}")
+            got = f"got {shown(config.get(group))}"
+            off = "; did you mean logger.mode=disabled?" if group == "logger" else ""
+            raise ValueError(f"{group}: expected keys under it, {got}{off}")
     flat = flatten(config)
     for name, value in flat.items():
         _check_value(name, value, hidden)
@@ -66,15 +69,15 @@ def _of_kinds(flat: dict[str, Any]) -> Iterator[str]:
     of_vectors, of_graphs = (sorted(_of_kind(k) & flat.keys()) for k in ("vectors", "graphs"))
     if of_vectors and of_graphs:
         yield (
-            f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: dataset, trainer and "
-            "evaluation belong together, and dataset=NAME alone chooses them"
+            f"{of_graphs[0]} is for graphs and {of_vectors[0]} for vectors: expected trainer, "
+            "evaluation and experiment to be for what dataset=NAME is, which chooses the first two"
         )
     name, is_for_graphs = _NETWORKS.get(flat.get("network._target_"), ("", bool(of_graphs)))
     if is_for_graphs != bool(of_graphs):
         kind = "a graph" if of_graphs else "no graph"
-        yield (
-            f"network={name}: does not fit a dataset that is {kind}; the dataset alone chooses one"
-        )
+        others = [other for other, is_other in _NETWORKS.values() if is_other == bool(of_graphs)]
+        fitting = f"{', '.join(others[:-1])} or {others[-1]}"
+        yield f"network={name}: does not fit a dataset that is {kind}, expected {fitting}"
     if missing := sorted(needed(flat) - flat.keys()):
         yield f"{missing[0]}: is missing, expected {expected(KEYS[missing[0]].type)}"
     if flat["objective"] in ("val/auc", "val/average_precision") and not of_graphs:

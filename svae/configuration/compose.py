@@ -56,7 +56,8 @@ def check(config: DictConfig, *, has_file: bool = True) -> None:
             if has_file:
                 check_file(config)
     except MissingMandatoryValue as error:
-        raise Refused(f"{error.full_key}: needs a value") from error
+        value = {"dataset.file": "FILE", "study.sweep": "SWEEP_FOLDER"}.get(error.full_key, "VALUE")
+        raise Refused(f"{error.full_key}: expected {error.full_key}={value}") from error
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def _sentence(error: Exception) -> str:
         return f"{error.full_key}: needs {found.group(1)}, which the chosen groups do not have"
     if found := re.match(r"Error merging override (.+)", text):
         return f"{found.group(1)}: is not what stands there, {_reason(error)}"
-    if "Ambiguous value for argument" in text:
+    if found := re.match(r"Multiple values for (\S+)\. ", text):
+        return f"{found[1]}: is chosen twice, expected {found[1]}=NAME once, without a plus"
+    if "Ambiguous value for argument" in text or "requires --multirun" in text:
         line = text.split("'")[1]
         needs = "several values are a sweep, which needs --multirun (-m)"
         return f"{line}: {needs}{_as_one(line)}"
@@ -93,18 +95,25 @@ def _readable(line: str) -> str:
         return f"{found[1]}={found[2] or 'VALUE'}"
     if not equals and (meant := suggestions.flag_meant(line)):
         return f"key=value; did you mean {meant}?"
+    if not equals and line in GROUPS:
+        return f"{line}=NAME or {line}.KEY=VALUE"
     if not equals or not key.strip():
-        return "key=value, without spaces around the equals sign"
+        is_number = not equals and re.fullmatch(r"[-+.\de]+,?", line)
+        several = ", and only commas between values, KEY=2,5,10" if is_number else ""
+        return f"key=value, without spaces around the equals sign{several}"
     if not re.fullmatch(r"[+~]*[A-Za-z][\w./@:]*", key):
         return "key=value, and a key is made of letters, digits, _ and points"
-    if value.rstrip().endswith(","):
-        return f"{key}={value.rstrip(', ')}, without a comma at its end"
-    if found := re.search(r"[,\s]\s*([A-Za-z][\w.]*=)", value):
-        return f"{found[1]}... to be a word of its own, with a space before it and no comma"
     if "${" in value:
         return "a reference to be ${KEY}, in single quotes: 'key=${KEY}'"
     if any(value.count(a) != value.count(b) for a, b in ("[]", "()", "{}")):
-        return "every bracket to be closed, and a value with brackets in quotes: 'key=[1,2]'"
+        return "every bracket to be closed before a space, or quotes: 'key=[1, 2]'"
+    if value.rstrip().endswith(","):
+        once = f"{key}={value.rstrip(', ')}"
+        return f"{once} without a comma behind it, or {once},... with no space after the comma"
+    if ";" in value and "'" not in value and '"' not in value:
+        return f"commas in place of semicolons, {key}={value.strip('; ').replace(';', ',')}"
+    if found := re.search(r"[,\s]\s*([A-Za-z][\w.]*=)", value):
+        return f"{found[1]}... to be a word of its own, with a space before it and no comma"
     if key in KEYS and not takes(key, "any"):
         return f"{key}=VALUE, and as VALUE {expected(KEYS[key].type)}"
     return f"quotes around such a value: {suggestions.in_quotes(key, value)}"
@@ -139,7 +148,10 @@ def _keys_there(error: Exception, key: str) -> set[str] | None:
 def unknown_flag(text: str) -> str:
     """Turn what argparse says of a flag into a sentence: keys are no flags."""
     if found := re.match(r"argument (--\w+)/(-\w): ignored explicit argument '(.*)'", text):
-        return f"{found[2]}{found[3]}: no such flag; did you mean {found[1]}?"
+        typed = f"{found[2]}{found[3]}"
+        if found[1] == f"-{typed}":
+            return f"{typed}: no such flag; did you mean {found[1]}?"
+        return f"{found[1]} ({found[2]}): takes no value, and got {found[3]}"
     found = re.match(r"unrecognized arguments: (-+([A-Za-z][\w.-]*))(?:=(\S+))?", text)
     if found is None:
         return text

@@ -96,8 +96,8 @@ Objective = Literal[
 ]
 
 KEYS: dict[str, Key] = {
-    "latent_dim": Key(Count, "z_dim zdim dim latent_dims latent_size n_latent"),
-    "seed": Key(Seed, "random_seed"),
+    "latent_dim": Key(Count, "z_dim zdim dim latent_dims latent_size n_latent nz d n_components"),
+    "seed": Key(Seed, "random_seed random_state"),
     "device": Key(
         Device,
         "gpu gpus cuda accelerator",
@@ -106,7 +106,7 @@ KEYS: dict[str, Key] = {
     ),
     "precision": Key(
         Literal["float32", "bf16"],
-        "bf16 amp half",
+        "bf16",
         words={"bfloat16": "bf16", "fp32": "float32"}
         | dict.fromkeys(("bf16-mixed", "16-mixed", "mixed", "amp"), "bf16"),
     ),
@@ -169,10 +169,10 @@ KEYS: dict[str, Key] = {
         | dict.fromkeys(("cosineannealinglr", "cosine_annealing"), "cosine"),
         before="constant",
     ),
-    "trainer.warmup_epochs": Key(_count(0), "warmup kl_warmup"),
+    "trainer.warmup_epochs": Key(_count(0), "warmup kl_warmup kl_anneal kl_annealing"),
     "trainer.patience": Key(Count, "early_stopping", "resume"),
     "trainer.kl_weight": Key(NotNegative, "beta"),
-    "trainer.samples": Key(Count, "num_samples n_samples k"),
+    "trainer.samples": Key(Count, "num_samples n_samples k samples"),
     "trainer.bound": Key(Literal["elbo", "iwae"], "loss", only="vectors", before="elbo"),
     "trainer.replicas": Key(UpTo1024, "seeds", alters=False, only="vectors", before=1),
     "trainer.on_nan": Key(Literal["stop", "restart"], "", "resume sweep", before="stop"),
@@ -201,10 +201,12 @@ KEYS: dict[str, Key] = {
     "network.style": Key(Space, "z2 style_dim z2_dim"),
     "network.style_concentration": Key(Concentration, before=1.6931471805599454),
     "network.label_weight": Key(NotNegative, "alpha classification_weight"),
-    "network.hidden": Key(Widths, "hidden_dim hidden_dims hidden_sizes layers h_dim"),
+    "network.hidden": Key(
+        Widths, "hidden_dim hidden_dims hidden_size hidden_sizes layers n_layers h_dim units"
+    ),
     "network.unit_variance": Key(bool, before=False),
     "network.channels": Key(Count, "filters num_filters n_channels width"),
-    "network.depth": Key(Count | None, "num_layers n_layers"),
+    "network.depth": Key(Count | None, "num_layers"),
     "network.dropout": Key(Share, "dropout dropout_rate"),
     "network.hops": Key(UpTo1024, "n_hops k"),
     "network.normalise": Key(bool, "normalize"),

@@ -12,7 +12,6 @@ from svae.configuration.schema import KEYS, options, takes
 from svae.configuration.words import ALSO, GROUPS, LAUNCHERS
 
 _NOT_TYPED = ("dataset=stored",)  # svae.fit chooses it
-_BY_DATASET = ("network", "trainer", "evaluation")  # groups that a data set chooses
 
 
 def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> str:
@@ -24,10 +23,10 @@ def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> 
         there: the keys that the configuration has; one of these is meant rather than another.
     """
     if name in KEYS:
-        group = name.split(".")[0]
-        by_dataset = group in _BY_DATASET
-        only = ", which the dataset chooses" if by_dataset else _only(name, ", only {} it")
-        return f" for this {group}{only}"
+        group, kind = name.split(".")[0], KEYS[name].only
+        if kind:
+            return f" here, it is for {kind}{_question(_twin(name, there or ()))}"
+        return f" for this {group}{_only(name, ', only {} it')}"
     there = KEYS if there is None else there
     if meant := _key(name, there):
         has = _only(meant, ", which only {}") if meant in KEYS and meant not in there else ""
@@ -86,6 +85,14 @@ def _word(name: str, value: str) -> str:
         return ""
     word = KEYS[name].words.get(value.lower(), value)
     return f"={word}" if word in options(KEYS[name].type) or word != value else ""
+
+
+def _twin(name: str, there: Collection[str]) -> str | None:
+    """Return the key that has the place of one that is for the other kind of data."""
+    group, _, leaf = name.rpartition(".")
+    last = [key.removeprefix(f"{group}.") for key in there if key.startswith(f"{group}.")]
+    found = (own for own in last if own.endswith(f"_{leaf}") or leaf.endswith(f"_{own}"))
+    return next((f"{group}.{own}" for own in found), None)
 
 
 @cache

@@ -32,7 +32,7 @@ GROUPS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cnn", "convolutional", "conv2d", "dcgan"), "conv"),
         **dict.fromkeys(("m1+m2", "m2", "semi_supervised"), "m1m2"),
     },
-    "trainer": {"adam": "minibatch"},
+    "trainer": {"adam": "minibatch trainer.optimizer=adam"},
     "dataset": {
         "edges": "graph",
         "file": "array",
@@ -65,7 +65,10 @@ ALSO = {
     "dataset": "data datamodule data_module",
     "dataset.file": "dataset.data",
     "network": "encoder decoder architecture arch backbone",
-    "experiment": "preset config task",
+    "experiment": "preset task",
+    "--config-dir": "config config_path config_file config_folder",
+    "precision=bf16": "fp16 half mixed_precision autocast amp",
+    "search=optuna": "hydra.sweeper.n_trials",
     "hydra.run.dir": "output_dir output out outdir save_dir log_dir logdir run_dir results_dir "
     "default_root_dir hydra.output_dir hydra.dir",
     "cluster=local": "jobs n_jobs j launcher parallel",

@@ -18,10 +18,19 @@ def reading(path: Path, kinds: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"dataset.file={path}: expected a readable {kinds} file ({reason})"
+            f"dataset.file={path}: expected a readable {kinds} file ({reason(error)})"
         ) from None
+
+
+def reason(error: Exception) -> str:
+    """Return why an .npy or .npz file cannot be read, without numpy's advice to trust it."""
+    text = " ".join(str(error).split())
+    if "Object arrays" in text:
+        return "it holds objects, such as rows of different lengths"
+    if "pickled" in text or isinstance(error, zipfile.BadZipFile):
+        return "it is none that numpy.save or numpy.savez wrote"
+    return text or type(error).__name__
 
 
 def unpacked(path: Path) -> dict[str, np.ndarray]:

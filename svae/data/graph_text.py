@@ -2,7 +2,7 @@
 
 An edge list has two nodes a line, separated by a comma or by white space, as `networkx` writes it;
 what follows on a line is not used, lines that begin with # are comments. Its nodes are the names
-that occur, whatever they are.
+that occur, whatever they are but decimals. A first line of names of columns is left out.
 
 A folder has an edge list `edges.csv` and, where there are such, `features.csv` and `labels.csv`, a
 line for each node. Where these begin with a column `node`, edges name nodes as it does; else nodes
@@ -88,18 +88,28 @@ def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
 def _edges(path: Path) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
     """Return the pairs of names, and what is not used."""
     edges, has_more = [], False
-    for number, cells in _rows(path):
-        if not edges and {cell.lower() for cell in cells[:2]} <= _HEADS:
-            continue
+    for number, cells in _without_head(list(_rows(path))):
         if len(cells) < 2 or not all(cells[:2]):
             raise ValueError(
                 f"{path}: line {number}: expected two nodes, found {' '.join(cells)!r}"
+            )
+        if any("." in cell and _is_number(cell) for cell in cells[:2]):
+            raise ValueError(
+                f"{path}: line {number}: expected two nodes, found the decimals "
+                f"{' '.join(cells[:2])}"
             )
         edges.append((cells[0], cells[1]))
         has_more |= any(cell != "{}" for cell in cells[2:])
     if not edges:
         raise ValueError(f"{path}: expected lines of two nodes each, found none")
     return edges, ("what follows two nodes on a line is not used",) if has_more else ()
+
+
+def _without_head(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Return the lines of an edge list but for a first one that names columns."""
+    first, *others = [cells[:2] for _, cells in rows] or [[]]
+    is_named = {cell.lower() for cell in first} <= _HEADS
+    return rows[1:] if is_named or (others and _is_head(first, others)) else rows
 
 
 def _table(path: Path) -> _Table:

@@ -9,6 +9,7 @@ import torch
 
 from svae import build
 from svae.codec import Codec
+from svae.data import archive
 from svae.recording.console import Screen
 from svae.recording.files import atomically
 
@@ -61,8 +62,8 @@ def read(file: Path) -> np.ndarray:
             if len(names) == 1:
                 return arrays[names[0]]
     except Exception as error:  # a damaged file fails in every way: BadZipFile, EOFError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"file={file}: expected a readable .npy or .npz file ({reason})") from None
+        words = f"expected a readable .npy or .npz file ({archive.reason(error)})"
+        raise ValueError(f"file={file}: {words}") from None
     words = ", ".join(names) or "none"
     raise ValueError(f"file={file}: expected one array in it, found {words}")
 

@@ -110,6 +110,8 @@ def _wanted(name: str, value: str) -> str | None:
     """Return what was expected of a variable, None where W&B takes its value."""
     if name == "WANDB_MODE":
         return None if value in _MODES else f"expected one of {', '.join(_MODES)}"
+    if name == "WANDB_BASE_URL" and value and not value.startswith(("http://", "https://")):
+        return "expected the address of a server, https://HOST"
     if name == "WANDB_RUN_ID":
         of_ids = "expected 1 to 64 letters, digits, - and _"
         return None if RUN_ID.fullmatch(value) else of_ids

@@ -76,8 +76,8 @@ def test_rows_are_written_in_their_order(folder, tmp_path, monkeypatch, suffix):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("encode={run} output=out", "file=null: expected a file"),
-        ("encode={run} file={file}", "output=null: expected a folder"),
+        ("encode={run} output=out", "expected what to encode and where to"),
+        ("encode={run} file={file}", "expected what to encode and where to"),
         ("encode={run} file=none.npy output=out", "file=none.npy: expected an .npy or .npz file,"),
         ("encode={run} file={file} output={run}", "lies in a run folder, expected a folder of its"),
         ("encode={run} file={file} output={run}/new", "lies in a run folder"),

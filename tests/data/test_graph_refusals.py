@@ -45,7 +45,7 @@ WRONG_ARCHIVES = {
     "a graph of 9000000000000 nodes, expected at most": {
         "edges": np.array([[9 * 10**12 - 1], [0]]).repeat(30, 1)
     },
-    "allow_pickle": {"edges": np.array([EDGES, None], dtype=object)},
+    "it holds objects": {"edges": np.array([EDGES, None], dtype=object)},
     r"a sparse matrix of shape \(34, 30\), expected \(N, N\)": {
         **dict.fromkeys(("indices", "indptr", "data"), np.ones(1)),
         "format": b"csr",
@@ -106,6 +106,7 @@ def test_a_folder_that_holds_no_graph_is_refused(tmp_path, words):
         ("x.npz", b"", "expected a readable .npz file"),
         ("x.txt", b"\xff\xfe\x00\x01", "expected a readable text file .it is no text."),
         ("x.txt", b"<graphml>\n", "line 1: expected two nodes, found '<graphml>'"),
+        ("x.csv", b"a,b\n0.5,1.25\n", "line 2: expected two nodes, found the decimals 0.5 1.25"),
         ("x.gml", b"a b\n" * 30, "expected .npz, a folder, or an edge list .*csv, .edgelist, "),
         ("x.txt", b"a b\n" * 30, "a graph of 1 edges"),
     ],
