@@ -72,7 +72,7 @@ def encoders(folder: str | None) -> Iterator[Row]:
     for name in ("cora", "citeseer"):
         graph = planetoid.load(name, folder).train
         features, calls = graph.values.shape[1], {}
-        for latent_dim, hops in ((64, 1), (128, 2)):
+        for latent_dim, hops in ((64, 2), (128, 2)):
             family = VonMisesFisherFamily(latent_dim)
             linear = LinearGraphAutoEncoder(features, family, hops=hops)
             calls[f"linear, d = {latent_dim}, hops = {hops}"] = partial(_both_passes, linear, graph)

@@ -4,7 +4,7 @@
     python -m benchmarks.links               writes the tables again
 
 A run becomes a row if it was made by `experiment=link_prediction` or `experiment=linear_encoder`
-with another model, seed, start of the concentration or weight of the KL at most.
+with another model, seed, spread, start of the concentration or weight of the KL at most.
 """
 
 import math
@@ -27,18 +27,27 @@ from svae.recording.naming import chosen
 ROWS = ROOT / "docs" / "results" / "graphs.csv"
 PAGE = ROOT / "docs" / "results-graphs.md"
 DATASETS = ("cora", "citeseer", "pubmed.npz")
-IDENTITY = ("protocol", "dataset", "model", "kl_weight", "initial_concentration", "seed")
+_POSTERIOR = ("kl_weight", "spread", "initial_concentration")
+IDENTITY = ("protocol", "dataset", "model", *_POSTERIOR, "seed")
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
 # what runs of one protocol may differ in
 _FREE = ("model.", "seed", "dataset.root", "dataset.file", "dataset.split_seed", "device")
 _FREE += ("trainer.kl_weight", "dataset._target_", "threads", "plots", "resume", "evaluate")
-_FREE += ("logger.", "sampler.", "evaluation.")
+_FREE += ("logger.", "sampler.", "evaluation.", "network.spread")
 _SCORES = ("auc", "average_precision")
 _PAPER = ("test/auc", "test/average_precision")
-_NEW = {"protocol": "linear_encoder"}
-# starts of the posterior: as noisy as is best, and so sharp that it is none
-NOISY, SHARP = "1000", "1000000.0"
-_FIRST, _FRESH = range(10), range(20, 30)
+_FIRST, _FRESH = range(10), range(30, 40)
+# what is compared on fresh splits: where the concentration of the posterior comes from
+_NEW = dict.fromkeys(_POSTERIOR[1:], "") | {"protocol": "linear_encoder", "kl_weight": "1.0"}
+_BEFORE = _NEW | {"protocol": "link_prediction"}
+_EQUAL = _NEW | {"spread": "linear", "initial_concentration": "1000"}
+_POINT = _EQUAL | {"kl_weight": "0.0", "initial_concentration": "1000000.0"}
+_POSTERIORS = {
+    "link_prediction": _BEFORE,
+    "linear_encoder": _NEW,
+    "linear_encoder, 1000 at first": _EQUAL,
+    "linear_encoder, a point": _POINT,
+}
 
 
 def collect(places: Iterable[Path], file: Path = ROWS) -> list[Row]:
@@ -58,13 +67,16 @@ def finished(place: Path) -> Iterator[Row]:
         if difference := _foreign(flat, preset, name):
             print(f"{run.path}: left out, {difference}", file=sys.stderr)
             continue
-        start = flat.get("model.initial_concentration")
+        posterior = {
+            "kl_weight": float(flat["trainer.kl_weight"]),
+            "spread": flat.get("network.spread"),
+            "initial_concentration": flat.get("model.initial_concentration"),
+        }
         about = {
             "protocol": preset,
             "dataset": Path(flat["dataset.file"]).name if name == "graph" else name,
             "model": chosen(config, "model"),
-            "kl_weight": flat["trainer.kl_weight"],
-            "initial_concentration": "" if start is None else start,
+            **{name: "" if value is None else value for name, value in posterior.items()},
             "seed": flat["seed"],
         }
         yield _row(about, run.results)
@@ -133,16 +145,12 @@ def _published(dataset: str, model: str) -> list[str]:
     return [f"{100 * float(means[name]):.1f}" for name in _PAPER]
 
 
-def _start(model: str) -> dict[str, str]:
-    return {"kl_weight": "1.0", "initial_concentration": "" if model == "normal" else NOISY}
-
-
 def table4(rows: list[Row], _) -> str:
     """Both models on every graph beside the paper's, and the other protocol."""
     lines = []
     for dataset in DATASETS:
         for model in ("normal", "vmf"):
-            runs = of_seeds(rows, _FIRST, dataset=dataset, model=model, **_NEW, **_start(model))
+            runs = of_seeds(rows, _FIRST, dataset=dataset, model=model, **_NEW)
             if runs:
                 cells = [error(runs.values(), name) for name in _PAPER]
                 paper = _published(dataset, model)
@@ -163,16 +171,19 @@ def differences(rows: list[Row], _) -> str:
     """What the sphere, the linear encoder and the noise of the posterior add, pair by pair."""
     lines = []
     for dataset in DATASETS:
-        new = {"dataset": dataset, **_NEW}
-        sphere = of_seeds(rows, _FIRST, model="vmf", **new, **_start("vmf"))
-        gauss = of_seeds(rows, _FIRST, model="normal", **new, **_start("normal"))
-        fresh = of_seeds(rows, _FRESH, model="vmf", **new, **_start("vmf"))
-        before = of_seeds(rows, _FRESH, model="vmf", dataset=dataset, protocol="link_prediction")
-        point = of_seeds(rows, _FRESH, model="vmf", **new, initial_concentration=SHARP)
+        sphere, gauss = (
+            of_seeds(rows, _FIRST, dataset=dataset, model=model, **_NEW)
+            for model in ("vmf", "normal")
+        )
+        new, before, equal, point = (
+            of_seeds(rows, _FRESH, dataset=dataset, model="vmf", **wanted)
+            for wanted in (_NEW, _BEFORE, _EQUAL, _POINT)
+        )
         pairs = {
             "the sphere above the Gaussian, seeds 0 to 9": (sphere, gauss),
-            "the linear encoder above the GCN, seeds 20 to 29": (fresh, before),
-            "the posterior above a point, seeds 20 to 29": (fresh, point),
+            "the linear encoder above the GCN, seeds 30 to 39": (new, before),
+            "the fitted concentration above 1000, seeds 30 to 39": (new, equal),
+            "the posterior above a point, seeds 30 to 39": (new, point),
         }
         for words, both in pairs.items():
             found = [gain(paired(*both, name)) for name in _PAPER]
@@ -186,17 +197,12 @@ def fresh(rows: list[Row], _) -> str:
     """What was found on splits that nothing had seen."""
     lines = []
     for dataset in DATASETS:
-        for preset, start in (
-            ("link_prediction", ""),
-            ("linear_encoder", NOISY),
-            ("linear_encoder", SHARP),
-        ):
-            wanted = {"protocol": preset, "initial_concentration": start, "model": "vmf"}
-            runs = of_seeds(rows, _FRESH, dataset=dataset, **wanted).values()
+        for name, wanted in _POSTERIORS.items():
+            runs = of_seeds(rows, _FRESH, dataset=dataset, model="vmf", **wanted).values()
             if runs:
-                cells = [error(runs, name) for name in _PAPER]
-                lines.append([dataset, preset, start or "1.69", *cells, str(len(runs))])
-    return table("graph | experiment | initial concentration | AUC | AP | runs", lines)
+                cells = [error(runs, score) for score in _PAPER]
+                lines.append([dataset, name, *cells, str(len(runs))])
+    return table("graph | posterior | AUC | AP | runs", lines)
 
 
 def labels(rows: list[Row], _) -> str:
@@ -205,7 +211,7 @@ def labels(rows: list[Row], _) -> str:
     lines = []
     for dataset in DATASETS:
         for model in ("normal", "vmf"):
-            runs = of_seeds(rows, _FIRST, dataset=dataset, model=model, **_NEW, **_start(model))
+            runs = of_seeds(rows, _FIRST, dataset=dataset, model=model, **_NEW)
             if runs:
                 cells = [error(runs.values(), f"test/{name}") for name in names]
                 lines.append([dataset, model, *cells, str(len(runs))])
