@@ -67,7 +67,7 @@ WRONG = [
     ("TAGS", "t" * 65, "expected texts of 1 to 64 characters each"),
     ("RUN_ID", "a:b", "expected 1 to 64 letters, digits, - and _"),
     ("SWEEP_ID", " s", "W&B refuses it (Sweep ID cannot start or end with whitespace)"),
-    ("BASE_URL", "localhost", "W&B refuses it (Input should be a valid URL"),
+    ("BASE_URL", "localhost", "expected the address of a server, https://HOST"),
     ("RESUME", "yes", "W&B refuses it (Input should be 'allow', 'must'"),
     ("RESUME_FROM", "a?_step=1", "is not supported"),
     ("_SERVICE_WAIT", "-1", "W&B refuses it (Service wait time cannot be negative)"),
@@ -143,7 +143,7 @@ def test_a_run_that_is_resumed_elsewhere_says_what_the_environment_lacks(monkeyp
 
 
 def test_where_it_is_disabled_nothing_of_wandb_is_imported(monkeypatch):
-    monkeypatch.setenv("WANDB_BASE_URL", "localhost")
+    monkeypatch.setenv("WANDB_RESUME", "yes")
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it would fail
     refuse_wrong(OmegaConf.merge(CONFIG, {"logger": {"mode": "disabled"}}))
     with pytest.raises(ImportError):
