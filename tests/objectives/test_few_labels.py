@@ -24,7 +24,8 @@ LABELS = torch.tensor([-1, 2, -1, 0, 2])  # the last two are given
 def _tiny(family, style, **options):
     """A model with z1 and z2 of one dimension and three classes, and five observations."""
     torch.manual_seed(1)
-    model = M1M2(4, family(1), "bernoulli", 3, style, (8,), label_weight=0.3, **options).double()
+    options |= {"label_weight": 0.3, "style_concentration": 1.7}
+    model = M1M2(4, family(1), "bernoulli", 3, style, (8,), **options).double()
     for parameter in model.parameters():
         parameter.data *= 1.5
     # broad laws: the importance weights of narrow ones need not have a variance
