@@ -227,7 +227,7 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             )
         elif key == "network.unit_variance" and _is_flat(config):
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
-        elif key == "network.style_concentration" and config["network"]["style"].startswith("R"):
+        elif key == "network.style_concentration" and _style(config).startswith("R"):
             found[line] = "has no effect on a Gaussian z2, expected network.style=S10 or so with it"
         elif key in ("model.initial_concentration", "model.link") and _is_fitted(config):
             found[line] = (
@@ -240,11 +240,17 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
 def _is_fitted(config: dict) -> bool:
     """Tell whether the one concentration of a node is that of its neighbours."""
     network, model = config["network"], config["model"]
-    is_named = network.get("spread", "linear") in (None, "resultant") and network["normalise"]
-    return is_named and "factors" not in model and not model.get("scales")
+    is_named = network.get("spread", "linear") in (None, "resultant")
+    return (
+        is_named and network.get("normalise") and "factors" not in model and not model.get("scales")
+    )
 
 
 def _is_flat(config: dict) -> bool:
     """Tell whether no latent vector lies on a sphere: all are Gaussian."""
-    on_sphere = str(config["network"].get("style", "")).startswith("S")
-    return "isotropic" in config["model"] and not on_sphere
+    return "isotropic" in config["model"] and not _style(config).startswith("S")
+
+
+def _style(config: dict) -> str:
+    """Return where z2 lies, nowhere if there is none."""
+    return str(config["network"].get("style", ""))

@@ -10,6 +10,7 @@ from svae.distributions.draw import Draw, as_size
 from svae.manifolds import Euclidean, Sphere
 from svae.models.autoencoder import run, weights
 from svae.models.dense import mlp
+from svae.models.latent import PUBLISHED
 from svae.models.likelihoods import LIKELIHOODS, likelihood_family
 from svae.models.of_classes import OfClasses
 from svae.models.product import factor_family
@@ -32,8 +33,8 @@ class M1M2(nn.Module):
         hidden: widths of the hidden layers of each of the five networks.
         label_weight: alpha of the objective, see `svae.objectives.few_labels`.
         style_concentration: where the concentration of a z2 on a sphere begins, above 1, or "m".
-            From the published 1.69 it falls to 1, where softplus has no slope, before the decoder
-            has found a use for z2.
+            From the published 1.69, which runs of before had and which is the default for them, it
+            falls to 1, where softplus has no slope, before the decoder has found a use for z2.
         unit_variance: whatever reads a point of a sphere S^(m-1) reads sqrt(m) times it.
         gradient: of samples of z2 on a sphere, see `svae.distributions.VonMisesFisher`.
         half: compute the matrix products in bfloat16.
@@ -54,7 +55,7 @@ class M1M2(nn.Module):
         style: str = "R10",
         hidden: Sequence[int] = (500,),
         label_weight: float = 0.5,
-        style_concentration: float | str = 100.0,
+        style_concentration: float | str = PUBLISHED,
         unit_variance: bool = False,
         gradient: str = "implicit",
         half: bool = False,

@@ -84,6 +84,7 @@ LINES = [
     ("dataset=cora network=conv", "does not fit a dataset that is a graph, expected gcn or linear"),
     ("dataset=mnist network=gcn", "a dataset that is no graph, expected mlp, conv or m1m2"),
     ("experiment=table1 dataset=cora", "experiment to be for what dataset=NAME is"),
+    ("+network.style_concentration=9", "no such key for this network, only network=m1m2 has it"),
     # as other libraries call it
     ("hidden_size=9", "did you mean network.hidden?"),
     ("units=9", "did you mean network.hidden?"),
