@@ -109,6 +109,11 @@ WRONG = [
     (np.where(NUMBERS > 2, np.nan, NUMBERS), {}, "data: train: expected finite values, got nan"),
     (np.arange(60).reshape(20, 3), {}, "int64 from 0 to 59 may be counts as well as levels"),
     (NUMBERS[:3], {}, "dataset.validation_fraction=0.1: leaves 0 of 3 rows"),
+    (
+        NUMBERS,
+        {"dataset.validation_fraction": 0.6, "dataset.test_fraction": 0.5},
+        "dataset.validation_fraction=0.6, dataset.test_fraction=0.5: leave none of 60 rows to",
+    ),
     (np.ma.masked_less(NUMBERS, 0), {}, "data: holds masked numbers"),
     ((NUMBERS,), {}, "got a tuple of 1"),
     ((NUMBERS, NUMBERS[:, :3], NUMBERS), {}, "data: validation: rows of shape (3,), those of"),

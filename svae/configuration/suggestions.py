@@ -24,9 +24,13 @@ def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> 
     """
     if name in KEYS:
         group, kind = name.split(".")[0], KEYS[name].only
+        if choice := _choice(name, value):
+            return choice
         if kind:
             return f" here, it is for {kind}{_question(_twin(name, there or ()))}"
         return f" for this {group}{_only(name, ', only {} it')}"
+    if choice := _choice(name, value):
+        return choice
     there = KEYS if there is None else there
     if meant := _key(name, there):
         has = _only(meant, ", which only {}") if meant in KEYS and meant not in there else ""
@@ -85,6 +89,13 @@ def _word(name: str, value: str) -> str:
         return ""
     word = KEYS[name].words.get(value.lower(), value)
     return f"={word}" if word in options(KEYS[name].type) or word != value else ""
+
+
+def _choice(name: str, value: str) -> str:
+    """Return "; did you mean GROUP=value?" where GROUP.name=value names a choice of the group."""
+    group, _, leaf = name.partition(".")
+    is_name = leaf in ("name", "type", "kind", "_target_") and group in GROUPS and value
+    return _question(f"{group}={value}") if is_name and _word(group, value) else ""
 
 
 def _twin(name: str, there: Collection[str]) -> str | None:

@@ -123,11 +123,17 @@ def _counts(total: int, fractions: dict[str, float]) -> dict[str, int]:
     for name, fraction in fractions.items():
         counts[name] = int(total * fraction)
         left -= counts[name]
-        if min(counts[name], left) < 1:
+        if counts[name] < 1:
             raise ValueError(
                 f"dataset.{name}_fraction={fraction}: leaves {counts[name]} of {total} rows for "
-                f"{name}, expected at least one and some left to train on"
+                f"{name}, expected at least one"
             )
+    if left < 1:
+        typed = ", ".join(f"dataset.{name}_fraction={share}" for name, share in fractions.items())
+        raise ValueError(
+            f"{typed}: leave none of {total} rows to train on, expected fractions whose sum is "
+            "below 1"
+        )
     return counts
 
 

@@ -44,6 +44,9 @@ LINES = [
     ("--cfg", "--cfg/-c: expected one argument"),
     ("--cfg yaml", "choose from 'job', 'hydra', 'all'"),
     ("--config-dir ~nouser/x", "--config-dir ~nouser/x: expected a folder"),
+    ("dataset.name=cora", "dataset.name: no such key; did you mean dataset=cora?"),
+    ("network.type=conv", "network.type: no such key; did you mean network=conv?"),
+    ("dataset.name=nought", "dataset=pubmed have it"),
     # spaces, colons, commas, brackets, quotes
     ("latent_dim = 10", POINT),
     ("latent_dim= 10", POINT),
