@@ -52,12 +52,12 @@ class EncoderDecoder(nn.Module):
         return run(network, inputs, half=self.half)
 
 
-def run(network: nn.Module, inputs: Tensor, *, half: bool) -> Tensor:
+def run(network: nn.Module, *inputs: Tensor | None, half: bool) -> Tensor:
     """Return what a network gives, its matrix products in bfloat16 if `half`."""
     if not half:
-        return network(inputs)
-    with torch.autocast(inputs.device.type, torch.bfloat16):
-        return network(inputs).float()
+        return network(*inputs)
+    with torch.autocast(inputs[0].device.type, torch.bfloat16):
+        return network(*inputs).float()
 
 
 def weights(network: nn.Module) -> list[nn.Parameter]:

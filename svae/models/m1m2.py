@@ -22,7 +22,7 @@ class M1M2(nn.Module):
     z1 is the latent vector of `latent`, z2 the style of an observation, which knows nothing of its
     class y, and p(y) is uniform. On a sphere p(z1 | z2, y) is a von Mises-Fisher law, in a
     Euclidean space a Gaussian with a deviation for each coordinate. What depends on the class is
-    computed for all K of them at once: then K is the first axis.
+    computed for all K of them at once, and then K is the first axis, or for one class each.
 
     Args:
         features: D, the length of an observation.
@@ -91,18 +91,26 @@ class M1M2(nn.Module):
         """Return log q(y | z1) (..., K) up to a constant, for latent vectors (..., m)."""
         return self._run(self.classifier, self._read(self.latent, latent))
 
-    def style_posteriors(self, latent: Tensor) -> Distribution:
-        """Return q(z2 | z1, y), batch shape (K, ...), for latent vectors (..., m)."""
-        read = self._read(self.latent, latent).unsqueeze(0)
-        return self.style.posterior(self._run(self.style_encoder, read))
+    def style_posteriors(self, latent: Tensor, classes: Tensor | None = None) -> Distribution:
+        """Return q(z2 | z1, y), batch shape (K, ...), for latent vectors (..., m).
+
+        With `classes` (P,), the number of a class for each of (P, m), the batch shape is (P,).
+        """
+        read = self._read(self.latent, latent)
+        read = read.unsqueeze(0) if classes is None else read
+        return self.style.posterior(self._run(self.style_encoder, read, classes))
 
     def style_prior(self) -> Distribution:
         """Return p(z2)."""
         return self.style.prior(next(self.parameters()))
 
-    def latent_given(self, styles: Tensor) -> Distribution:
-        """Return p(z1 | z2, y), batch shape (K, ...), for styles (K, ..., m2) or (1, ..., m2)."""
-        return self.latent_law(self._run(self.style_decoder, self._read(self.style, styles)))
+    def latent_given(self, styles: Tensor, classes: Tensor | None = None) -> Distribution:
+        """Return p(z1 | z2, y), batch shape (K, ...), for styles (K, ..., m2) or (1, ..., m2).
+
+        With `classes` (P,), the number of a class for each of (P, m2), the batch shape is (P,).
+        """
+        read = self._read(self.style, styles)
+        return self.latent_law(self._run(self.style_decoder, read, classes))
 
     def prior(self) -> "LatentPrior":
         """Return p(z1), which can be drawn from."""
@@ -120,8 +128,8 @@ class M1M2(nn.Module):
             found += [head, *hidden] if getattr(family, "is_normalised", False) else hidden
         return [*found, *weights(self.style_decoder)[:-1]]  # the length of what it gives counts
 
-    def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        return run(network, inputs, half=self.half)
+    def _run(self, network: nn.Module, *inputs: Tensor | None) -> Tensor:
+        return run(network, *inputs, half=self.half)
 
     def _read(self, family, points: Tensor) -> Tensor:
         """Return points as networks read them."""

@@ -31,6 +31,8 @@ from svae.distributions.divergence import divergence, is_sampled
 from svae.noise import Source
 from svae.objectives.bounds import Elbo, log_mean_exp
 
+# a class less likely alters the bound by less than it is rounded to in float32
+_LEAST = 1e-7
 _DRAWS = 16  # of each posterior, for the divergence of its latent vectors
 
 
@@ -81,14 +83,13 @@ def _parted(values: Tensor, given: int) -> tuple[Tensor, Tensor]:
 class _OfClasses(NamedTuple):
     """Numbers (K, S, n) of latent vectors z1 (S, n, m), with one sample z2 for each class of each.
 
-    `log_class` is log q(y|z1), `style_kl` KL(q(z2|z1,y) || p(z2)), `log_latent` log p(z1|z2,y).
+    `log_class` is log q(y|z1), `style_kl` KL(q(z2|z1,y) || p(z2)), `log_latent` log p(z1|z2,y), the
+    latter two 0 where they are left out.
     """
 
     log_class: Tensor
     style_kl: Tensor
     log_latent: Tensor
-    posteriors: Distribution
-    styles: Tensor
 
     def means(self, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the means (S, n) of style_kl, of log q(y|z1) + log K, and of log_latent.
@@ -104,13 +105,32 @@ class _OfClasses(NamedTuple):
         return (weights * self.style_kl).sum(0), class_kl, (weights * self.log_latent).sum(0)
 
 
-def _of_classes(model, latent: Tensor, generator: Source) -> _OfClasses:
-    log_class = model.class_logits(latent).log_softmax(-1).movedim(-1, 0)
-    posteriors = model.style_posteriors(latent)
+def _log_classes(model, latent: Tensor) -> Tensor:
+    """Return log q(y|z1) (K, S, n)."""
+    return model.class_logits(latent).log_softmax(-1).movedim(-1, 0)
+
+
+def _of_classes(model, latent: Tensor, labels: Tensor, generator: Source) -> _OfClasses:
+    """Return the numbers of the classes that count, on average one or two of ten.
+
+    Of the last observations, whose `labels` (K, 1, given) are given, that is the label; of others
+    all classes but those that are so unlikely that they alter nothing.
+    """
+    log_class = _log_classes(model, latent)
+    (K, S, n), given = log_class.shape, labels.shape[-1]
+    likely = log_class[..., : n - given] > math.log(_LEAST)
+    counts = torch.cat([likely, labels.bool().expand(K, S, given)], -1)
+    classes, *places = counts.nonzero(as_tuple=True)
+    rows = latent.flatten(0, 1).index_select(0, places[0] * n + places[1])
+    posteriors = model.style_posteriors(rows, classes)
     styles = posteriors.draw((), generator).value
     style_kl = divergence(posteriors, model.style_prior(), styles)
-    log_latent = model.latent_given(styles).log_prob(latent)
-    return _OfClasses(log_class, style_kl, log_latent, posteriors, styles)
+    log_latent = model.latent_given(styles, classes).log_prob(rows)
+    none = torch.zeros_like(log_class)
+    style_kl, log_latent = (
+        none.index_put((classes, *places), values) for values in (style_kl, log_latent)
+    )
+    return _OfClasses(log_class, style_kl, log_latent)
 
 
 def _entropy(posterior: Distribution, latent: Tensor) -> Tensor:
@@ -127,8 +147,8 @@ def label_bound(
     x, known = batch.observations, batch.labels[len(batch.labels) - batch.given :]
     posterior = model.posterior(x)
     draw = posterior.draw((samples,), generator)
-    found = _of_classes(model, draw.value, generator)
     labels = F.one_hot(known, model.classes).T.unsqueeze(1).to(x.dtype)
+    found = _of_classes(model, draw.value, labels, generator)
     style_kl, class_kl, log_latent = found.means(labels)
     _, log_label = _parted(found.log_class, batch.given)
     return LabelBound(
@@ -177,10 +197,13 @@ def measure(model, observations: Tensor, settings, generator: Source) -> dict[st
 
 def _sampled(model, posterior: Distribution, x: Tensor, samples: int, generator) -> dict:
     """Return by names what is averaged over samples, each (samples, n)."""
-    draw = posterior.draw((samples,), generator)
-    found = _of_classes(model, draw.value, generator)
-    log_ratio = model.style_prior().log_prob(found.styles)
-    log_ratio = found.log_latent + log_ratio - found.posteriors.log_prob(found.styles)
+    draw, prior = posterior.draw((samples,), generator), model.style_prior()
+    posteriors = model.style_posteriors(draw.value)
+    styles = posteriors.draw((), generator).value
+    style_kl = divergence(posteriors, prior, styles)
+    log_latent = model.latent_given(styles).log_prob(draw.value)
+    found = _OfClasses(_log_classes(model, draw.value), style_kl, log_latent)
+    log_ratio = log_latent + prior.log_prob(styles) - posteriors.log_prob(styles)
     log_likelihood = model.likelihood(draw.value).log_prob(x)
     style_kl, class_kl, log_latent = found.means()
     log_prior = log_mean_exp(log_ratio)
@@ -198,7 +221,8 @@ def _sampled(model, posterior: Distribution, x: Tensor, samples: int, generator)
 def latent_kl(model, posterior: Distribution, generator: Source) -> Tensor:
     """Return the divergence (n,) of q(z1,y,z2|x) from the prior, in nats, by a few samples."""
     value = posterior.draw((_DRAWS,), generator).value
-    style_kl, class_kl, log_latent = _of_classes(model, value, generator).means()
+    none = value.new_zeros(model.classes, 1, 0)
+    style_kl, class_kl, log_latent = _of_classes(model, value, none, generator).means()
     return (style_kl + class_kl - log_latent).mean(0) - _entropy(posterior, value)
 
 

@@ -1,10 +1,10 @@
 """The bounds of the stacked model against quadrature over lines and circles and all classes."""
 
-import itertools
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from svae.data.labels import Batch
 from svae.evaluate import Settings
@@ -198,6 +198,24 @@ def test_the_loss_weighs_observations_as_the_formula_says():
     assert bound.columns["accuracy"].shape == bound.columns["log_label"].shape == (2,)
 
 
+def test_classes_that_are_all_but_excluded_are_not_computed(monkeypatch):
+    model, x = _tiny(VonMisesFisherFamily, "R1")
+    last = model.classifier[-1]
+    last.weight.data.zero_()
+    rows = []
+    encode = model.style_posteriors
+    monkeypatch.setattr(
+        model, "style_posteriors", lambda z, c: rows.append(c.tolist()) or encode(z, c)
+    )
+    for logits, expected in (([0.0, -9, -12], [0, 0, 0, 1, 1, 1]), ([0.0, -20, -20], [0, 0, 0])):
+        last.bias.data = torch.tensor(logits, dtype=torch.float64)
+        label_bound(model, _batch(x))
+        label_bound(model, _batch(x, given=0))
+        with_labels, without = rows[-2:]
+        assert with_labels == sorted([*expected, *([2] * 3 if logits[2] > -16 else []), 0, 2])
+        assert len(without) == 5 * len({*expected, *([2] if logits[2] > -16 else [])})
+
+
 def test_labels_that_are_not_given_measure_the_accuracy_and_nothing_else():
     model, x = _tiny(VonMisesFisherFamily, "R1")
     loc = model.posterior(x).loc
@@ -215,16 +233,18 @@ def test_labels_that_are_not_given_measure_the_accuracy_and_nothing_else():
     assert "accuracy" not in label_bound(model, Batch(x, torch.full((5,), -1), 0, 0.0)).columns
 
 
-@pytest.mark.parametrize(("first", "hidden"), [*itertools.product((1, 4), ((7,), (7, 5)))])
-def test_classes_one_after_another_are_those_at_once(first, hidden):
+@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("hidden", [(7,), (7, 5)])
+def test_a_network_of_classes_reads_the_class_beside_the_vector(first, hidden):
     torch.manual_seed(0)
     network = OfClasses(5, 4, hidden, 3).double()
-    x = torch.randn(first, 2, 6, 5, dtype=torch.float64, requires_grad=True)
-    inputs, found = [x, *network.parameters()], []
-    for given in (network(x), network._in_one(x)):
-        assert given.shape == (4, 2, 6, 3)
-        found.append((given, *torch.autograd.grad(given.square().sum(), inputs)))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
-    gradient = torch.func.grad(lambda x: network(x).square().sum())(x.detach())
-    torch.testing.assert_close(gradient, found[0][1])
+    x = torch.randn(first, 2, 6, 5, dtype=torch.float64)
+    codes = torch.eye(4, dtype=torch.float64)[:, None, None].expand(4, 2, 6, 4)
+    weight = torch.cat([network.vector.weight, network.label.weight], -1)
+    joined = torch.cat([x.expand(4, -1, -1, -1), codes], -1)
+    expected = network.rest(F.linear(joined, weight, network.vector.bias).relu())
+    torch.testing.assert_close(network(x), expected)
+    classes = torch.tensor([3, 0, 2, 2, 1, 3])
+    own = expected[classes, 0, torch.arange(6)]
+    rows = x.expand(4, -1, -1, -1)[classes, 0, torch.arange(6)]
+    torch.testing.assert_close(network(rows, classes), own)
