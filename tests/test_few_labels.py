@@ -121,6 +121,10 @@ def test_classifiers_of_frozen_locations_know_the_given_labels_alone(svae_train,
             "network.style_concentration=9",
             "has no effect on a Gaussian z2, expected network.",
         ),
+        (
+            "model=normal network.latent_concentration=9",
+            "has no effect on a Gaussian z1, expected model=vmf",
+        ),
         ("network.alpha=1", "did you mean network.label_weight?"),
     ],
 )

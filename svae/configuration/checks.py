@@ -229,6 +229,8 @@ def without_effect(config: dict, overrides: Iterable[str]) -> dict[str, str]:
             found[line] = "has no effect on a Gaussian, only what lies on a sphere is stretched"
         elif key == "network.style_concentration" and _style(config).startswith("R"):
             found[line] = "has no effect on a Gaussian z2, expected network.style=S10 or so with it"
+        elif key == "network.latent_concentration" and "isotropic" in config["model"]:
+            found[line] = "has no effect on a Gaussian z1, expected model=vmf or so with it"
         elif key in ("model.initial_concentration", "model.link") and _is_fitted(config):
             found[line] = (
                 "has no effect where neighbours decide on the concentration, expected "

@@ -200,6 +200,7 @@ KEYS: dict[str, Key] = {
     "logger.images_every": Key(Count | None, "log_images", "resume sweep", before=None),
     "network.style": Key(Space, "z2 style_dim z2_dim"),
     "network.style_concentration": Key(Concentration, before=1.6931471805599454),
+    "network.latent_concentration": Key(Concentration | None, before=None),
     "network.label_weight": Key(NotNegative, "alpha classification_weight"),
     "network.hidden": Key(
         Widths, "hidden_dim hidden_dims hidden_size hidden_sizes layers n_layers h_dim units"

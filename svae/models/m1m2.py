@@ -10,7 +10,7 @@ from svae.distributions.draw import Draw, as_size
 from svae.manifolds import Euclidean, Sphere
 from svae.models.autoencoder import run, weights
 from svae.models.dense import mlp
-from svae.models.latent import PUBLISHED
+from svae.models.latent import PUBLISHED, NormalFamily, VonMisesFisherFamily
 from svae.models.likelihoods import LIKELIHOODS, likelihood_family
 from svae.models.of_classes import OfClasses
 from svae.models.product import factor_family
@@ -35,6 +35,10 @@ class M1M2(nn.Module):
         style_concentration: where the concentration of a z2 on a sphere begins, above 1, or "m".
             From the published 1.69, which runs of before had and which is the default for them, it
             falls to 1, where softplus has no slope, before the decoder has found a use for z2.
+        latent_concentration: where that of p(z1 | z2, y) begins on a sphere, above 1, or "m"; its
+            direction and its concentration are then outputs of their own, as those of a posterior.
+            None: one vector kappa mu holds both, as in runs of before. The length of that has to
+            become hundreds, and z1 is explained, and classes are found, epochs later.
         unit_variance: whatever reads a point of a sphere S^(m-1) reads sqrt(m) times it.
         gradient: of samples of z2 on a sphere, see `svae.distributions.VonMisesFisher`.
         half: compute the matrix products in bfloat16.
@@ -56,6 +60,7 @@ class M1M2(nn.Module):
         hidden: Sequence[int] = (500,),
         label_weight: float = 0.5,
         style_concentration: float | str = PUBLISHED,
+        latent_concentration: float | str | None = None,
         unit_variance: bool = False,
         gradient: str = "implicit",
         half: bool = False,
@@ -68,14 +73,13 @@ class M1M2(nn.Module):
         self.half, self.unit_variance = half, unit_variance
         m = latent.manifold.ambient_dim
         observed = likelihood_family(likelihood, features)
-        is_round = isinstance(latent.manifold, Sphere)
         self.likelihood_family = observed
-        self.latent_law = likelihood_family("vmf" if is_round else "heteroscedastic", m)
+        self.latent_law = _law_on(latent.manifold, latent_concentration)
         self.encoder = mlp(features, *hidden, latent.parameters)
         self.classifier = mlp(m, *hidden, classes)
         self.style_encoder = OfClasses(m, classes, hidden, self.style.parameters)
         self.style_decoder = OfClasses(
-            self.style.manifold.ambient_dim, classes, hidden, self.latent_law.width
+            self.style.manifold.ambient_dim, classes, hidden, self.latent_law.parameters
         )
         self.decoder = mlp(m, *reversed(hidden), observed.width)
 
@@ -110,7 +114,7 @@ class M1M2(nn.Module):
         With `classes` (P,), the number of a class for each of (P, m2), the batch shape is (P,).
         """
         read = self._read(self.style, styles)
-        return self.latent_law(self._run(self.style_decoder, read, classes))
+        return self.latent_law.posterior(self._run(self.style_decoder, read, classes))
 
     def prior(self) -> "LatentPrior":
         """Return p(z1), which can be drawn from."""
@@ -123,10 +127,12 @@ class M1M2(nn.Module):
     def hidden_weights(self) -> list[nn.Parameter]:
         """Return the matrices that Muon trains, see `AutoEncoder.hidden_weights`."""
         found = [*weights(self.decoder), *weights(self.classifier)]
-        for network, family in ((self.encoder, self.latent), (self.style_encoder, self.style)):
+        networks = (self.encoder, self.style_encoder, self.style_decoder)
+        laws = (self.latent, self.style, self.latent_law)
+        for network, law in zip(networks, laws, strict=True):
             *hidden, head = weights(network)
-            found += [head, *hidden] if getattr(family, "is_normalised", False) else hidden
-        return [*found, *weights(self.style_decoder)[:-1]]  # the length of what it gives counts
+            found += [head, *hidden] if getattr(law, "is_normalised", False) else hidden
+        return found
 
     def _run(self, network: nn.Module, *inputs: Tensor | None) -> Tensor:
         return run(network, *inputs, half=self.half)
@@ -134,6 +140,22 @@ class M1M2(nn.Module):
     def _read(self, family, points: Tensor) -> Tensor:
         """Return points as networks read them."""
         return family.manifold.standardised(points) if self.unit_variance else points
+
+
+class _Natural:
+    """The von Mises-Fisher law in R^m of a vector kappa mu, its natural parameter."""
+
+    def __init__(self, m: int):
+        self.parameters, self.posterior = m, likelihood_family("vmf", m)
+
+
+def _law_on(manifold: Sphere | Euclidean, concentration: float | str | None):
+    """Return what makes p(z1 | z2, y) of `parameters` numbers by its method `posterior`."""
+    if isinstance(manifold, Euclidean):
+        return NormalFamily(manifold.dim)
+    if concentration is None:
+        return _Natural(manifold.ambient_dim)
+    return VonMisesFisherFamily(manifold.dim, initial_concentration=concentration)
 
 
 def _check(manifold, likelihood: str | type, classes: int) -> None:

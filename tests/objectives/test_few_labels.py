@@ -24,7 +24,7 @@ LABELS = torch.tensor([-1, 2, -1, 0, 2])  # the last two are given
 def _tiny(family, style, **options):
     """A model with z1 and z2 of one dimension and three classes, and five observations."""
     torch.manual_seed(1)
-    options |= {"label_weight": 0.3, "style_concentration": 1.7}
+    options |= {"label_weight": 0.3, "style_concentration": 1.7, "latent_concentration": 2.0}
     model = M1M2(4, family(1), "bernoulli", 3, style, (8,), **options).double()
     for parameter in model.parameters():
         parameter.data *= 1.5
@@ -35,6 +35,9 @@ def _tiny(family, style, **options):
         if isinstance(law, NormalFamily):
             layer.weight.data[-1] *= 0.1
             layer.bias.data[-1] = 1.5
+    if isinstance(model.latent_law, VonMisesFisherFamily):
+        # a direction read from close to 0 turns faster than a grid sees
+        model.style_decoder.rest[-1].bias.data[0] = 3.0
     return model, (torch.rand(5, 4) > 0.5).double()
 
 
@@ -84,6 +87,24 @@ def test_the_concentration_of_the_style_begins_where_it_is_told():
         torch.nn.init.zeros_(model.style_encoder.rest[-1].bias)
         concentrations = model.style_posteriors(torch.zeros(5, 1)).concentration
         torch.testing.assert_close(concentrations, torch.full((3, 5), start))
+
+
+def test_the_concentration_of_z1_given_a_class_begins_where_it_is_told():
+    for options, width, start in (
+        ({"latent_concentration": 100.0}, 5, 100.0),
+        ({"latent_concentration": "m"}, 5, 4.0),
+        ({}, 4, 0.0),  # one vector, as runs of before have it
+    ):
+        model = M1M2(4, VonMisesFisherFamily(3), "bernoulli", 3, "R2", **options)
+        head = model.style_decoder.rest[-1]
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        law = model.latent_given(torch.zeros(3, 5, 2))
+        found = getattr(law, "laws", law).concentration.squeeze(-1)
+        torch.testing.assert_close(found.flatten(), torch.full((15,), start))
+        assert head.out_features == width
+        is_by_muon = any(weight is head.weight for weight in model.hidden_weights())
+        assert is_by_muon == (width == 5)
 
 
 @pytest.mark.parametrize(("family", "style"), KINDS)
