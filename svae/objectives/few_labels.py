@@ -118,8 +118,8 @@ def _of_classes(model, latent: Tensor, labels: Tensor, generator: Source) -> _Of
     """
     log_class = _log_classes(model, latent)
     (K, S, n), given = log_class.shape, labels.shape[-1]
-    likely = log_class[..., : n - given] > math.log(_LEAST)
-    counts = torch.cat([likely, labels.bool().expand(K, S, given)], -1)
+    unlikely = log_class[..., : n - given] <= math.log(_LEAST)  # of nan this is not true
+    counts = torch.cat([~unlikely, labels.bool().expand(K, S, given)], -1)
     classes, *places = counts.nonzero(as_tuple=True)
     rows = latent.flatten(0, 1).index_select(0, places[0] * n + places[1])
     posteriors = model.style_posteriors(rows, classes)
