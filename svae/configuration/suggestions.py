@@ -22,15 +22,13 @@ def of_key(name: str, value: str = "", there: Collection[str] | None = None) -> 
         value: what was typed for it; where it is a word of the key that is meant, that is shown.
         there: the keys that the configuration has; one of these is meant rather than another.
     """
+    if choice := _choice(name, value):
+        return choice
     if name in KEYS:
         group, kind = name.split(".")[0], KEYS[name].only
-        if choice := _choice(name, value):
-            return choice
         if kind:
             return f" here, it is for {kind}{_question(_twin(name, there or ()))}"
         return f" for this {group}{_only(name, ', only {} it')}"
-    if choice := _choice(name, value):
-        return choice
     there = KEYS if there is None else there
     if meant := _key(name, there):
         has = _only(meant, ", which only {}") if meant in KEYS and meant not in there else ""

@@ -140,7 +140,7 @@ def _entropy(posterior: Distribution, latent: Tensor) -> Tensor:
 def label_bound(
     model, batch: Batch, samples: int = 1, baseline: str = "none", generator: Source = None
 ) -> LabelBound:
-    """Estimate the bounds of `batch` with `samples` of z1, and one of z2 for each and each class.
+    """Estimate the bounds of `batch` with `samples` of z1, one of z2 for each class that counts.
 
     The samples have to carry their gradient: no score term is made, and `baseline` has no use.
     """
