@@ -9,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from svae.configuration import CONF, suggestions
+from svae.configuration import suggestions
 from svae.configuration.schema import BUILT, KEYS, expected, flatten, takes
 from svae.configuration.words import GROUPS
 
@@ -192,8 +192,8 @@ def _missing(error: MissingConfigException) -> str:
 
 def _no_such_file(name: str) -> str:
     """Return a sentence about a configuration that --config-name names, or a file of one's own."""
-    groups = [group for group in GROUPS if (CONF / group / f"{name}.yaml").exists()]
-    meant = f"; did you mean {groups[0]}={name}?" if groups else ""
+    group = suggestions.group_with(name)
+    meant = f"; did you mean {group}={name}?" if group else ""
     flag = "" if "/" in name else "--config-name "
     return f"{flag}{name}: there is no such configuration{meant}"
 

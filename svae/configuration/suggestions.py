@@ -90,10 +90,17 @@ def _word(name: str, value: str) -> str:
 
 
 def _choice(name: str, value: str) -> str:
-    """Return "; did you mean GROUP=value?" where GROUP.name=value names a choice of the group."""
-    group, _, leaf = name.partition(".")
-    is_name = leaf in ("name", "type", "kind", "_target_") and group in GROUPS and value
-    return _question(f"{group}={value}") if is_name and _word(group, value) else ""
+    """Return "; did you mean GROUP=value?" where key.name=value names a choice of any group."""
+    key, _, leaf = name.partition(".")
+    is_name = leaf in ("name", "type", "kind", "_target_") and key in GROUPS
+    group = group_with(value.lower(), key) if is_name else None
+    return _question(group and f"{group}={value.lower()}")
+
+
+def group_with(choice: str, first: str = "") -> str | None:
+    """Return the group that has this choice: `first` where it has it, else any other."""
+    groups = (group for group in (first, *GROUPS) if group)
+    return next((group for group in groups if (CONF / group / f"{choice}.yaml").exists()), None)
 
 
 def _twin(name: str, there: Collection[str]) -> str | None:
@@ -167,7 +174,10 @@ def of_option(word: str, known: Iterable[str], group: str = "") -> str:
     if group == "dataset" and re.search(r"[/.~]", word):
         kind = "directions" if word.lower().endswith((".csv", ".txt")) else "array"
         meant = f"dataset={kind} dataset.file={word}"
-    return _question(meant or _nearest(word.lower(), known))
+    word = word.lower()
+    if not meant and word not in known and (other := group_with(word)):
+        meant = f"{other}={word}"
+    return _question(meant or _nearest(word, known))
 
 
 def _question(word: str | None) -> str:

@@ -44,8 +44,12 @@ LINES = [
     ("--cfg", "--cfg/-c: expected one argument"),
     ("--cfg yaml", "choose from 'job', 'hydra', 'all'"),
     ("--config-dir ~nouser/x", "--config-dir ~nouser/x: expected a folder"),
-    ("dataset.name=cora", "dataset.name: no such key; did you mean dataset=cora?"),
+    ("dataset.name=Cora", "dataset.name: no such key; did you mean dataset=cora?"),
     ("network.type=conv", "network.type: no such key; did you mean network=conv?"),
+    ("model.type=gcn", "model.type: no such key; did you mean network=gcn?"),
+    ("dataset=vmf", "; did you mean model=vmf?"),
+    ("network=muon", "; did you mean trainer=muon?"),
+    ("experiment=mlp", "; did you mean network=mlp?"),
     ("dataset.name=nought", "dataset=pubmed have it"),
     # spaces, colons, commas, brackets, quotes
     ("latent_dim = 10", POINT),
