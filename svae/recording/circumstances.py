@@ -13,9 +13,11 @@ _PACKAGES = ("svae", "torch", "numpy", "hydra-core", "omegaconf", "wandb")
 def circumstances(device: torch.device) -> dict:
     """Return device, versions and commit, as results.json has them."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
     versions = {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}}
     return {
-        "device": f"{device.type} ({name}, {torch.get_num_threads()} threads)",
+        "device": f"{device.type} ({name}, {threads})",
         "versions": versions,
         "commit": _commit(),
     }

@@ -104,7 +104,7 @@ def test_a_run_leaves_what_the_contract_says(svae_train, tmp_path, model):
     assert 0 <= results["test/nmi"] <= 1
     assert results["versions"]["torch"] == torch.__version__
     assert results["versions"]["python"] == platform.python_version()
-    assert re.fullmatch(r"cpu \(.+, 1 threads\)", results["device"])
+    assert re.fullmatch(r"cpu \(.+, 1 thread\)", results["device"])
     assert re.fullmatch("[0-9a-f]{64}", results["data_hash"])
     assert re.fullmatch("[0-9a-f]{64}", results["split_hash"])
     assert (results["commit"] or "").removesuffix("-dirty") == _head()
