@@ -2,8 +2,11 @@
 
 import json
 
-from benchmarks import few_labels
+import torch
+
+from benchmarks import few_labels, folds
 from benchmarks.tables import Published
+from svae.data.splits import Split
 from tests.test_tables import _run as run
 
 PRESET = "experiment=semi_supervised"
@@ -42,3 +45,21 @@ def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
 
 def test_no_run_gives_no_table():
     assert few_labels.table3([], Published()) == "(no run yet)"
+
+
+def test_every_label_is_held_out_by_one_fold_and_no_other_is_in_it():
+    rows = torch.arange(300)
+    labels = torch.where(rows < 100, rows % 10, -1)  # of 300 images the first hundred
+    images = rows.to(torch.int16).view(torch.uint8).reshape(300, 2).repeat(1, 392)
+    validation = Split(torch.zeros((50, 784), dtype=torch.uint8), torch.zeros(50).long())
+    known = []
+    for number in range(folds.FOLDS):
+        parts = folds.fold(Split(images, labels), validation, number)
+        assert sorted(parts["train_labels"]) == sorted([-1] * 200 + 8 * list(range(10)))
+        assert sorted(parts["validation_labels"]) == sorted([-1] * 50 + 2 * list(range(10)))
+        held_out = parts["validation"][-20:].reshape(20, 784)[:, :2].copy().view("int16").ravel()
+        assert (parts["validation_labels"][-20:] == held_out % 10).all()
+        trained = parts["train"].reshape(-1, 784)[:, :2].copy().view("int16").ravel()
+        assert sorted([*held_out, *trained]) == list(range(300))
+        known += [*held_out]
+    assert sorted(known) == list(range(100))
