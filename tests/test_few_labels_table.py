@@ -23,6 +23,8 @@ def _runs(folder, accuracies, *line, samples=20):
 def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
     _runs(tmp_path / "NN", [0.90, 0.92], "model=normal")
     _runs(tmp_path / "SN", [0.95, 0.97])
+    _runs(tmp_path / "SS", [0.91], "network.style=S10", "network.label_weight=10")
+    _runs(tmp_path / "light", [0.5], "network.style=S10")
     _runs(tmp_path / "other", [0.5], "network.label_weight=2")
     _runs(tmp_path / "draw", [0.5], "dataset.split_seed=7")
     _runs(tmp_path / "rough", [0.5], samples=1)
@@ -30,17 +32,19 @@ def test_finished_runs_of_the_preset_become_rows_and_a_table(tmp_path, capsys):
     assert [(row["model"], row["style"], row["seed"]) for row in rows] == [
         *(("normal", "R10", seed) for seed in "01"),
         *(("vmf", "R10", seed) for seed in "01"),
+        ("vmf", "S10", "0"),
     ]
     assert few_labels.collect([tmp_path / "SN"], tmp_path / "rows.csv") == rows
     told = capsys.readouterr().err
     assert "network.label_weight is 2, the protocol's is 0.5" in told
+    assert "network.label_weight is 0.5, the protocol's is 10" in told
     assert "evaluation.importance_samples is 1, the protocol's is 20" in told
     assert "its labels are drawn by 7, its seed is another" in told
     made = few_labels.table3(rows, Published()).splitlines()[2]
     assert made == (
-        "| 10 | 10 | 91.0 ± 1.4 (2) | 92.2 |  | 96.0 | 96.0 ± 1.4 (2) | 95.9 | +5.0 ± 0.0 |"
+        "| 10 | 10 | 91.0 ± 1.4 (2) | 92.2 | 91.0 (1) | 96.0 | 96.0 ± 1.4 (2) | 95.9 | +5.0 ± 0.0 |"
     )
-    assert few_labels.bounds(rows, Published()).splitlines()[3].startswith("| 10 | 10 | S+N |")
+    assert few_labels.bounds(rows, Published()).splitlines()[4].startswith("| 10 | 10 | S+N |")
 
 
 def test_no_run_gives_no_table():
