@@ -190,13 +190,14 @@ def _saved_likelihood(config: DictConfig, name: str, path: Path) -> str | type:
 
 
 def optimizer(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser of the parameters of `model`, where they lie."""
+    """Return the optimiser of the parameters of `model` that are trained, where they lie."""
     rate, decay = config.trainer.learning_rate, config.trainer.get("weight_decay", 0.0)
     if _has_muon(config):
         return Muon(groups_of(model, model.hidden_weights()), rate, decay)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if decay:
-        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.Adam(trained, lr=rate, fused=True)
 
 
 def _has_muon(config: DictConfig) -> bool:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import svae
 from tests.conftest import QUICK, ROOT
@@ -28,6 +29,28 @@ EXAMPLES = {
     "bars": (("dataset=bars",), {"latent", "interpolations", "samples"}, ()),
     "counts": (("dataset=counts",), {"latent", "spreads"}, ()),
 }
+
+
+# a layer that is fixed, as of a pretrained network, one that is not used, and one half of the time
+PARTS = """
+import torch
+from torch import nn
+
+from svae.models.dense import AutoEncoder
+
+
+class Parts(AutoEncoder):
+    def __init__(self, features, latent, likelihood="bernoulli", hidden=(8,), half=False):
+        super().__init__(features, latent, likelihood, hidden, half)
+        self.encoder[0].requires_grad_(False)
+        self.unused = nn.Linear(3, 3)
+        self.more = nn.Linear(features, features)
+
+    def posterior(self, x):
+        if not self.training or torch.rand(()) < 0.5:
+            x = x + self.more(x)
+        return super().posterior(x)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +117,25 @@ def test_an_example_goes_through_everything(own, name, tmp_path, environment):
     model, _ = svae.load(tmp_path / "r", trust=[own])
     latent = model.prior().draw((5, 2)).value
     assert model.likelihood(latent).batch_shape == (5, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_network_of_which_not_all_is_trained_goes_on(replicas, tmp_path, environment):
+    folder = tmp_path / "own"
+    (folder / "network").mkdir(parents=True)
+    (folder / "parts.py").write_text(PARTS)
+    (folder / "network" / "parts.yaml").write_text("_target_: parts.Parts\nhidden: [8]\n")
+    keys = ("network=parts", "trainer=minibatch", f"trainer.replicas={replicas}", "plots=false")
+    line = ("--config-dir", str(folder), *QUICK, *keys, "latent_dim=2", "logger.mode=disabled")
+
+    def train(*arguments):
+        done = Program(list(arguments), tmp_path, environment).wait()
+        assert done.returncode == 0, done.stderr
+
+    train(*line, "trainer.max_epochs=3", "hydra.run.dir=whole")
+    train(*line, "trainer.max_epochs=2", "hydra.run.dir=parts")
+    train("--config-dir", str(folder), "resume=parts", "trainer.max_epochs=3")
+    place = "0" if replicas > 1 else ""
+    found, whole = (svae.Run(tmp_path / run / place, trust=[folder]) for run in ("parts", "whole"))
+    assert found.history[2]["train/elbo"] == whole.history[2]["train/elbo"]

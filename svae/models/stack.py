@@ -88,4 +88,6 @@ def stack_models(models: Sequence[nn.Module]) -> nn.Module:
                 )
             own = [getattr(part[name], leaf) for part in parts]
             setattr(module, leaf, nn.Parameter(stack(own)))
+    for parameter, own in zip(whole.parameters(), models[0].parameters(), strict=True):
+        parameter.requires_grad_(own.requires_grad)
     return whole

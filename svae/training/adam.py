@@ -15,7 +15,7 @@ class Descent:
     """Takes the steps of `optimizer`, to the bit, after a first one that it takes itself.
 
     What torch collects and checks at every step, a tenth of a small network's, is collected once:
-    for as long as the optimiser's options and the set of parameters that get a gradient stand. On a
+    for as long as the optimiser's options stand. On a
     processor, what decays without a gradient ends as 0 and not as a subnormal number: see
     `clear_subnormal`.
 
@@ -37,12 +37,12 @@ class Descent:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def step(self, gradients: Sequence[torch.Tensor | None]) -> None:
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
         """Go a step down the gradients of the parameters that are trained, in their order."""
         trained = (p for p in self._parameters if p.requires_grad)
         for parameter, gradient in zip(trained, gradients, strict=True):
             # fused Adam reads a transposed gradient in the order of memory
-            parameter.grad = None if gradient is None else gradient.contiguous()
+            parameter.grad = gradient.contiguous()
         if self._on_cpu and self._count % _BETWEEN == 0:
             clear_subnormal(self._optimizer)
         self._count += 1

@@ -21,17 +21,16 @@ class Diverged(RuntimeError):
         self.restarts = restarts
 
 
-def look(loss: Tensor, gradients: Iterable[Tensor | None]) -> Tensor:
-    """Return numbers that are finite if the loss and its gradients are; None is no gradient.
+def look(loss: Tensor, gradients: Iterable[Tensor]) -> Tensor:
+    """Return numbers that are finite if the loss and its gradients are.
 
     Of one model they are (1 + gradients,), of a stack of R models (1 + gradients, R).
     """
     # a sum is finite unless a term is not, and is cheaper than a norm
-    found = [gradient for gradient in gradients if gradient is not None]
     if loss.dim():
-        sums = [gradient.flatten(1).sum(1) for gradient in found]
+        sums = [gradient.flatten(1).sum(1) for gradient in gradients]
     else:
-        sums = [gradient.sum() for gradient in found]
+        sums = [gradient.sum() for gradient in gradients]
     return torch.stack([loss.detach(), *sums])
 
 

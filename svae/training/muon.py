@@ -85,10 +85,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def groups_of(model: nn.Module, matrices: Iterable[Tensor]) -> list[dict[str, Any]]:
-    """Return the parameters of `model` as groups: `matrices` for Muon, the others for Adam."""
+    """Return what is trained of `model` as groups: `matrices` for Muon, the others for Adam."""
     chosen = {id(matrix) for matrix in matrices}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
-        {"params": [p for p in model.parameters() if (id(p) in chosen) == muon], "muon": muon}
+        {"params": [p for p in trained if (id(p) in chosen) == muon], "muon": muon}
         for muon in (True, False)
     ]
 

@@ -2,7 +2,8 @@
 
 A learner alone is its own model, and its bits stay. Several are copied into a stack, and what that
 learns is copied back: the work of a step is paid for once. Each draws from the random streams of
-its own seed what it would draw alone, so that it becomes the same model up to rounding.
+its own seed what it would draw alone, so that it becomes the same model up to rounding. The one
+exception is dropout, which torch draws for all of them at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,8 @@ def _stacked(whole: nn.Module, learner: Learner) -> torch.optim.Optimizer:
 def _load(optimizer: torch.optim.Optimizer, whole: nn.Module, learners: Sequence[Learner]) -> None:
     """Put what the optimisers of the learners know into that of the stack."""
     for stacked, *own in _parameters(whole, learners):
+        if not stacked.requires_grad:
+            continue
         states = [one.optimizer.state[p] for one, p in zip(learners, own, strict=True)]
         for name in states[0].keys() - {MEAN}:  # none before the first step; a mean begins anew
             rows = [state[name] for state in states]
@@ -106,6 +109,8 @@ def _save(optimizer: torch.optim.Optimizer, whole: nn.Module, learners: Sequence
     """Put the parameters of the stack and what its optimiser knows into those of the learners."""
     for stacked, *own in _parameters(whole, learners):
         unstack(stacked, own)
+        if not stacked.requires_grad:
+            continue
         state = optimizer.state[stacked]
         for one, parameter in zip(learners, own, strict=True):
             mine = one.optimizer.state[parameter]

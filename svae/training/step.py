@@ -55,15 +55,18 @@ def stepping(stack: Stack, epoch: int, source: Source) -> Iterator[Step]:
 
 def differentiate(
     model, batch, kl_weight: float | Tensor, objective: Callable[..., Elbo], *options
-) -> tuple[Elbo, Sequence[Tensor | None], Tensor]:
+) -> tuple[Elbo, Sequence[Tensor], Tensor]:
     """Return the bound, the gradient of its loss in each parameter, and what the guard sees.
 
-    `options` are those of `objective`. A parameter that is not trained or not used has no gradient.
+    `options` are those of `objective`. That of a parameter which the bound does not use is 0, so
+    that an optimiser knows as much of every parameter, whichever part of a network a step goes by.
     """
     bound = objective(model, batch, *options)
     loss = bound.loss(kl_weight)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters, torch.ones_like(loss), allow_unused=True)
+    found = torch.autograd.grad(loss, parameters, torch.ones_like(loss), allow_unused=True)
+    pairs = zip(parameters, found, strict=True)
+    gradients = [torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs]
     return bound.detach(), gradients, look(loss, gradients)
 
 

@@ -14,14 +14,13 @@ OPTIONS = [{}, {"weight_decay": 0.1, "betas": (0.5, 0.9)}, {"amsgrad": True}, {"
 
 def _setup(options):
     torch.manual_seed(0)
-    model = nn.ModuleList([nn.Linear(5, 3), nn.Linear(3, 2), nn.Linear(2, 2)])
+    model = nn.ModuleList([nn.Linear(5, 3), nn.Linear(3, 2)])
     return model, torch.optim.Adam(model.parameters(), lr=1e-2, fused=True, **options)
 
 
 def _walk(model, optimizer, take, clear):
     for _ in range(4):
         clear()
-        # the last layer gets no gradient
         model[1](model[0](torch.randn(6, 5)).relu()).square().sum().backward()
         take()
 
@@ -49,7 +48,6 @@ def test_steps_and_state_are_those_of_torch(options):
     for number, state in states[1].items():
         assert state.keys() == states[0][number].keys()
         assert all(torch.equal(state[name], states[0][number][name]) for name in state)
-    assert ours[0][2].weight.grad is None
 
 
 def test_a_gradient_may_lie_in_memory_in_any_order():
