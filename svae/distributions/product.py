@@ -98,6 +98,12 @@ class Product(Distribution):
         place = len(batch) - self._depth
         return (*batch[:place], count, *batch[place:])
 
+    def _whole(self) -> Iterable[Distribution]:
+        """Return the groups, those that stand for factors of one law as one law for each."""
+        for group, count in self._parts():
+            shape = self._with_factors(self.batch_shape, count)
+            yield group if group.batch_shape else group.expand(shape)
+
     def _joined(self, values: Iterable[Tensor]) -> Tensor:
         """Return the coordinates (..., m) of groups' (..., k, batch, m)."""
         factors = [factor for value in values for factor in value.unbind(-2 - self._depth)]
@@ -114,11 +120,8 @@ class Product(Distribution):
     def draw(self, shape: int | Iterable[int] = (), generator: Source = None) -> Draw:
         """Return samples; `proposals` is the mean over the factors."""
         draws, axis = [], -1 - self._depth
-        for group, count in self._parts():
-            whole = self._with_factors(self.batch_shape, count)
-            draws.append(
-                (group if group.batch_shape else group.expand(whole)).draw(shape, generator)
-            )
+        for group in self._whole():
+            draws.append(group.draw(shape, generator))
         value = self._joined(draw.value for draw in draws)
         log_weight = sum(draw.log_weight.sum(axis) for draw in draws)
         proposals = sum(draw.proposals.sum(axis) for draw in draws) / len(self.order)
@@ -149,15 +152,7 @@ class Product(Distribution):
         return sum(group.log_prob(part).sum(-1 - self._depth) for group, part in parts)
 
     def entropy(self) -> Tensor:
-        return self._total([group.entropy() for group in self.groups])
-
-    def _total(self, values: Iterable[Tensor]) -> Tensor:
-        """Return the sum over the factors of what each group gives, (..., k, batch)."""
-        parts = zip(values, self._parts(), strict=True)
-        return sum(
-            value.sum(-1 - self._depth) if group.batch_shape else count * value
-            for value, (group, count) in parts
-        )
+        return sum(group.entropy().sum(-1 - self._depth) for group in self._whole())
 
     @property
     def mean(self) -> Tensor:
@@ -177,11 +172,7 @@ class Product(Distribution):
         return self._parameter("loc")
 
     def _parameter(self, name: str) -> Tensor:
-        values = []
-        for group, count in self._parts():
-            value = getattr(group, name)
-            values.append(value if group.batch_shape else value.expand(count, *value.shape))
-        return self._joined(values)
+        return self._joined(getattr(group, name) for group in self._whole())
 
 
 class _Supports(constraints.Constraint):
@@ -202,5 +193,12 @@ class _Supports(constraints.Constraint):
 def _kl_product_product(p: Product, q: Product) -> Tensor:
     if (p.counts, p.order) != (q.counts, q.order):
         raise ValueError("a divergence needs products of the same factors in the same order")
-    parts = [kl_divergence(*pair) for pair in zip(p.groups, q.groups, strict=True)]
-    return p._total(parts)
+    total = 0
+    for own, other, count in zip(p.groups, q.groups, p.counts, strict=True):
+        depths = {product._depth for product, g in ((p, own), (q, other)) if g.batch_shape}
+        if len(depths) > 1:
+            shapes = f"{tuple(own.batch_shape)} and {tuple(other.batch_shape)}"
+            raise ValueError(f"a divergence needs groups of one batch shape, got {shapes}")
+        value = kl_divergence(own, other)
+        total = total + (value.sum(-1 - depths.pop()) if depths else count * value)
+    return total.expand(torch.broadcast_shapes(total.shape, p.batch_shape, q.batch_shape))

@@ -175,3 +175,26 @@ def test_factors_that_do_not_fit_are_refused(groups, counts, order, named):
         Product(groups, counts, order)
     with pytest.raises(ValueError, match="same factors in the same order"):
         kl_divergence(product(), Product(GROUPS, COUNTS))
+
+
+def test_factors_of_one_law_each_have_what_the_batch_of_the_others_has():
+    q, p = product(), prior()
+    wide = p.expand((5, B))
+    assert (wide.entropy() == p.entropy()).all()
+    assert wide.entropy().shape == kl_divergence(wide, p).shape == (5, B)
+    torch.testing.assert_close(kl_divergence(wide, p), torch.zeros(5, B, dtype=torch.float64))
+    shapes = {getattr(p.expand((B,)), name).shape for name in ("mean", "variance")}
+    assert shapes == {(B, 11)}
+    mixed = Product((GROUPS[0], StandardNormal(3, dtype=torch.float64)), (2, 1))
+    assert mixed.mean.shape == mixed.sample().shape == (B, 9)
+    law = GROUPS[0]
+    uniform = Product([HypersphericalUniform(3, dtype=torch.float64)], [2])
+    expected = kl_divergence(uniform.groups[0].expand((2, B)), law).sum(0)
+    torch.testing.assert_close(kl_divergence(uniform, Product([law], [2])), expected)
+    assert q.entropy().shape == (B,)
+
+
+def test_a_divergence_of_groups_of_unlike_batches_is_refused():
+    flat = VonMisesFisher(GROUPS[0].loc[:, 0], GROUPS[0].concentration[:, 0])
+    with pytest.raises(ValueError, match=r"one batch shape, got \(2,\) and \(2, 4\)"):
+        kl_divergence(Product([flat], [2]), Product([GROUPS[0]], [2]))
