@@ -193,10 +193,10 @@ def usage(kl: float, loc: Tensor | None, *, has_axes: bool) -> dict[str, float |
     a latent vector tells about its observation (Hoffman and Johnson 2016): below log 2, one bit,
     `collapse` is "posterior". Where the latent space has axes, as the Gaussian's, those along which
     the means vary by more than 0.01 are active (Burda, Grosse and Salakhutdinov 2016); when fewer
-    than half are, `collapse` is "dimensions". Else it is "none".
+    than half are, `collapse` is "dimensions". Else it is "none". One mean does not vary.
     """
     metrics = {"collapse": "posterior" if kl < math.log(2) else "none"}
-    if not has_axes or loc is None:
+    if not has_axes or loc is None or len(loc) < 2:
         return metrics
     active = int((loc.double().var(0) > 0.01).sum())
     if metrics["collapse"] == "none" and active < loc.shape[-1] / 2:

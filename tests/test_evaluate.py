@@ -56,3 +56,7 @@ def test_unused_dimensions_are_counted(active, expected):
 
 def test_the_sphere_has_no_axes_to_count():
     assert _usage(_collapsed(VonMisesFisherFamily)) == {"collapse": "posterior"}
+
+
+def test_one_observation_collapses_no_dimensions():
+    assert usage(5.0, torch.randn(1, 4), has_axes=True) == {"collapse": "none"}

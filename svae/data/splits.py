@@ -218,8 +218,9 @@ class DataSet:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether training and test observations have labels."""
-        return self.train.labels is not None and self.test.labels is not None
+        """Whether some training and some test observations have labels."""
+        labels = self.train.labels, self.test.labels
+        return all(own is not None and bool((own != MISSING).any()) for own in labels)
 
     @property
     def split_hash(self) -> str:

@@ -23,7 +23,10 @@ def linear_accuracies(train: dict[str, Tensor], test: dict[str, Tensor]) -> dict
     others, wanted = (test[name].cpu().double().numpy() for name in ("loc", "labels"))
     if len(np.unique(labels)) < 2 or not len(wanted):
         return {}
-    found = {"logistic": LogisticRegression(max_iter=5000), "svm": LinearSVC(max_iter=20_000)}
+    found = {
+        "logistic": LogisticRegression(max_iter=5000),
+        "svm": LinearSVC(max_iter=20_000, random_state=0),
+    }
     folds = min(_FOLDS, np.unique(labels, return_counts=True)[1].min())
     metrics = {}
     for name, classifier in found.items():

@@ -21,10 +21,13 @@ def clustering(
 
     As many clusters as labels are compared with them by `nmi` and `ari`; `cluster_accuracy` is the
     share of points whose cluster stands for their label, where each stands for one. `silhouette` is
-    that of the labels themselves. Distances are those of the `manifold`.
+    that of the labels themselves. Distances are those of the `manifold`. Nothing is found of points
+    of one label.
     """
     chosen = torch.randperm(len(labels), generator=generator, device=labels.device)[:_CLUSTERED]
     points, (names, groups) = points[chosen], labels[chosen].unique(return_inverse=True)
+    if len(names) < 2:
+        return {}
     clusters = k_means(points, len(names), generator, manifold)
     found = {
         "nmi": normalised_mutual_information(clusters, groups),
@@ -59,7 +62,7 @@ def k_means(
 def _seeds(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     chosen = torch.randint(len(points), (1,), generator=generator, device=points.device)
     for _ in range(clusters - 1):
-        square = torch.cdist(points, points[chosen]).amin(1).square()
+        square = _distances(points, points[chosen]).amin(1).square()
         another = torch.multinomial(square + 1e-12, 1, generator=generator)  # all may be one point
         chosen = torch.cat([chosen, another])
     return points[chosen]
@@ -69,13 +72,18 @@ def _lloyd(points: Tensor, centres: Tensor, manifold: Manifold, steps: int) -> t
     """Return the cluster of each point and the sum of squared distances."""
     nearest = None
     for _ in range(steps):
-        last, (cost, nearest) = nearest, torch.cdist(points, centres).min(1)
+        last, (cost, nearest) = nearest, _distances(points, centres).min(1)
         if last is not None and torch.equal(last, nearest):
             break
         members = F.one_hot(nearest, len(centres)).to(points)
         is_empty = members.sum(0)[:, None] == 0
         centres = torch.where(is_empty, centres, manifold.centres(points, members))
     return nearest, cost.square().sum().item()
+
+
+def _distances(points: Tensor, others: Tensor) -> Tensor:
+    """Return straight distances, also of tight clusters: products of points would not tell them."""
+    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def normalised_mutual_information(first: Tensor, second: Tensor) -> Tensor:

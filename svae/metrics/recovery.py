@@ -40,12 +40,19 @@ def directions(loc: Tensor, manifold: Manifold) -> Tensor:
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Return |det X'Y| / sqrt(det X'X det Y'Y) for unit vectors (N, m): the circular correlation.
 
-    1 when an orthogonal map takes one to the other, near 0 when they are independent. Needs no mean
-    direction. Fisher and Lee 1983, "A correlation coefficient for circular data"; 1986,
+    1 when an orthogonal map takes one to the other, near 0 when they are independent, and 0 where
+    either lie in a plane through the origin, or are fewer than m. Needs no mean direction. Fisher and Lee 1983, "A correlation coefficient for circular data"; 1986,
     "Correlation coefficients for random variables on a unit sphere or hypersphere".
     """
-    scale = torch.linalg.det(x.T @ x) * torch.linalg.det(y.T @ y)
-    return torch.linalg.det(x.T @ y).abs() / scale.sqrt()
+    # that of orthonormal bases of the columns, whose cosines with each other it multiplies
+    bases = []
+    for vectors in (x, y):
+        left, sizes, _ = torch.linalg.svd(vectors, full_matrices=False)
+        rounding = torch.finfo(sizes.dtype).eps * max(vectors.shape)
+        if len(vectors) < vectors.shape[-1] or sizes[-1] <= rounding * sizes[0]:
+            return sizes.new_zeros(())
+        bases.append(left)
+    return torch.linalg.det(bases[0].T @ bases[1]).abs().clamp(max=1)
 
 
 def align(x: Tensor, y: Tensor) -> Tensor:

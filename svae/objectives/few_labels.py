@@ -254,7 +254,7 @@ def usage(model, latents: dict[str, Tensor]) -> dict[str, float | str]:
     if "labels" in latents and (known := latents["labels"] != MISSING).any():
         right = latents["predicted"][known] == latents["labels"][known]
         found["test/accuracy"] = right.double().mean().item()
-    if model.style.manifold.has_axes:
+    if model.style.manifold.has_axes and len(latents["style_loc"]) > 1:
         active = (latents["style_loc"].double().var(0) > 0.01).sum()
         found["test/style_active_dimensions"] = int(active)
     return found

@@ -97,3 +97,18 @@ def test_labels_are_matched_as_well_as_can_be(seed):
     )
     assert clusters.matched_share(a, b).item() == pytest.approx(best / len(a))
     assert clusters.matched_share(b, b).item() == 1
+
+
+def test_one_label_among_the_points_that_are_drawn_has_no_clusters():
+    points, labels = torch.randn(30, 3), torch.zeros(30, dtype=torch.int64)
+    assert clusters.clustering(points, labels, torch.Generator(), Euclidean(3)) == {}
+
+
+def test_tight_clusters_are_found_in_single_precision():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 4
+    centre = F.normalize(torch.randn(11, generator=generator), dim=0)
+    centres = centre + 1e-4 * torch.randn(4, 11, generator=generator)
+    points = centres[labels] + 1e-5 * torch.randn(400, 11, generator=generator)
+    found = clusters.clustering(F.normalize(points, dim=1), labels, generator, Sphere(10))
+    assert found["ari"] == 1

@@ -108,3 +108,14 @@ def test_the_svae_finds_the_circle(svae_train, tmp_path):
     assert results["test/recovery_error"] < 10
     assert results["test/prior_mismatch"] < 0.3
     assert (folder / "plots" / "recovery.png").is_file()
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_the_correlation_of_points_without_a_spread_is_0(m):
+    truth = normalize(torch.randn(50, m, dtype=torch.float64), dim=1)
+    point = normalize(torch.ones(1, m, dtype=torch.float64), dim=1).expand(50, m)
+    for other in (point, -point, torch.zeros_like(truth)):
+        assert recovery.correlation(truth, other) == 0
+    assert recovery.correlation(truth[:1], truth[:1]) == 0
+    almost = normalize(point + 1e-6 * torch.randn(50, m, dtype=torch.float64), dim=1)
+    assert recovery.correlation(almost, almost).item() == pytest.approx(1)
