@@ -291,6 +291,18 @@ class PowerSphericalFamily(_SphericalFamily):
 class SphericalCauchyFamily(_SphericalFamily):
     """Spherical Cauchy posterior (Kato and McCullagh 2020)."""
 
+    def concentration_of(self, length: Tensor) -> Tensor:
+        """Return the concentration of which the mean is about `length` long, within 4 %.
+
+        With n = m - 1, R / (1 - R) times what joins the limits n + 1 at R = 0 and n^2 / (n - 2) at
+        1; on the circle it is 2 R / (1 - R)^2.
+        """
+        n = self.manifold.dim
+        if n < 3:
+            return (n + 1) * length / (1 - length) ** (2 if n == 1 else 1.35)
+        between = n + 1 + length.square() * (n**2 / (n - 2) - n - 1)
+        return length / (1 - length) * between
+
     def posterior(self, features: Tensor) -> Distribution:
         loc, concentration = self.location_and_concentration(features)
         return SphericalCauchy(loc, concentration, validate_args=False)

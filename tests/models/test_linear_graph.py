@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from svae.data.links import normalised, sparse, split_links
+from svae.distributions import SphericalCauchy
 from svae.models import protocol
 from svae.models.graph import LinearGraphAutoEncoder, SparseProduct
 from svae.models.latent import (
@@ -208,3 +209,12 @@ def test_an_edge_reaches_its_neighbourhood_and_no_further(hops):
     model = _model(NormalFamily(1), hops=hops)
     reached = model._averaged(moved, adjacency).flatten() > 0
     assert reached.tolist() == [True] * (hops + 1) + [False] * (9 - hops)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 16, 128])
+def test_the_mean_of_a_fitted_spherical_cauchy_law_is_about_as_long(d):
+    latent = SphericalCauchyFamily(d)
+    length = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    loc = torch.eye(d + 1, dtype=torch.float64)[:1].expand(99, -1)
+    found = SphericalCauchy(loc, latent.concentration_of(length)).mean.norm(dim=1)
+    assert (found / length - 1).abs().max() < 0.045
