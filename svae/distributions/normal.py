@@ -50,6 +50,8 @@ class DiagonalNormal(Distribution):
             ) from error
         if not self.loc.dim():
             raise ValueError(f"loc needs an axis for the vector's entries, got the number {loc}")
+        if not self.loc.shape[-1]:
+            raise ValueError(f"loc needs d >= 1 entries, got shape {tuple(self.loc.shape)}")
         validate_args = checks(validate_args, self.loc)
         super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
 

@@ -43,7 +43,7 @@ class LogisticLevels(Distribution):
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None):
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         validate_args = checks(validate_args, loc)
-        super().__init__(loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:

@@ -113,3 +113,9 @@ def test_a_constant_image_costs_next_to_nothing():
     law = LogisticLevels(torch.full((1, 3072), 200.0), torch.tensor(0.05))
     bits = -law.log_prob(levels).item() / (3072 * math.log(2))
     assert 0 < bits < 2e-4
+
+
+def test_of_one_location_and_several_scales_there_are_several_laws():
+    law = LogisticLevels(torch.full((4,), 100.0), torch.full((3, 4), 5.0))
+    assert law.batch_shape == law.log_prob(torch.zeros(4)).shape == (3,)
+    assert law.sample((2,)).shape == (2, 3, 4)
