@@ -15,7 +15,8 @@ def kappa_gradients(
 ) -> Tensor:
     """Return gradients (repeats, batch) of each observation's ELBO in its own concentration.
 
-    Every repeat has a posterior sample of its own. The KL, which is in closed form, is part of it.
+    Every repeat has a posterior sample of its own. The KL is part of it, with the sampled term that
+    it has of a scaled law.
     Of a stack of R models the observations are (R, batch, D), the gradients (R, repeats, batch).
     """
     repeated = torch.cat([observations] * repeats, -2)
