@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import svae
 from tests.conftest import QUICK, ROOT

@@ -41,8 +41,9 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Return |det X'Y| / sqrt(det X'X det Y'Y) for unit vectors (N, m): the circular correlation.
 
     1 when an orthogonal map takes one to the other, near 0 when they are independent, and 0 where
-    either lie in a plane through the origin, or are fewer than m. Needs no mean direction. Fisher and Lee 1983, "A correlation coefficient for circular data"; 1986,
-    "Correlation coefficients for random variables on a unit sphere or hypersphere".
+    either lie in a plane through the origin, or are fewer than m. Needs no mean direction. Fisher
+    and Lee 1983, "A correlation coefficient for circular data"; 1986, "Correlation coefficients for
+    random variables on a unit sphere or hypersphere".
     """
     # that of orthonormal bases of the columns, whose cosines with each other it multiplies
     bases = []
