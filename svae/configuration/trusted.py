@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import yaml
 from svae.configuration import CONF
 from svae.configuration.words import GROUPS
 
-_vouched: frozenset[str] = frozenset()
+# of a thread, since others may run beside it
+_vouched: ContextVar[frozenset[str]] = ContextVar("vouched", default=frozenset())
 
 
 @contextmanager
@@ -29,14 +31,14 @@ def vouching(
 ) -> Iterator[None]:
     """Trust, while the block runs, the names in the files of `folders` and in what was `typed`.
 
+    Other threads do not.
+
     Modules that lie in the folders can be imported from then on, after all others: none of them
     takes the place of an installed one.
 
     Raises:
         ValueError: when one of the folders is none.
     """
-    global _vouched
-    before = _vouched
     several = [folders] if isinstance(folders, str | Path) else folders
     folders = [Path(os.path.expanduser(folder)).absolute() for folder in several]
     for folder in folders:
@@ -45,11 +47,12 @@ def vouching(
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
     named = [_named_in(folder) for folder in folders]
-    _vouched = before.union(*named, (name for line in typed for name in _TYPED.findall(line)))
+    names = (name for line in typed for name in _TYPED.findall(line))
+    before = _vouched.set(_vouched.get().union(*named, names))
     try:
         yield
     finally:
-        _vouched = before
+        _vouched.reset(before)
 
 
 _TYPED = re.compile(r"_target_[=:]\s*['\"]?([\w.]+)")
@@ -74,8 +77,8 @@ def refuse_foreign(values: Any, where: str) -> None:
 
 
 def is_trusted(name: Any) -> bool:
-    """Tell whether an object of this name may be made in this process."""
-    return isinstance(name, str) and (name in own_names() or name in _vouched)
+    """Tell whether an object of this name may be made in this thread."""
+    return isinstance(name, str) and (name in own_names() or name in _vouched.get())
 
 
 @cache

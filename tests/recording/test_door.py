@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 from functools import reduce
 
 import numpy as np
@@ -378,3 +379,23 @@ def test_a_secret_of_several_lines_is_not_shown(folder, monkeypatch):
     said = _said(f"resume={folder}")
     assert "${oc.env:SECRET}" in said
     assert MARK not in said
+
+
+def test_a_thread_trusts_whom_it_vouches_for_and_no_other(tmp_path):
+    def within(name, entered, leave):
+        with trusted.vouching(typed=[f"model._target_={name}"]):
+            entered.set()
+            leave.wait(5)
+            found[name] = [trusted.is_trusted(own) for own in ("mine.A", "mine.B")]
+
+    found, events = {}, [threading.Event() for _ in range(4)]
+    first = threading.Thread(target=within, args=("mine.A", *events[:2]))
+    second = threading.Thread(target=within, args=("mine.B", *events[2:]))
+    for thread, (entered, _) in ((first, events[:2]), (second, events[2:])):
+        thread.start()
+        entered.wait(5)
+    for thread, leave in ((first, events[1]), (second, events[3])):
+        leave.set()
+        thread.join()
+    assert found == {"mine.A": [True, False], "mine.B": [False, True]}
+    assert not trusted.is_trusted("mine.A")
