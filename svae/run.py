@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from svae.codec import Codec, Encoded
     from svae.drawing import Plots
 
+# what runs are put in order by: the first that any has; no label of a test set has a part in it
+_ORDER = ("test/log_likelihood", "test/auc", "test/elbo")
 # the first that a run has stands for it in one line
 _MAIN = [metric.final for metric in shown(HEADLINE)]
 
@@ -116,7 +118,11 @@ class Run:
     def replicas(self) -> list["Run"]:
         """The runs of a folder of replicas, none of any other."""
         found = (file.parent for file in self.path.glob("*/status.json"))
-        return [Run(path) for path in sorted(found, key=lambda path: _natural(path.name))]
+        paths = sorted(found, key=lambda path: _natural(path.name))
+        runs = [Run(path, self.device, self.trust) for path in paths]
+        for run in runs:
+            run._whole = self  # with which a temporary folder goes
+        return runs
 
     @property
     def seconds(self) -> float:
@@ -223,9 +229,11 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:
-        headlines = [_headline(run) for run in found]
-        by = next((name for name in _MAIN if any(own[0] == name for own in headlines)), None)
-        numbers = [value if name == by else math.nan for name, value in headlines]
+        numbers = [math.nan for _ in found]
+        for by in _ORDER:
+            numbers = [_final(run, by) for run in found]
+            if not all(map(math.isnan, numbers)):
+                break
     else:
         numbers = [_number(run, by) for run in found]
         if all(map(math.isnan, numbers)):
@@ -235,11 +243,13 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     return [run for _, run in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0])]
 
 
-def _headline(run: Run) -> tuple[str | None, float]:
+def _final(run: Run, name: str) -> float:
+    """Return a number of a finished run; nan where there is none."""
     try:
-        return run.headline or (None, math.nan)
+        found = number(run.results.get(name)) if run.written.state == FINISHED else None
     except ValueError:
-        return None, math.nan
+        found = None
+    return math.nan if found is None else found
 
 
 def _number(run: Run, name: str) -> float:
