@@ -36,6 +36,7 @@ def evaluate(
     progress: Callable[[list], Iterable] = iter,
     prefix: str = "test",
     measure: Callable[..., dict[str, Tensor]] | None = None,
+    weigh: Callable[..., tuple] = log_weights,
 ) -> dict[str, float]:
     """Return ELBO, reconstruction, KL and log-likelihood (nats per observation) of a split.
 
@@ -43,8 +44,8 @@ def evaluate(
     log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda, Grosse and Salakhutdinov 2016, eq. 8), the
     reconstruction the mean over the same samples, the KL in closed form. Of bytes the likelihood is
     given in bits for each of them as well. `progress` wraps the list of pieces of work, to show how
-    far it is. Memory holds `settings.batch_size` decoded samples. `measure` is another function for
-    models of another bound, with the arguments of `measured`.
+    far it is. Memory holds `settings.batch_size` decoded samples. `measure` and `weigh` are other
+    functions for models of another bound, with the arguments of `measured` and `log_weights`.
     """
     model.eval()
     size = max(1, settings.batch_size // settings.importance_samples)
@@ -65,7 +66,7 @@ def evaluate(
     if split.positions is not None:
         metrics |= recovery(model, split.values, split.positions, generator)
     if split.directions is not None:
-        density = log_density_on_spheres(model, split, settings, generator)
+        density = log_density_on_spheres(model, split, settings, generator, weigh)
         metrics |= {} if density is None else {"log_density": density}
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
@@ -92,7 +93,9 @@ def measured(model, observations: Tensor, settings: Settings, generator) -> dict
 
 
 @torch.no_grad()
-def log_density_on_spheres(model, split: Split, settings: Settings, generator) -> float | None:
+def log_density_on_spheres(
+    model, split: Split, settings: Settings, generator, weigh: Callable[..., tuple] = log_weights
+) -> float | None:
     """Return the mean log density, in nats, of observations that are made of unit vectors.
 
     None where a likelihood of a person's own has none.
@@ -104,7 +107,7 @@ def log_density_on_spheres(model, split: Split, settings: Settings, generator) -
     size = max(1, settings.batch_size // samples)
     parts = []
     for batch in split.batches(size, generator):
-        weight, log_likelihood, draw = log_weights(model, batch, samples, generator)
+        weight, log_likelihood, draw = weigh(model, batch, samples, generator)
         likelihood = model.likelihood(draw.value)
         if not hasattr(likelihood, "log_density_on_spheres"):
             return None

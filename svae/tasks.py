@@ -17,6 +17,7 @@ from svae.metrics.separation import separation
 from svae.models.foreign import is_own
 from svae.models.m1m2 import M1M2
 from svae.objectives import Elbo, elbo, few_labels, iwae, link_loss
+from svae.objectives.bounds import log_weights
 from svae.plots import Drawings
 from svae.training.streams import stream
 
@@ -37,6 +38,7 @@ class Vectors:
     measures_noise: bool
 
     measure = staticmethod(evaluate.measured)
+    weigh = staticmethod(log_weights)
 
     @property
     def objective(self) -> Callable[..., Elbo]:
@@ -63,7 +65,9 @@ class Vectors:
     ) -> Results:
         """Return the final numbers of a model; `progress` wraps the list of pieces of work."""
         results = evaluate.evaluate(
-            model, data.test, settings, generator, progress, measure=self.measure
+            *(model, data.test, settings, generator, progress),
+            measure=self.measure,
+            weigh=self.weigh,
         )
         return results | {"importance_samples": settings.importance_samples}
 
@@ -193,6 +197,7 @@ class FewLabels(Vectors):
     objective = staticmethod(few_labels.label_bound)
     check = staticmethod(labels.check)
     measure = staticmethod(few_labels.measure)
+    weigh = staticmethod(few_labels.log_weights)
 
     def view(self, data: DataSet, name: str, batch_size: int | None) -> Partly:
         """Return the split of that name with its labels, of which those that train are given."""

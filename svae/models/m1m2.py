@@ -190,10 +190,8 @@ class LatentPrior(Distribution):
     def draw(self, shape=(), generator: torch.Generator | None = None) -> Draw:
         """Return samples, all random numbers of which come from `generator`."""
         model, size = self.model, as_size(shape)
-        styles = model.style_prior().draw(size, generator).value
-        law = model.latent_given(styles.unsqueeze(0))
-        drawn = law.draw((), generator).value
-        options = {"device": drawn.device, "generator": generator}
-        chosen = torch.randint(model.classes, size, **options)
-        index = chosen[None, ..., None].expand(1, *drawn.shape[1:])
-        return Draw.direct(drawn.gather(0, index).squeeze(0))
+        styles = model.style_prior().draw((size.numel(),), generator).value
+        options = {"device": styles.device, "generator": generator}
+        classes = torch.randint(model.classes, (len(styles),), **options)
+        drawn = model.latent_given(styles, classes).draw((), generator).value
+        return Draw.direct(drawn.reshape(*size, -1))

@@ -28,6 +28,7 @@ from torch.distributions import Distribution
 from svae.data.labels import Batch
 from svae.data.splits import MISSING
 from svae.distributions.divergence import divergence, is_sampled
+from svae.distributions.draw import Draw
 from svae.noise import Source
 from svae.objectives.bounds import Elbo, log_mean_exp
 
@@ -188,16 +189,31 @@ def measure(model, observations: Tensor, settings, generator: Source) -> dict[st
     total, posterior = settings.importance_samples, model.posterior(observations)
     starts = range(0, total, settings.batch_size)
     counts = [min(settings.batch_size, total - start) for start in starts]
-    parts = [_sampled(model, posterior, observations, count, generator) for count in counts]
+    draws = (posterior.draw((count,), generator) for count in counts)
+    parts = [_sampled(model, posterior, observations, draw, generator) for draw in draws]
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     log_likelihood = log_mean_exp(columns.pop("log_weight"))
     means = {name: values.mean(0) for name, values in columns.items()}
     return {"log_likelihood": log_likelihood, **means, **model.latent.summary(posterior)}
 
 
-def _sampled(model, posterior: Distribution, x: Tensor, samples: int, generator) -> dict:
-    """Return by names what is averaged over samples, each (samples, n)."""
-    draw, prior = posterior.draw((samples,), generator), model.style_prior()
+@torch.no_grad()
+def log_weights(
+    model, observations: Tensor, samples: int, generator: Source = None
+) -> tuple[Tensor, Tensor, Draw]:
+    """Return importance weights, log p(x|z1), both (samples, n), and the draw of z1.
+
+    As `svae.objectives.bounds.log_weights`, with p(z1) estimated by a style of each class.
+    """
+    posterior = model.posterior(observations)
+    draw = posterior.draw((samples,), generator)
+    found = _sampled(model, posterior, observations, draw, generator)
+    return found["log_weight"], found["reconstruction"], draw
+
+
+def _sampled(model, posterior: Distribution, x: Tensor, draw: Draw, generator) -> dict:
+    """Return by names what is averaged over samples of z1, each (samples, n)."""
+    prior = model.style_prior()
     posteriors = model.style_posteriors(draw.value)
     styles = posteriors.draw((), generator).value
     style_kl = divergence(posteriors, prior, styles)

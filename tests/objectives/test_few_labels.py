@@ -1,6 +1,7 @@
 """The bounds of the stacked model against quadrature over lines and circles and all classes."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from svae.evaluate import Settings
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
 from svae.models.m1m2 import M1M2
 from svae.models.of_classes import OfClasses
-from svae.objectives.few_labels import label_bound, measure
+from svae.objectives.bounds import log_mean_exp
+from svae.objectives.few_labels import label_bound, log_weights, measure
 
 KINDS = [
     (NormalFamily, "R1"),
@@ -269,3 +271,12 @@ def test_a_network_of_classes_reads_the_class_beside_the_vector(first, hidden):
     own = expected[classes, 0, torch.arange(6)]
     rows = x.expand(4, -1, -1, -1)[classes, 0, torch.arange(6)]
     torch.testing.assert_close(network(rows, classes), own)
+
+
+def test_importance_weights_are_those_of_the_log_likelihood():
+    model, x = _tiny(VonMisesFisherFamily, "R1")
+    settings, seeded = Settings(20, 100), partial(torch.Generator().manual_seed, 3)
+    columns = measure(model, x, settings, seeded())
+    weight, log_x, draw = log_weights(model, x, 20, seeded())
+    torch.testing.assert_close(log_mean_exp(weight), columns["log_likelihood"])
+    torch.testing.assert_close(log_x, model.likelihood(draw.value).log_prob(x))
