@@ -6,7 +6,7 @@ import threading
 import weakref
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -23,6 +23,7 @@ from svae.configuration.messages import HYDRA_ERRORS, Refused, sentence
 from svae.configuration.schema import KEYS, expected
 from svae.configuration.words import GROUPS
 from svae.data.given import Arrays, Stored, given
+from svae.data.splits import DataSet
 from svae.recording import environment
 from svae.recording.failures import written_down
 from svae.recording.files import atomically
@@ -81,11 +82,11 @@ def fit(
     if not any(line.startswith("logger") for line in typed):
         typed.append("logger.mode=disabled")
     trust = [] if config_dir is None else [compose.expanded(config_dir)]
-    with _torch_threads, trusted.vouching(trust, typed):
+    with _torch_threads, trusted.vouching(trust, typed), ExitStack() as contexts:
         config = _composed(typed, *trust, has_file=source is None)
         place = None if folder is None else _place(folder)
         prepared = _prepared(config, source)
-        temporary = Path(mkdtemp(prefix="svae-")) if place is None else None
+        temporary = contexts.enter_context(_temporary()) if place is None else None
         place = place or temporary / "run"
         with RunFolder.claim(place, *_record(config, typed, source, store)) as own:
             if source is not None and store:
@@ -98,11 +99,25 @@ def fit(
     return run
 
 
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    """Make a folder that goes with the process, and at once where the block fails."""
+    folder = Path(mkdtemp(prefix="svae-"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _prepared(config: DictConfig, source: Arrays | Stored | None) -> list[experiment.Experiment]:
-    data = None
-    if source is not None:
-        data = source.data_set(OmegaConf.to_container(config.dataset, resolve=True))
-    return experiment.prepare(config, data=data)
+    if source is None:
+        return experiment.prepare(config)
+
+    def read(own: DictConfig) -> DataSet:
+        return source.data_set(OmegaConf.to_container(own.dataset, resolve=True))
+
+    return experiment.prepare(config, read=read)
 
 
 def _store(

@@ -80,6 +80,9 @@ class SphericalVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             "evaluation.importance_samples": 1,  # of numbers that nobody sees
             **flatten(self.keys or {}),
         }
+        if keys.get("trainer.replicas", 1) != 1:
+            count = f"trainer.replicas={keys['trainer.replicas']}"
+            raise ValueError(f"keys: {count}: an estimator has one model, expected 1")
         data = (X[rows["train"]], held_out, held_out)
         run = fit(data, store=False, progress=self.verbose, **keys)
         self.codec_, self.history_ = run.codec, run.history

@@ -4,6 +4,7 @@ import copy
 import math
 import re
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,13 @@ class Experiment:
     task: Vectors | Graph
 
 
-def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> list[Experiment]:
+def prepare(
+    config: DictConfig, turn: int = 0, read: Callable[[DictConfig], DataSet] | None = None
+) -> list[Experiment]:
     """Build data and model, of replicas for the seeds `seed`, `seed` + 1, ..., `trainer.replicas`.
 
-    Of several GPUs take that whose `turn` it is. `data` stands for what the configuration reads.
+    Of several GPUs take that whose `turn` it is. `read` returns the data of a
+    configuration in place of what it says.
 
     Raises:
         ValueError: when a value, a file or the device is not to be had, there is no room for so
@@ -44,16 +48,17 @@ def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> l
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    count = config.trainer.get("replicas", 1)
+    read, count = read or build.data, config.trainer.get("replicas", 1)
     if count == 1:
-        return [_prepare(config, turn, data)]
-    first = _prepare(_of_replica(config, 0), turn, data)
+        return [_prepare(config, turn, read(config))]
+    whole = _of_replica(config, 0)
+    first = _prepare(whole, turn, read(whole))
     _refuse_too_many(count, first)  # before there are any
     experiments = [first]
     for number in range(1, count):
         own = _of_replica(config, number)
-        is_same = data is not None or _dataset(own) == _dataset(config)
-        experiments.append(_prepare(own, turn, first.data if is_same else None))
+        is_same = _dataset(own) == _dataset(whole)
+        experiments.append(_prepare(own, turn, first.data if is_same else read(own)))
     try:
         stack = stack_models([one.model for one in experiments])
     except ValueError as error:
@@ -62,11 +67,10 @@ def prepare(config: DictConfig, turn: int = 0, data: DataSet | None = None) -> l
     return experiments
 
 
-def _prepare(config: DictConfig, turn: int, data: DataSet | None = None) -> Experiment:
+def _prepare(config: DictConfig, turn: int, data: DataSet) -> Experiment:
     device = build.device(config.device, turn)
     # else a GPU adds up the gradients of convolutions in another order each time
     torch.backends.cudnn.deterministic = True
-    data = data or build.data(config)
     model = build.model(config, data.spec).to(device)
     data = data.to(device)
     protocol.dry_run(model, data)
