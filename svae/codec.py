@@ -97,9 +97,12 @@ class Codec:
         """
         if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 0:
             raise ValueError(f"n={count!r}: expected a whole number from 0 up")
-        generator = stream(self.device, seed, "sample")
+        generator, prior = stream(self.device, seed, "sample"), self.model.prior()
+        starts = range(0, int(count), self.batch_size) or (0,)
+        sizes = [min(self.batch_size, int(count) - start) for start in starts]
         with torch.no_grad():
-            return self._decoded(self.model.prior().draw((int(count),), generator).value)
+            draws = (prior.draw((size,), generator).value for size in sizes)
+            return np.concatenate([self._decoded(latent) for latent in draws])
 
     def interpolate(self, a: Any, b: Any, steps: int = 11) -> np.ndarray:
         """Return what decodes from the shortest way between the posterior means of `a` and `b`.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from svae import build
 from svae.configuration import trusted
 from svae.plots import Drawings, Missing
+from svae.recording import checkpoint
 from svae.recording.saved import saved_config
 from svae.tasks import common, task_of
 from svae.training.streams import stream
@@ -17,7 +18,8 @@ class Plots:
     the data, too, which are read again.
 
     Raises:
-        ValueError: by each method, when the run has no such picture, or its data are gone.
+        ValueError: by each method, when the run has no such picture, or its data are not there as
+            they were.
     """
 
     def __init__(self, run):
@@ -63,6 +65,18 @@ class Plots:
         """Draw observed directions beside those of the model."""
         return self._figure("directions")
 
+    def confusion(self):
+        """Draw the predicted classes of the test set by their labels, of few labels."""
+        return self._figure("confusion")
+
+    def classes(self):
+        """Draw styles decoded from the prior with every class, of few labels."""
+        return self._figure("classes")
+
+    def styles(self):
+        """Draw test images and the style of each with every class, of few labels."""
+        return self._figure("styles")
+
     def links(self):
         """Draw how well the held-out edges of a graph are ranked."""
         return self._figure("links")
@@ -85,6 +99,8 @@ class Plots:
         config = saved_config(run.path)
         with trusted.vouching(run.trust):
             data = build.data(config).to(build.device(run.device))
+        best = run.path / "checkpoints" / "best.pt"
+        checkpoint.check_data(checkpoint.load(best, data.device), data, best)
         task = task_of(data.spec.kind, model, config.trainer.get("bound", "elbo"))
         generator = stream(data.device, config.seed, "plots")
         return task.figures(model, data, run.history, run.latents, generator)

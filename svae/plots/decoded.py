@@ -39,6 +39,8 @@ def interpolations(
 
     Along the shortest way on the manifold. Both ends are posterior means, decoded.
     """
+    if len(data.test) < 2:
+        raise Missing("fewer than two test images")
     chosen = torch.randperm(len(data.test), generator=generator, device=data.device)[: 2 * rows]
     manifold = model.latent.manifold
     posterior = model.posterior(data.test.observe(chosen, generator))
