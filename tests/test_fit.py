@@ -412,3 +412,13 @@ def test_directions_may_have_few_labels(tmp_path):
     run = svae.fit(((UNITS, names),) * 3, **keys)
     # of a law on the sphere it is the log-likelihood, by other samples
     assert abs(run.results["test/log_density"] - run.results["test/log_likelihood"]) < 2
+
+
+def test_unit_vectors_of_two_decimals_are_trained_on_and_encoded(tmp_path):
+    rounded = np.round(UNITS, 2)
+    np.savetxt(tmp_path / "x.csv", rounded, "%.2f", delimiter=",")
+    keys = {"dataset.file": tmp_path / "x.csv", "dataset.unit": "vectors"}
+    run = svae.fit(dataset="directions", **{**QUICK, **keys})
+    # the length is rounded, and not the direction
+    found = run.encode(rounded).loc, run.encode(UNITS).loc
+    assert np.abs(found[0] - found[1]).max() < 0.05

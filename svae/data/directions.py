@@ -11,10 +11,10 @@ import torch
 from svae.data.holdout import hold_out
 from svae.data.labels import described, keep
 from svae.data.splits import MISSING, DataSet, Split, digest
+from svae.data.units import TOLERANCE
 
 LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
 _NO_LABEL = {"label": str(MISSING)}  # what an empty cell of a column stands for
-_TOLERANCE = 0.01  # of a length, or of an angle of a turn: files are rounded
 
 
 def load(
@@ -140,7 +140,7 @@ def read(
 
 
 def _refuse_beyond_a_turn(path: Path, lines: list[int], angles: np.ndarray, names) -> None:
-    beyond = np.argwhere(np.abs(angles) > 2 * np.pi + _TOLERANCE)
+    beyond = np.argwhere(np.abs(angles) > 2 * np.pi + TOLERANCE)
     if not len(beyond):
         return
     row, column = beyond[0]
@@ -154,7 +154,7 @@ def _refuse_beyond_a_turn(path: Path, lines: list[int], angles: np.ndarray, name
 def _unit_vectors(path: Path, lines: list[int], numbers: np.ndarray) -> np.ndarray:
     """Return the rows as unit vectors (N, 1, p)."""
     lengths = np.linalg.norm(numbers, axis=1)
-    wrong = np.flatnonzero(np.abs(lengths - 1) > _TOLERANCE)
+    wrong = np.flatnonzero(np.abs(lengths - 1) > TOLERANCE)
     if numbers.shape[1] < 2 or len(wrong):
         line, length = (lines[wrong[0]], lengths[wrong[0]]) if len(wrong) else (1, lengths[0])
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from svae.data.levels import found
 
 _LARGEST = np.finfo(np.float32).max
-_TOLERANCE = 1e-3  # of the length of a unit vector
+TOLERANCE = 0.01  # of the length of a unit vector, of an angle of a turn: files are rounded
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def normalised(rows: Tensor, name: str) -> Tensor:
         ValueError: when one of them is none.
     """
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    wrong = (lengths - 1).abs() > _TOLERANCE
+    wrong = (lengths - 1).abs() > TOLERANCE
     if wrong.any():
         raise ValueError(f"{name}: expected unit vectors, got one of length {lengths[wrong][0]:g}")
     return rows / lengths
