@@ -74,6 +74,7 @@ def of(
             finite, or values that the likelihood cannot have.
     """
     _check(arrays, where)
+    arrays = {key: _plain(own) if key in _SPLITS else own for key, own in arrays.items()}
     data_hash = digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
     arrays, names = _numbered(where, arrays)
     axis = channel_axis(f"{where}: train", arrays["train"].shape)
@@ -170,6 +171,12 @@ def _check(arrays: Mapping[str, np.ndarray], where: str) -> None:
             _check_labels(f"{where}: {key}", array, values.get(key.removesuffix("_labels")))
 
 
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Return numbers in this machine's byte order, long doubles as float64; else as they are."""
+    kind = array.dtype.newbyteorder("=")
+    return array.astype(np.float64 if kind.char == "g" else kind, copy=False)
+
+
 def _check_values(name: str, array: np.ndarray, train: np.ndarray) -> None:
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
         expected = "(N, D), (N, height, width), or (N, height, width, 3)"
@@ -226,8 +233,15 @@ def _numbered(
     return arrays, []
 
 
+def _writable(rows: np.ndarray) -> np.ndarray:
+    """Return rows that torch takes: bytes are a person's own, maybe mapped, or read backwards."""
+    is_taken = rows.flags.writeable and min(rows.strides) >= 0
+    # a new layout would let pixels be drawn in another order
+    return rows if is_taken else rows.copy(order="K")
+
+
 def _split(array: np.ndarray, labels: np.ndarray | None, name: str, reading: Reading) -> Split:
-    rows = torch.from_numpy(reading.rows(array))
+    rows = torch.from_numpy(_writable(reading.rows(array)))
     if reading.likelihood == "vmf":
         if array.ndim != 2 or array.shape[1] < 2:
             raise ValueError(

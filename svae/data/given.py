@@ -19,10 +19,10 @@ def as_array(x: Any, name: str) -> np.ndarray:
     """Return numbers that a person has in whatever form as an array; not copied where they are one.
 
     Raises:
-        ValueError: when they are none, such as text, None or a sparse matrix.
+        ValueError: when they are none, such as text, None, or a sparse matrix or tensor.
     """
     if isinstance(x, torch.Tensor):
-        return x.detach().cpu().numpy()
+        return _of_tensor(x, name)
     if hasattr(x, "toarray"):
         raise ValueError(f"{name}: is a sparse matrix, expected a dense one, as x.toarray()")
     if np.ma.is_masked(x):
@@ -45,7 +45,8 @@ def as_labels(labels: Any, name: str) -> np.ndarray:
     Raises:
         ValueError: when they are something else, or some are missing.
     """
-    found = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
+    is_tensor = isinstance(labels, torch.Tensor)
+    found = _of_tensor(labels, name) if is_tensor else np.asarray(labels)
     if found.dtype.kind == "O":
         wrong = [value for value in found.ravel() if not isinstance(value, str)]
         if wrong:
@@ -55,6 +56,13 @@ def as_labels(labels: Any, name: str) -> np.ndarray:
             )
         found = found.astype(str)
     return found.astype(np.int64) if found.dtype.kind == "b" else found
+
+
+def _of_tensor(x: torch.Tensor, name: str) -> np.ndarray:
+    if x.layout is not torch.strided:
+        raise ValueError(f"{name}: is a sparse tensor, expected a dense one, as x.to_dense()")
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # numpy has no bfloat16
 
 
 def _plain(x: Any, name: str) -> np.ndarray:
