@@ -227,9 +227,12 @@ KEYS: dict[str, Key] = {
     "dataset.levels": Key(Levels, "grey_levels gray_levels n_levels", before=None),
     "dataset.labels": Key(Count | None, "n_labels num_labels labeled labelled", before=None),
     "dataset.order": Key(
-        Literal["shuffled", "file"],
+        Literal["shuffled", "time", "file"],
         "shuffle shuffled",
-        words={"true": "shuffled", "random": "shuffled", "shuffle": "shuffled", "false": "file"},
+        words={
+            **dict.fromkeys(("true", "random", "shuffle"), "shuffled"),
+            **dict.fromkeys(("false", "chronological", "temporal"), "time"),
+        },
         before="file",
     ),
     "dataset.validation_fraction": Key(Fraction, "val_fraction val_split val_size valid_fraction"),

@@ -143,8 +143,9 @@ def _origin(cut: Iterable[str], order: str, seed: int, is_labelled: bool) -> str
     if not cut:
         return "as in the file"
     names = " and ".join(cut)
-    if order == "file":
-        return f"{names} cut from the end of train"
+    if order != "shuffled":
+        last = ", the last rows test" if order == "time" and "test" in cut else ""
+        return f"{names} cut from the end of train{last}"
     words = ", of each class its share" if is_labelled else ""
     return f"{names} drawn from train by dataset.split_seed={seed}{words}"
 

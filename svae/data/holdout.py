@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-ORDERS = ("shuffled", "file")
+ORDERS = ("shuffled", "time", "file")
+_IN_TIME = ("test", "validation")  # which is cut off first, from the end
 
 
 def hold_out(
@@ -18,8 +19,9 @@ def hold_out(
 
     With `order="shuffled"` they are drawn at random by `seed`, and where there are `labels`
     (`total`,), every split holds each class in its share, within one row: of the rows in the order
-    of their classes, which is itself at random, every (total / count)-th is taken. With
-    `order="file"` each split is what is left at the end, the first of `counts` the very last rows.
+    of their classes, which is itself at random, every (total / count)-th is taken. Otherwise each
+    split is what is left at the end: with `order="time"` the very last rows test and those before
+    them validate, with `order="file"` the first of `counts` has the very last rows.
 
     Raises:
         ValueError: for another order.
@@ -30,7 +32,9 @@ def hold_out(
     random = np.random.default_rng(seed)
     if order == "shuffled":
         left = _by_class(left, labels, random)
-    for name, count in counts.items():
+    names = sorted(counts, key=_IN_TIME.index) if order == "time" else counts
+    for name in names:
+        count = counts[name]
         places = np.arange(len(left) - count, len(left))
         if order == "shuffled":
             places = ((np.arange(count) + random.random()) * (len(left) / count)).astype(np.int64)

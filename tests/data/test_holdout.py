@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from svae.configuration.compare import since
-from svae.configuration.schema import KEYS
+from svae.configuration.schema import KEYS, takes
+from svae.configuration.suggestions import of_value
 from svae.data import array, directions
 from svae.data.holdout import hold_out
 
 COUNTS = {"validation": 30, "test": 20}
 
 
-@pytest.mark.parametrize("order", ["shuffled", "file"])
+@pytest.mark.parametrize("order", ["shuffled", "time", "file"])
 @pytest.mark.parametrize("labels", [None, np.repeat([5, 7], 100)])
 def test_every_row_is_in_one_split(order, labels):
     rows = hold_out(200, COUNTS, order, labels=labels)
@@ -54,8 +55,32 @@ def test_in_the_order_of_a_file_the_last_rows_are_held_out(tmp_path):
     data = directions.load(str(tmp_path / "x.csv"), unit="radians", order="file")
     found = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
     assert found.tolist() == rows.tolist()
-    with pytest.raises(ValueError, match=r"dataset\.order=sorted: expected one of shuffled, file"):
+    with pytest.raises(
+        ValueError, match=r"dataset\.order=sorted: expected one of shuffled, time, file"
+    ):
         array.load(str(tmp_path / "x.npz"), order="sorted")
+
+
+def test_in_time_nothing_that_trains_or_validates_comes_after_the_test(tmp_path):
+    rows = np.arange(100)
+    np.savez(tmp_path / "x.npz", train=rows[:, None] / 7, train_labels=rows)
+    (tmp_path / "x.csv").write_text("angle,label\n" + "".join(f"1,{n}\n" for n in rows))
+    for data in (
+        array.load(str(tmp_path / "x.npz"), order="time"),
+        directions.load(str(tmp_path / "x.csv"), unit="radians", order="time"),
+    ):
+        found = torch.cat([data.train.labels, data.validation.labels, data.test.labels])
+        assert found.tolist() == rows.tolist()
+        assert data.origin.endswith("the last rows test")
+    np.savez(tmp_path / "y.npz", train=rows[:, None] / 7, test=rows[:, None] / 7)
+    data = array.load(str(tmp_path / "y.npz"), order="time")
+    assert data.origin == "validation cut from the end of train"
+    assert torch.equal(data.validation.values, torch.from_numpy(rows[-10:, None] / 7).float())
+
+
+def test_the_order_of_time_may_be_typed():
+    assert takes("dataset.order", "time")
+    assert "time" in of_value("dataset.order", "chronological")
 
 
 @pytest.mark.parametrize("seed", [0, 1])
