@@ -21,7 +21,7 @@ from svae.configuration import trusted
 from svae.configuration.compose import expanded
 from svae.configuration.messages import no_device, no_such_key
 from svae.data.splits import DataSet, DataSpec
-from svae.models import foreign, protocol
+from svae.models import data_protocol, foreign, protocol
 from svae.recording import checkpoint
 from svae.recording.saved import saved_config
 from svae.training import compiled
@@ -58,7 +58,7 @@ def data(config: DictConfig) -> DataSet:
     """
     try:
         found = _instantiate(config.dataset, "dataset")
-        protocol.check_data(found, _target(config.dataset, "dataset"))
+        data_protocol.check_data(found, _target(config.dataset, "dataset"))
         return replace(found, fingerprint=found.split_hash)  # found once, before it is moved
     except ValueError as error:
         raise ValueError(_as_typed(str(error), config.dataset)) from None

@@ -24,6 +24,7 @@ from svae.configuration.schema import KEYS, expected
 from svae.configuration.words import GROUPS
 from svae.data.given import Arrays, Stored, given
 from svae.data.splits import DataSet
+from svae.models import data_protocol
 from svae.recording import environment
 from svae.recording.failures import written_down
 from svae.recording.files import atomically
@@ -73,6 +74,8 @@ def fit(
         ValueError: for data, keys or values that cannot be, one sentence, before any training.
         Diverged: when a number was not finite; other errors while training are raised as they are.
     """
+    if isinstance(data, DataSet):
+        data_protocol.check_given(data)
     source, typed = given(data), _lines(keys)
     if source is None and not store:
         raise ValueError("store=False: what dataset=NAME reads is not stored, expected data")

@@ -5,6 +5,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +53,11 @@ class Part:
             self.refuse(f"gives {what} of shape {tuple(found.shape)}", f"{shape}")
         if not found.isfinite().all():
             self.refuse(f"gives {what} that are not all finite", "finite numbers")
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether something may be how many there are: a whole number from 1 up."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def is_own(thing: Any) -> bool:

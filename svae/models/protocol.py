@@ -1,33 +1,27 @@
 """What classes of one's own have to give, checked before a run begins.
 
 Each check raises ValueError with one sentence: what is missing or wrong in which class, and what
-was expected. The package's own classes are not checked, the tests do that.
+was expected. The package's own classes are not checked, the tests do that. Data sets are checked
+in `svae.models.data_protocol`.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from svae.data.splits import DataSet, Split
+from svae.data.splits import DataSet
 from svae.distributions import Draw
 from svae.distributions.divergence import divergence, is_sampled
 from svae.metrics.catalogue import reserved
-from svae.models.foreign import Part, is_own, name_of
-from svae.models.likelihoods import LIKELIHOODS
+from svae.models.foreign import Part, is_count, is_own, name_of
 from svae.noise import Rows, Source, undisturbed
 
 _SAMPLES = 3
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _is_manifold(value: Any) -> bool:
@@ -35,7 +29,7 @@ def _is_manifold(value: Any) -> bool:
     methods = ("contains", "distances", "geodesic", "centres", "centred", "standardised", "grid")
     words = ("path", "has_axes", "is_compact")
     try:
-        is_space = _is_count(value.ambient_dim) and all(hasattr(value, name) for name in words)
+        is_space = is_count(value.ambient_dim) and all(hasattr(value, name) for name in words)
         return is_space and all(callable(getattr(value, name)) for name in methods)
     except Exception:  # a property of a person's own may raise anything
         return False
@@ -46,7 +40,7 @@ def check_family(latent: Any) -> None:
     if is_own(latent):
         return
     Part("model", "family", latent).have(
-        parameters=("how many numbers of an observation the posterior is made of", _is_count),
+        parameters=("how many numbers of an observation the posterior is made of", is_count),
         manifold=("one of svae.manifolds: Sphere(d), Euclidean(d), Product(...)", _is_manifold),
         posterior=("a method that makes the posterior of the encoder's output", callable),
         prior=("a method that makes the prior", callable),
@@ -84,48 +78,6 @@ def check_hidden_weights(model: nn.Module) -> None:
         )
 
 
-def check_data(data: Any, target: Any) -> None:
-    """Refuse what the function `target` gives unless it is a good data set."""
-    if is_own(target):
-        return
-    part = Part("dataset", "data set", target)
-    if not isinstance(data, DataSet):
-        part.refuse(f"gives a {type(data).__name__}", "an svae.data.splits.DataSet")
-    if data.spec.kind == "vectors":
-        for name in ("train", "validation", "test"):
-            _check_split(part, data, name, getattr(data, name))
-    _check_likelihood(part, data.likelihood, data.spec.features)
-    shape = data.image_shape
-    if shape is not None and not (_is_picture(shape) and prod(shape) == data.spec.features):
-        part.refuse(
-            f"has the image_shape {shape}",
-            f"(height, width) of {data.spec.features} numbers, or (3, height, width)",
-        )
-
-
-def _is_picture(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)
-
-
-def _check_likelihood(part: Part, likelihood: Any, features: int) -> None:
-    if isinstance(likelihood, str):
-        if likelihood not in (*LIKELIHOODS, "edges"):
-            part.refuse(f"has the likelihood {likelihood}", f"{', '.join(LIKELIHOODS)} or a class")
-    elif not (isinstance(likelihood, type) and issubclass(likelihood, nn.Module)):
-        part.refuse(f"has the likelihood {likelihood!r:.60}", "a name or a class of nn.Module")
-    elif find_likelihood(name_of(likelihood), part.thing) is not likelihood:
-        part.refuse(
-            f"has the likelihood {name_of(likelihood)}, which its module does not hold",
-            "a class at the top of the module, or imported there, so that a saved run finds it",
-        )
-    else:
-        with undisturbed("cpu"):
-            made = Part("likelihood", "likelihood", likelihood).call(likelihood, features)
-        Part("likelihood", "likelihood", made).have(
-            width=("how many numbers the decoder returns", _is_count)
-        )
-
-
 def find_likelihood(name: str, target: Any) -> str | type[nn.Module] | None:
     """Return the likelihood that a run was saved with: ours by its name, else a class.
 
@@ -142,32 +94,6 @@ def find_likelihood(name: str, target: Any) -> str | type[nn.Module] | None:
 def saved_name(likelihood: str | type) -> str:
     """Return the name by which `find_likelihood` finds it."""
     return likelihood if isinstance(likelihood, str) else name_of(likelihood)
-
-
-def _check_split(part: Part, data: DataSet, name: str, split: Any) -> None:
-    if not isinstance(split, Split):
-        part.refuse(f"has a {type(split).__name__} as {name}", "an svae.data.splits.Split")
-    values, labels = split.values, split.labels
-    if not isinstance(values, Tensor) or values.dim() != 2 or not len(values):
-        shape = tuple(getattr(values, "shape", ()))
-        part.refuse(f"has {name} values of shape {shape}", "a tensor (N, D) of observations")
-    if values.shape[1] != data.spec.features:
-        found = f"has {name} values of {values.shape[1]} numbers"
-        part.refuse(found, f"{data.spec.features} as train")
-    of_bytes = str(data.likelihood).startswith("discretised_")
-    bytes_are_fine = split.binary or of_bytes or not isinstance(data.likelihood, str)
-    if values.dtype != torch.float32 and not (bytes_are_fine and values.dtype == torch.uint8):
-        part.refuse(f"has {name} values of {values.dtype}", "torch.float32 (binary: or uint8)")
-    if of_bytes and not split.has_levels:
-        part.refuse(f"has {name} values of {values.dtype}", "torch.uint8, and not binary")
-    if not values.isfinite().all():
-        part.refuse(f"has {name} values that are not all finite", "finite numbers")
-    highest = 255 if values.dtype == torch.uint8 else 1
-    if data.likelihood == "bernoulli" and (values.min() < 0 or values.max() > highest):
-        part.refuse(f"has {name} values from {values.min():g} to {values.max():g}", "0 to 1")
-    if labels is not None and (labels.shape != values.shape[:1] or labels.dtype != torch.int64):
-        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        part.refuse(f"has {name} labels {found}", f"torch.int64 of shape ({len(values)},)")
 
 
 def dry_run(model: nn.Module, data: DataSet, models: int | None = None) -> None:
