@@ -9,7 +9,7 @@ import torch
 
 from svae.data.archive import reading, unpacked
 from svae.data.holdout import hold_out
-from svae.data.labels import described, keep
+from svae.data.labels import described, keep, withheld
 from svae.data.levels import Reading, interpret
 from svae.data.pictures import channel_axis, layout, with_planes
 from svae.data.splits import MISSING, DataSet, Split, digest
@@ -90,14 +90,14 @@ def of(
     rows = hold_out(len(whole), counts, order, split_seed, arrays.get("train_labels"))
     if counts:
         splits |= {name: whole.take(own) for name, own in rows.items()}
+    of_labels = withheld(whole, splits["train"]) + described(labels, split_seed)
     splits["train"] = keep(splits["train"], labels, split_seed)
     shape = images["train"].shape[1:]
     return DataSet(
         **splits,
         likelihood=reading.likelihood,
         image_shape=shape if len(shape) > 1 else None,
-        origin=_origin(counts, order, split_seed, whole.labels is not None)
-        + described(labels, split_seed),
+        origin=_origin(counts, order, split_seed, whole.labels is not None) + of_labels,
         source="; ".join([reading.source(values) + layout(axis), *names]),
         data_hash=data_hash,
         fingerprint=digest(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from svae.data.holdout import hold_out
-from svae.data.labels import described, keep
+from svae.data.labels import described, keep, withheld
 from svae.data.splits import MISSING, DataSet, Split, digest
 from svae.data.units import TOLERANCE
 
@@ -67,6 +67,7 @@ def load(
     values, kinds, positions = (None if a is None else torch.from_numpy(a) for a in arrays)
     whole = Split(values, kinds, positions=positions, directions=size)
     splits = {name: whole.take(own) for name, own in rows.items()}
+    of_labels = withheld(whole, splits["train"]) + described(labels, split_seed)
     splits["train"] = keep(splits["train"], labels, split_seed)
     circles = "von_mises" if size == 2 else "vmf"
     words = f"at random by dataset.split_seed={split_seed}"
@@ -74,8 +75,7 @@ def load(
     return DataSet(
         **splits,
         likelihood=circles if likelihood == "vmf" else likelihood,
-        origin=(words if order == "shuffled" else "in order, the last rows test")
-        + described(labels, split_seed),
+        origin=(words if order == "shuffled" else "in order, the last rows test") + of_labels,
         source=source,
         data_hash=data_hash,
         fingerprint=digest(

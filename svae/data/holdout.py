@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from svae.data.splits import MISSING
+
 ORDERS = ("shuffled", "time", "file")
 _IN_TIME = ("test", "validation")  # which is cut off first, from the end
 
@@ -22,6 +24,9 @@ def hold_out(
     of their classes, which is itself at random, every (total / count)-th is taken. Otherwise each
     split is what is left at the end: with `order="time"` the very last rows test and those before
     them validate, with `order="file"` the first of `counts` has the very last rows.
+
+    Of what is drawn where some labels are missing (-1), every class that has a label has one among
+    the rows that train, as far as there are rows to change places with.
 
     Raises:
         ValueError: for another order.
@@ -43,7 +48,32 @@ def hold_out(
     rows = {"train": left, **held_out}
     if order == "shuffled":  # no longer by class
         rows = {name: random.permutation(own) for name, own in rows.items()}
+        if labels is not None and (labels == MISSING).any():
+            _give_back(rows, labels)
     return rows
+
+
+def _give_back(rows: dict[str, np.ndarray], labels: np.ndarray) -> None:
+    """Let a held-out row of each class that has no label in training change places with another.
+
+    The other is one without a label, or of the class with most labels if there is none. Nothing is
+    drawn and nothing else moves: where each class has a label, splits are as they were.
+    """
+    train = rows["train"]
+    for kind in np.setdiff1d(labels[labels != MISSING], labels[train]):
+        held_out = next(own for own in rows.values() if (labels[own] == kind).any())
+        place, other = np.flatnonzero(labels[held_out] == kind)[0], _spare(labels[train])
+        if other is not None:
+            train[other], held_out[place] = held_out[place], train[other]
+
+
+def _spare(labels: np.ndarray) -> int | None:
+    """Return the first place without a label, or of the class with most; None if each has one."""
+    kinds, counts = np.unique(labels, return_counts=True)
+    if MISSING in kinds:
+        return int(np.flatnonzero(labels == MISSING)[0])
+    most = counts.argmax()
+    return int(np.flatnonzero(labels == kinds[most])[0]) if counts[most] > 1 else None
 
 
 def _by_class(rows: np.ndarray, labels: np.ndarray | None, random) -> np.ndarray:

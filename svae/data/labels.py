@@ -87,6 +87,14 @@ def described(count: int | None, seed: int) -> str:
     return "" if count is None else f"; {count} training labels, drawn by dataset.split_seed={seed}"
 
 
+def withheld(whole: Split, train: Split) -> str:
+    """Say how many labels do not train where some are missing, nothing where none is."""
+    if whole.labels is None or not (whole.labels == MISSING).any():
+        return ""
+    known, kept = len(labelled(whole)), len(labelled(train))
+    return f"; {known - kept} of {known} labels are held out" if known > kept else ""
+
+
 class Batch(NamedTuple):
     """Observations (n, D), and what is known of their classes.
 

@@ -11,6 +11,7 @@ from svae.configuration.schema import KEYS, takes
 from svae.configuration.suggestions import of_value
 from svae.data import array, directions
 from svae.data.holdout import hold_out
+from svae.data.splits import digest
 
 COUNTS = {"validation": 30, "test": 20}
 
@@ -99,6 +100,47 @@ def test_a_file_sorted_by_class_is_split_into_all_classes(tmp_path, seed):
                 split.values[:, 0],
                 torch.cos(split.labels / 5) if split.directions else split.labels / 7,
             )
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("labelled", [10, 11, 100])
+def test_each_class_keeps_a_label_that_trains_where_labels_are_missing(labelled, seed):
+    labels = np.where(np.arange(200) < labelled, np.arange(200) % 10, -1)
+    rows = hold_out(200, COUNTS, "shuffled", seed, labels)
+    assert {*labels[rows["train"]]} >= {*range(10)}
+    assert {name: len(own) for name, own in rows.items()} == {"train": 150, **COUNTS}
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(200))
+
+
+def test_splits_with_enough_labels_are_those_of_before():
+    enough, complete = np.where(np.arange(200) % 2, np.arange(200) % 10, -1), np.arange(200) % 97
+    hashes = [
+        digest(*hold_out(200, COUNTS, "shuffled", 3, own).values()) for own in (enough, complete)
+    ]
+    assert [own[:8] for own in hashes] == ["94df3865", "2bb16b65"]
+
+
+def test_of_rows_too_few_to_change_places_with_a_class_stays_without_a_label():
+    labels = np.array([0, 1, 2, -1])
+    rows = hold_out(4, {"validation": 1, "test": 1}, "shuffled", 0, labels)
+    assert sorted(np.concatenate(list(rows.values()))) == [0, 1, 2, 3]
+    assert -1 not in labels[rows["train"]]
+
+
+@pytest.mark.parametrize("order", ["shuffled", "file"])
+def test_how_many_labels_are_held_out_is_said_where_some_are_missing(tmp_path, order):
+    labels = np.where(np.arange(100) % 2, np.arange(100) % 10, -1)
+    lines = "".join(f"1,{n}\n" for n in labels)
+    for name, own in (("few", labels), ("all", labels + 1)):
+        np.savez(tmp_path / f"{name}.npz", train=np.arange(100)[:, None] / 7, train_labels=own)
+    (tmp_path / "few.csv").write_text("angle,label\n" + lines)
+    for data in (
+        array.load(str(tmp_path / "few.npz"), order=order),
+        directions.load(str(tmp_path / "few.csv"), unit="radians", order=order),
+    ):
+        held_out = 50 - int((data.train.labels != -1).sum())
+        assert data.origin.endswith(f"; {held_out} of 50 labels are held out")
+    assert "held out" not in array.load(str(tmp_path / "all.npz"), order=order).origin
 
 
 def test_splits_in_the_file_stay_as_they_are(tmp_path):
