@@ -15,6 +15,7 @@ from svae.data.units import TOLERANCE
 
 LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
 _NO_LABEL = {"label": str(MISSING)}  # what an empty cell of a column stands for
+_LARGEST = 2**53  # below it whole numbers are told apart
 
 
 def load(
@@ -80,7 +81,12 @@ def load(
         data_hash=data_hash,
         fingerprint=digest(
             *(part for name in sorted(rows) for part in (name, rows[name])),
-            *([] if labels is None else ["labels", splits["train"].labels]),
+            # by their places, as before they were kept as they are: else no such run would go on
+            *(
+                []
+                if labels is None
+                else ["labels", _places(splits["train"].labels.numpy(), whole.labels.numpy())]
+            ),
         ),
     )
 
@@ -104,9 +110,10 @@ def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.nd
 def read(
     path: Path, unit: str | None, unwrapped: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, str, str]:
-    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,) 0, 1, ...
+    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,).
 
-    A label of -1, or none between two commas, is missing: -1.
+    Labels that are whole numbers stay as they are, others are numbered 0, 1, ... A label of -1, or
+    none between two commas, is missing: -1.
 
     A line of the file is an observation: with `unit` degrees or radians K angles, each of which
     becomes a point (cos, sin) of the circle, so p = 2; with `unit` vectors the coordinates of one
@@ -126,8 +133,7 @@ def read(
     labels, data_hash = None, digest(numbers, *names)
     if "label" in names:
         column = names.index("label")
-        kinds, labels = np.unique(numbers[:, column], return_inverse=True)
-        labels = labels.astype(np.int64) - (kinds[0] == MISSING)
+        labels = _classes(numbers[:, column])
         numbers, names = np.delete(numbers, column, 1), names[:column] + names[column + 1 :]
     if unit == "vectors":
         lines = [line for line, _ in rows]
@@ -137,6 +143,18 @@ def read(
     angles = np.deg2rad(numbers) if unit == "degrees" else numbers
     source = f"angles from {numbers.min():.6g} to {numbers.max():.6g} {unit}, put on circles"
     return _on_circles(angles), labels, source, data_hash
+
+
+def _classes(cells: np.ndarray) -> np.ndarray:
+    if (np.abs(cells) < _LARGEST).all() and (cells == np.rint(cells)).all():
+        return cells.astype(np.int64)
+    return _places(cells, cells)
+
+
+def _places(labels: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the places (n,) of labels in order among those that there are, -1 where missing."""
+    places = np.searchsorted(np.unique(among[among != MISSING]), labels)
+    return np.where(labels == MISSING, MISSING, places)
 
 
 def _refuse_beyond_a_turn(path: Path, lines: list[int], angles: np.ndarray, names) -> None:
@@ -168,11 +186,11 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the names of the columns (numbers where there are none), and numbered lines."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(i, row) for i, row in enumerate(csv.reader(file), 1) if any(row)]
+            rows = [(i, row) for i, row in enumerate(csv.reader(file), 1) if row]
     except (OSError, UnicodeError, csv.Error) as error:
         raise ValueError(f"dataset.file={path}: expected a readable CSV file ({error})") from None
     names = [str(i + 1) for i in range(len(rows[0][1]))] if rows else []
-    if rows and not any(_is_number(cell) for cell in rows[0][1]):
+    if rows and any(rows[0][1]) and not any(_is_number(cell) for cell in rows[0][1]):
         names = [cell.strip() for cell in rows.pop(0)[1]]
     if not rows or names == ["label"]:
         raise ValueError(f"dataset.file={path}: expected lines of numbers, found none")

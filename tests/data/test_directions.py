@@ -23,7 +23,7 @@ def test_angles_become_points_of_circles(tmp_path):
     assert (data.likelihood, data.spec.features, data.test.directions) == ("von_mises", 4, 2)
     expected = torch.tensor([[0.0, 1, -1, 0], [0, -1, 1, 0]])
     torch.testing.assert_close(data.train.values[:2], expected)
-    assert data.train.labels[:2].tolist() == [0, 1]
+    assert data.train.labels[:2].tolist() == [1, 7]
     assert [len(s) for s in (data.train, data.validation, data.test)] == [28, 6, 6]
     radians = directions.load(_write(tmp_path, f"{math.pi / 2}\n" * 40), unit="radians")
     torch.testing.assert_close(radians.train.values[0], torch.tensor([0.0, 1.0]))
@@ -47,12 +47,20 @@ def test_unit_vectors_are_read_and_rounding_is_mended(tmp_path):
         ("1,2\n3\n", "degrees", "line 2: expected 2 columns, got 1"),
         ("0,1\n1,1\n", "vectors", "line 2: expected a unit vector of two numbers or more, got 2"),
         ("1\n1\n", "vectors", "got 1 of length 1"),
+        ("phi,psi\n1,2\n,\n", "degrees", "line 3, column phi: expected a number, got ''"),
+        (",\n1,2\n", "degrees", "line 1, column 1: expected a number, got ''"),
+        ("phi,label\n1,2\n,\n", "degrees", "line 3, column phi: expected a number, got ''"),
         ("1,2\n3,4\n", "degrees", "leave a split of 2 directions empty"),
     ],
 )
 def test_refused(tmp_path, text, unit, words):
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         directions.load(_write(tmp_path, text), unit=unit)
+
+
+def test_lines_without_a_cell_are_passed_over(tmp_path):
+    data = directions.load(_write(tmp_path, "\nphi\n\n" + "1\n\n" * 20), unit="degrees")
+    assert sum(len(split) for split in (data.train, data.validation, data.test)) == 20
 
 
 @pytest.mark.parametrize("angle", [90.0, -7.0, 360.0])

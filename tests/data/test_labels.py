@@ -119,12 +119,41 @@ def test_an_empty_cell_or_minus_one_is_a_missing_label_of_a_direction(tmp_path):
     file = tmp_path / "own.csv"
     file.write_text("phi,label\n" + "1.5,7\n2,\n2.5,-1\n3,2\n" * 10)
     data = directions.load(str(file), "radians", labels=2)
-    assert data.classes == [0, 1]
+    assert data.classes == [2, 7]
     assert (data.train.labels != MISSING).sum() == 2
     whole = directions.load(str(file), "radians")
-    assert whole.train.labels[:4].tolist() == [1, MISSING, MISSING, 0]
+    assert whole.train.labels[:4].tolist() == [7, MISSING, MISSING, 2]
     with pytest.raises(ValueError, match=r"dataset.labels=3: the training rows have none"):
         directions.load(observations=60, labels=3)
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        ((3, 7, 9), [3, 7, 9]),
+        ((-2, -1, 0), [-2, MISSING, 0]),
+        (("4.0", "", "1e2"), [4, MISSING, 100]),
+        ((0.5, -1, -1.5), [1, MISSING, 0]),  # no whole numbers: in order
+        ((1e300, 2, -1), [1, 0, MISSING]),
+    ],
+)
+def test_whole_numbers_are_the_labels_of_directions_and_minus_one_is_missing(
+    tmp_path, cells, labels
+):
+    file = tmp_path / "own.csv"
+    file.write_text("phi,label\n" + "".join(f"1.5,{cell}\n" for cell in cells) * 10)
+    data = directions.load(str(file), "radians")
+    assert data.train.labels[:3].tolist() == labels
+
+
+@pytest.mark.parametrize("order", ["shuffled", "file"])
+def test_a_run_of_before_whose_labels_were_numbered_goes_on(tmp_path, order):
+    file, hashes = tmp_path / "own.csv", []
+    for kinds in ((3, 7, "", 9), (0, 1, -1, 2)):  # the second are what the first were made to be
+        file.write_text("phi,label\n" + "".join(f"1.5,{kind}\n" for kind in kinds) * 20)
+        data = directions.load(str(file), "radians", order=order, labels=7)
+        hashes.append(data.split_hash[:8])
+    assert hashes == [{"shuffled": "8169489e", "file": "f38ceb87"}[order]] * 2
 
 
 @pytest.mark.parametrize(
