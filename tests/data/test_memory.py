@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import svae
 from svae.data import array
 from svae.data.given import as_array, as_labels
 
@@ -33,6 +34,16 @@ def test_numbers_are_those_of_this_machine_whatever_their_bytes(values, kind, pl
     assert found.data_hash == same.data_hash
     assert found.source == same.source
     assert torch.equal(found.train.values, same.train.values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [">f4", np.longdouble])
+def test_a_run_of_foreign_bytes_is_saved_and_encodes_them(kind):
+    short = {"trainer": {"max_epochs": 1, "warmup_epochs": 0}, "network": {"hidden": [4]}}
+    quick = {**short, "plots": False, "evaluation": {"importance_samples": 2}}
+    values = NUMBERS.astype(kind)
+    run = svae.fit(values, latent_dim=2, device="cpu", threads=1, progress=False, **quick)
+    assert np.array_equal(run.encode(values).loc, run.encode(NUMBERS).loc)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
