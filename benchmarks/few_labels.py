@@ -7,14 +7,12 @@ A run that differs from `experiment=semi_supervised` in more than model, dimensi
 has no part in the numbers is left out, saying in what. That of S+S has `network.label_weight=10`.
 """
 
-import math
-import statistics
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from benchmarks.cells import PUBLISHED, paired, render, spread, table
 from benchmarks.rows import ROOT, Row, add, choose, finished_runs, protocol, read
-from benchmarks.tables import PUBLISHED, render, spread, table
 from svae.configuration.schema import KEYS, flatten, may_change
 from svae.metrics.catalogue import METRICS
 from svae.recording.files import write_text
@@ -84,23 +82,13 @@ def table3(rows: list[Row], paper) -> str:
             runs[name] = choose(rows, model=model, latent_dim=z1, style=f"{kind}{z2}")
             cells += [_accuracy(runs[name]), f"{accuracies[z1, f'{kind}{z2}', model]:.1f}"]
         if any(runs.values()):
-            lines.append([*cells, _paired(runs["S+N"], runs["N+N"])])
+            lines.append([*cells, paired(runs["S+N"], runs["N+N"], "test/accuracy", 1, 100)])
     names = " | ".join(f"{name} | paper" for name in VARIANTS)
     return table(f"z1 | z2 | {names} | S+N less N+N, same labels", lines)
 
 
 def _accuracy(runs: list[Row]) -> str:
     return f"{spread(runs, 'test/accuracy', 1, 100)} ({len(runs)})" if runs else ""
-
-
-def _paired(runs: list[Row], others: list[Row]) -> str:
-    """Return mean difference and its standard error over the seeds that both have."""
-    ours, theirs = ({row["seed"]: float(row["test/accuracy"]) for row in r} for r in (runs, others))
-    found = [100 * (ours[seed] - theirs[seed]) for seed in ours.keys() & theirs.keys()]
-    if len(found) < 2:
-        return f"{found[0]:+.1f}" if found else ""
-    error = statistics.stdev(found) / math.sqrt(len(found))
-    return f"{statistics.mean(found):+.1f} ± {error:.1f}"
 
 
 def bounds(rows: list[Row], paper) -> str:

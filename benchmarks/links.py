@@ -17,8 +17,8 @@ from pathlib import Path
 import hydra
 from omegaconf import OmegaConf
 
+from benchmarks.cells import PUBLISHED, render, spread, table
 from benchmarks.rows import ROOT, Row, add, choose, finished_runs, read
-from benchmarks.tables import PUBLISHED, render, spread, table
 from svae.configuration import CONF
 from svae.configuration.schema import flatten
 from svae.recording.files import write_text

@@ -1,7 +1,8 @@
 """The rows of docs/results/mnist.csv, from finished runs; see `benchmarks.tables`.
 
-A run that was made by another protocol than `experiment=table1`, `experiment=fast`, or in whole or
-in part that of `experiment=importance_weighted`, is left out, saying in what it differs.
+A run that was made by another protocol than `experiment=table1`, `experiment=fast`,
+`experiment=conv`, or in whole or in part that of `experiment=importance_weighted`, is left out,
+saying in what it differs.
 """
 
 import csv
@@ -29,7 +30,7 @@ START = "1.6931471805599454"  # the published initial concentration
 # what tells one run from another, in the order of the rows
 IDENTITY = (
     *("protocol", "model", "isotropic", "latent_dim", "gradient", "initial_concentration"),
-    "link",
+    *("link", "factors"),
     *("bound", "schedule", "unit_variance", "seed"),
 )
 _ABOUT = (*IDENTITY, "epochs", "best_epoch", "seconds", "device", "collapse")
@@ -112,12 +113,19 @@ def finished(folder: Path) -> Iterator[Row]:
         earlier = come_since(flat, protocol())
         is_vmf = chosen(config, "model") == "vmf"  # the protocol's model
         flat |= {k: v for k, v in earlier.items() if is_vmf or not k.startswith("model.")}
-        preset = "fast" if flat["trainer.optimizer"] == "muon" else "table1"
+        preset = _preset(flat)
         if difference := _foreign(flat, preset):
             print(f"{run.path}: left out, {difference}", file=sys.stderr)
         else:
             about = {"protocol": preset, "model": chosen(config, "model")} | _about(flat)
             yield _row(about, run.results)
+
+
+def _preset(config: dict) -> str:
+    """Return the preset that a configuration may be of."""
+    if config["trainer.optimizer"] != "muon":
+        return "table1"
+    return "conv" if "network.channels" in config else "fast"
 
 
 @cache
@@ -148,14 +156,17 @@ def _foreign(config: dict, preset: str) -> str | None:
 
 def _about(config: dict) -> dict:
     """Return what tells a run from others, of its configuration by dotted keys."""
-    options = ("isotropic", "gradient", "initial_concentration", "link")
+    options = ("isotropic", "gradient", "initial_concentration", "link", "factors")
     about = {name: config.get(f"model.{name}", "") for name in options}
     if about["initial_concentration"] is None and not config.get("model.scales"):
         about["initial_concentration"] = START
+    about["factors"] = " ".join(about["factors"])
+    if about["link"] == "softplus":  # which null stands for
+        about["link"] = ""
     about = {name: "" if value is None else value for name, value in about.items()}
     about |= {name: config[name] for name in ("latent_dim", "seed")}
     # of the Gaussian's latent space nothing depends on it
-    stretched = config["network.unit_variance"] and "model.isotropic" not in config
+    stretched = config.get("network.unit_variance", True) and "model.isotropic" not in config
     about |= {name: config[f"trainer.{name}"] for name in ("bound", "schedule")}
     return about | {"unit_variance": stretched}
 

@@ -5,7 +5,7 @@ import json
 import torch
 
 from benchmarks import few_labels, folds
-from benchmarks.tables import Published
+from benchmarks.cells import Published
 from svae.data.splits import Split
 from tests.test_tables import _run as run
 

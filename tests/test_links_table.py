@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks import links, rows
-from benchmarks.tables import render
+from benchmarks.cells import render
 from tests.support.composed import composed
 
 NEW = ("experiment=linear_encoder", "model=vmf")

@@ -5,16 +5,14 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from benchmarks import cells, tables
 from benchmarks import rows as rows_of
-from benchmarks import tables
 from svae.configuration import CONF
 from tests.support.composed import composed
 
 TABLES = [table for page in tables.PAGES.values() for table in page]
-MARKS = "".join(
-    f"<!-- {name} -->\n<!-- end -->\nprose {name}\n"
-    for name in ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic")
-)
+NAMES = ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic", "families", "conv")
+MARKS = "".join(f"<!-- {name} -->\n<!-- end -->\nprose {name}\n" for name in NAMES)
 
 
 def _run(folder, *overrides, value=-90.0, state="finished", accuracy=None):
@@ -48,6 +46,7 @@ def test_finished_runs_become_rows_once(tmp_path):
         "gradient": "implicit",
         "initial_concentration": rows_of.START,
         "link": "",
+        "factors": "",
         "bound": "elbo",
         "schedule": "constant",
         "unit_variance": "False",
@@ -95,7 +94,7 @@ def test_of_replicas_each_is_a_row(tmp_path):
 
 
 def test_a_table_without_runs_says_so():
-    assert tables.render(MARKS, [], TABLES).count("(no run yet)") == 7
+    assert cells.render(MARKS, [], TABLES).count("(no run yet)") == len(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +144,7 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
         _run(runs / str(seed), "model=vmf", f"seed={seed}", value=value)
     _run(runs / "m", "model=vmf", "latent_dim=40", "model.initial_concentration=m", value=-91)
     _run(runs / "iso", "model=normal", "latent_dim=5", "model.isotropic=true", value=-111)
-    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = cells.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     lines = text.splitlines()
     (first,) = [line for line in lines if line.startswith("| 10 | vmf | -92")]
     assert first.startswith("| 10 | vmf | -92.50 ± 0.71 | -93.16 ± 0.31 | +0.66 | -92.50 ± 0.71")
@@ -156,11 +155,8 @@ def test_the_tables_hold_means_beside_the_papers(tmp_path):
     # another start or shape of the posterior does not enter the paper's tables
     assert "| 40 | vmf | " not in text
     assert "| 5 | normal | -111" not in text
-    assert [line for line in lines if "prose" in line] == [
-        f"prose {name}"
-        for name in ("table1", "table2", "fast1", "fast2", "beyond", "surface", "isotropic")
-    ]
-    assert tables.render(text, rows_of.read(tmp_path / "rows.csv"), TABLES) == text
+    assert [line for line in lines if "prose" in line] == [f"prose {name}" for name in NAMES]
+    assert cells.render(text, rows_of.read(tmp_path / "rows.csv"), TABLES) == text
 
 
 def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
@@ -173,7 +169,7 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     falling = ("trainer.schedule=cosine", "trainer.max_epochs=400")
     _run(runs / "5", "model=vmf", *falling, value=-91.5)
     _run(runs / "6", "experiment=importance_weighted", *falling, value=-89.5)
-    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = cells.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     trained = [
         line.split(" | ")[1:6]
         for line in text.splitlines()
@@ -191,6 +187,18 @@ def test_other_bounds_and_decoders_have_a_table_of_their_own(tmp_path):
     assert "| 10 | vmf | -93.00 | -93.16 ± 0.31 | +0.16 |" in text  # and not in the paper's
 
 
+def test_convolutions_stand_beside_the_short_protocol_of_the_same_seeds(tmp_path):
+    for seed, (mlp, conv) in enumerate([(-93.0, -91.0), (-93.5, -91.9), (-70.0, None)]):
+        for name, value in (("fast", mlp), ("conv", conv)):
+            if value:
+                folder = tmp_path / "sweep" / f"{name}{seed}"
+                _run(folder, f"experiment={name}", "model=vmf", f"seed={seed}", value=value)
+    rows = rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
+    line = tables.conv(rows, None).splitlines()[2]
+    assert line.startswith("| 10 | vmf | -85.50 ± 13.43 | -91.45 ± 0.64 | +1.80 ± 0.20 | -85.50")
+    assert line.endswith("| 3, 2 |")
+
+
 def test_the_short_protocol_stands_beside_the_long_one(tmp_path):
     runs = tmp_path / "sweep"
     _run(runs / "0", "model=vmf", value=-93.0)
@@ -198,7 +206,7 @@ def test_the_short_protocol_stands_beside_the_long_one(tmp_path):
     _run(runs / "2", "experiment=fast", "model=vmf", "seed=1", value=-92.7)
     _run(runs / "3", "experiment=fast", "model=normal", value=-91.0)
     _run(runs / "4", "experiment=fast", "model=vmf", "trainer.learning_rate=0.1", "seed=2")
-    text = tables.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
+    text = cells.render(MARKS, rows_of.collect([runs], tmp_path / "rows.csv"), TABLES)
     assert "| 10 | normal | -91.00 |  | -93.84 ± 0.30 |  | -91.00 |" in text
     assert "| 10 | vmf | -92.60 ± 0.14 | -93.00 | -93.16 ± 0.31 | +0.40 | -92.60" in text
     assert "| 10 | vmf | 90.0 ± 0.0 | 90.0 | 80.6 | 90.0" in text
@@ -213,19 +221,19 @@ def test_runs_of_before_a_key_came_in_are_those_of_its_default_then(tmp_path):
     del config.model["scales"], config.model["link"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
     (row,) = rows_of.collect([tmp_path / "sweep"], tmp_path / "rows.csv")
-    assert {name: row[name] for name in tables._PLAIN} == tables._PLAIN
+    assert {name: row[name] for name in cells.PLAIN} == cells.PLAIN
     assert row["link"] == ""
 
 
 def test_a_missing_mark_is_told():
     with pytest.raises(ValueError, match="expected <!-- table1 --> and <!-- end -->"):
-        tables.render("no marks", [], TABLES)
+        cells.render("no marks", [], TABLES)
 
 
 def test_the_published_numbers_are_all_there():
-    paper = tables.Published()
+    paper = cells.Published()
     for model in ("normal", "vmf"):
-        for d in tables.DIMENSIONS:
+        for d in cells.DIMENSIONS:
             likelihood, elbo, error, kl = (
                 paper.mean(model, d, f"test/{name}")
                 for name in ("log_likelihood", "elbo", "reconstruction", "kl")
@@ -234,7 +242,7 @@ def test_the_published_numbers_are_all_there():
             assert elbo == pytest.approx(error - kl, abs=0.6)
             accuracies = [paper.mean(model, d, f"test/knn_accuracy_{n}") for n in (100, 600, 1000)]
             assert 0.6 < accuracies[0] < accuracies[1] < accuracies[2] < 0.95
-    rows = rows_of.read(tables.PUBLISHED)
+    rows = rows_of.read(cells.PUBLISHED)
     assert {row["model"] for row in rows} == {"normal", "vmf"}
     assert {row["dataset"] for row in rows} == {"mnist", "cora", "citeseer", "pubmed"}
     presets = {path.stem for path in (CONF / "dataset").glob("*.yaml")}
@@ -244,4 +252,4 @@ def test_the_published_numbers_are_all_there():
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
 def test_results_hold_the_tables_of_their_rows(page):
     text = page.read_text()
-    assert tables.render(text, rows_of.read(rows_of.ROWS), tables.PAGES[page]) == text
+    assert cells.render(text, rows_of.read(rows_of.ROWS), tables.PAGES[page]) == text
