@@ -63,8 +63,8 @@ def _numbers(d: str, runs: list[Row]) -> str:
     return str(sum(NUMBERS[model](k) for model, k in factors or [(runs[0]["model"], int(d))]))
 
 
-def draw(rows: list[Row], axes: Axes) -> None:
-    """Draw how far the log-likelihood of each family is above the Gaussian's, against d."""
+def _series(rows: list[Row]) -> dict[str, list[tuple[int, float, float]]]:
+    """Return for each family (d, how far it is above the Gaussian, its standard error)."""
     series: dict[str, list[tuple[int, float, float]]] = {}
     for d, name, runs, (gaussian, _) in _cells(rows):
         theirs = {row["seed"]: float(row[_LIKELIHOOD]) for row in gaussian}
@@ -73,6 +73,12 @@ def draw(rows: list[Row], axes: Axes) -> None:
             error = statistics.stdev(above) / math.sqrt(len(above)) if len(above) > 1 else 0.0
             point = (int(d), statistics.mean(above), error)
             series.setdefault(name.split()[0], []).append(point)
+    return series
+
+
+def draw(rows: list[Row], axes: Axes) -> None:
+    """Draw how far the log-likelihood of each family is above the Gaussian's, against d."""
+    series = _series(rows)
     for name, points in series.items():
         x, y, error = zip(*points, strict=True)
         axes.errorbar(x, y, error, label=name, marker="o", capsize=3)
@@ -86,7 +92,9 @@ def draw(rows: list[Row], axes: Axes) -> None:
 
 
 def figure(rows: list[Row]) -> None:
-    """Draw the figure of the page."""
+    """Draw the figure of the page, as soon as there is a line to draw."""
+    if all(len(points) < 2 for points in _series(rows).values()):
+        return
     made = Figure(figsize=(6, 4), layout="constrained")
     draw(rows, made.subplots())
     made.savefig(FIGURE, dpi=120)
