@@ -1,13 +1,11 @@
 """`svae.fit`: the command's run, from data in memory."""
 
-import gc
 import logging
 import os
 import random
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from functools import cache
 from pathlib import Path
@@ -25,7 +23,6 @@ from svae.data import synthetic
 from svae.data.splits import DataSet, Split
 from svae.recording.folder import FINISHED
 from svae.recording.saved import settled
-from svae.training.guard import Diverged
 from tests.test_extending import FILE, PAGE
 
 COMPOSED = fitting._composed
@@ -365,60 +362,3 @@ def test_replicas_are_runs_of_their_own(tmp_path):
     np.testing.assert_allclose(
         run.replicas[1].encode(NUMBERS).loc, alone.encode(NUMBERS).loc, atol=1e-5
     )
-
-
-def test_replicas_may_have_a_split_each(tmp_path):
-    keys = {"trainer.replicas": 2, "dataset.split_seed": "${seed}", "trainer.max_epochs": 1}
-    run = svae.fit(NUMBERS, folder=tmp_path / "run", **{**QUICK, **keys})
-    hashes = [own.results["split_hash"] for own in run.replicas]
-    keys = {"dataset.split_seed": 1, "trainer.max_epochs": 1, "seed": 1}
-    alone = svae.fit(NUMBERS, **{**QUICK, **keys})
-    assert hashes[0] != hashes[1] == alone.results["split_hash"]
-
-
-def test_a_temporary_folder_goes_with_what_is_read_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    replicas = _fit(NUMBERS, **{"trainer.replicas": 2}).replicas
-    gc.collect()
-    assert [run.status.state for run in replicas] == [FINISHED, FINISHED]
-    del replicas
-    gc.collect()
-    assert [*tmp_path.iterdir()] == []
-    with pytest.raises(Diverged):
-        _fit(NUMBERS, **{"trainer.learning_rate": 1e30})
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_replicas_work_where_the_whole_does(tmp_path):
-    folder = _fit(NUMBERS, folder=tmp_path / "run", **{"trainer.replicas": 2}).path
-    (first, _) = svae.Run(folder, "meta", trust=[tmp_path]).replicas
-    assert (first.device, first.trust) == ("meta", [tmp_path])
-
-
-def test_pictures_of_altered_data_are_refused(tmp_path):
-    images = RANDOM.integers(0, 256, (30, 8, 8), dtype=np.uint8)
-    np.save(tmp_path / "x.npy", images)
-    run = _fit(None, dataset="array", **{"dataset.file": tmp_path / "x.npy"})
-    run.plot.interpolations()
-    np.save(tmp_path / "x.npy", 255 - images)
-    with pytest.raises(ValueError, match="trained on other data"):
-        run.plot.interpolations()
-
-
-def test_directions_may_have_few_labels(tmp_path):
-    names = np.where(np.arange(60) < 30, np.array(["one", "two"])[np.arange(60) % 2], "")
-    keys = {"dataset.likelihood": "vmf", "network.style": "R2"}
-    keys |= QUICK | {"network": "m1m2", "network.hidden": [8], "trainer": {"max_epochs": 1}}
-    run = svae.fit(((UNITS, names),) * 3, **keys)
-    # of a law on the sphere it is the log-likelihood, by other samples
-    assert abs(run.results["test/log_density"] - run.results["test/log_likelihood"]) < 2
-
-
-def test_unit_vectors_of_two_decimals_are_trained_on_and_encoded(tmp_path):
-    rounded = np.round(UNITS, 2)
-    np.savetxt(tmp_path / "x.csv", rounded, "%.2f", delimiter=",")
-    keys = {"dataset.file": tmp_path / "x.csv", "dataset.unit": "vectors"}
-    run = svae.fit(dataset="directions", **{**QUICK, **keys})
-    # the length is rounded, and not the direction
-    found = run.encode(rounded).loc, run.encode(UNITS).loc
-    assert np.abs(found[0] - found[1]).max() < 0.05
