@@ -1,5 +1,6 @@
 """`svae.fit`: a run from Python, with the keys of the command, on data in memory."""
 
+import atexit
 import re
 import shutil
 import threading
@@ -104,12 +105,12 @@ def fit(
 
 @contextmanager
 def _temporary() -> Iterator[Path]:
-    """Make a folder that goes with the process, and at once where the block fails."""
+    """Make a folder that goes with the process where the block fails: until then it can be read."""
     folder = Path(mkdtemp(prefix="svae-"))
     try:
         yield folder
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         raise
 
 

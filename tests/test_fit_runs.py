@@ -1,5 +1,6 @@
 """The run of `svae.fit`: its folder, its replicas, its data, its pictures."""
 
+import atexit
 import gc
 import tempfile
 
@@ -29,10 +30,16 @@ def test_a_temporary_folder_goes_with_what_is_read_of_it(tmp_path, monkeypatch):
     assert [run.status.state for run in replicas] == [FINISHED, FINISHED]
     del replicas
     gc.collect()
-    assert [*tmp_path.iterdir()] == []
+    assert [*tmp_path.glob("svae-*")] == []
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", lambda *call, **keys: at_exit.append((call, keys)))
     with pytest.raises(Diverged):
         fit(NUMBERS, **{"trainer.learning_rate": 1e30})
-    assert [*tmp_path.iterdir()] == []
+    (left,) = tmp_path.glob("svae-*")  # with the log of what happened
+    assert (left / "run" / "svae-train.log").exists()
+    for (function, *arguments), keys in at_exit:
+        function(*arguments, **keys)
+    assert [*tmp_path.glob("svae-*")] == []
 
 
 def test_replicas_work_where_the_whole_does(tmp_path):
