@@ -59,6 +59,7 @@ class Run:
         self.path = expanded(folder)
         self.device, self.trust = device, [trust] if isinstance(trust, str | Path) else [*trust]
         self._codec: tuple[int, Codec] | None = None  # of best.pt as it was then
+        self._whole: Run | None = None  # of a replica; a temporary folder goes with it
         written_status(self.path)
 
     @property
@@ -121,7 +122,7 @@ class Run:
         paths = sorted(found, key=lambda path: _natural(path.name))
         runs = [Run(path, self.device, self.trust) for path in paths]
         for run in runs:
-            run._whole = self  # with which a temporary folder goes
+            run._whole = self
         return runs
 
     @property
@@ -229,16 +230,14 @@ def runs(folder: str | Path, by: str | None = None) -> list[Run]:
     if not found:
         raise ValueError(f"{folder}: expected run folders below it, found none")
     if by is None:
-        numbers = [math.nan for _ in found]
-        for by in _ORDER:
-            numbers = [_final(run, by) for run in found]
-            if not all(map(math.isnan, numbers)):
-                break
+        columns = ((name, [_final(run, name) for run in found]) for name in _ORDER)
+        known = (own for own in columns if not all(map(math.isnan, own[1])))
+        by, numbers = next(known, (_ORDER[0], [math.nan] * len(found)))
     else:
         numbers = [_number(run, by) for run in found]
         if all(map(math.isnan, numbers)):
             raise ValueError(f"by={by}: no run below {folder} has such a number")
-    sign = 1 if by is not None and lower_is_better(by) else -1
+    sign = 1 if lower_is_better(by) else -1
     keys = [math.inf if math.isnan(number) else sign * number for number in numbers]
     return [run for _, run in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0])]
 

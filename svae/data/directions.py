@@ -70,6 +70,8 @@ def load(
     splits = {name: whole.take(own) for name, own in rows.items()}
     of_labels = withheld(whole, splits["train"]) + described(labels, split_seed)
     splits["train"] = keep(splits["train"], labels, split_seed)
+    # by their places, as before they were kept as they are: else no such run would go on
+    places = [] if labels is None else [_places(splits["train"].labels.numpy(), kinds.numpy())]
     circles = "von_mises" if size == 2 else "vmf"
     words = f"at random by dataset.split_seed={split_seed}"
     words += ", of each class its share" if whole.labels is not None else ""
@@ -81,12 +83,7 @@ def load(
         data_hash=data_hash,
         fingerprint=digest(
             *(part for name in sorted(rows) for part in (name, rows[name])),
-            # by their places, as before they were kept as they are: else no such run would go on
-            *(
-                []
-                if labels is None
-                else ["labels", _places(splits["train"].labels.numpy(), whole.labels.numpy())]
-            ),
+            *(part for own in places for part in ("labels", own)),
         ),
     )
 

@@ -39,8 +39,8 @@ def prepare(
 ) -> list[Experiment]:
     """Build data and model, of replicas for the seeds `seed`, `seed` + 1, ..., `trainer.replicas`.
 
-    Of several GPUs take that whose `turn` it is. `read` returns the data of a
-    configuration in place of what it says.
+    Of several GPUs take that whose `turn` it is. `read` returns the data of a configuration, by
+    default what that says.
 
     Raises:
         ValueError: when a value, a file or the device is not to be had, there is no room for so
