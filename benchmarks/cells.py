@@ -37,17 +37,28 @@ def spread(rows: list[Row], name: str, digits: int = 2, unit: float = 1.0) -> st
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
+def above(runs: list[Row], others: list[Row], name: str) -> tuple[float, float | None] | None:
+    """Return how far a column is above that of others over equal seeds, and the standard error.
+
+    None where no seed is in both, and no error of one alone.
+    """
+    ours, theirs = ({row["seed"]: float(row[name]) for row in rows} for rows in (runs, others))
+    found = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    if not found:
+        return None
+    error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else None
+    return statistics.mean(found), error
+
+
 def paired(
     runs: list[Row], others: list[Row], name: str, digits: int = 2, unit: float = 1.0
 ) -> str:
-    """Return how far a column is above that of others: mean ± standard error over equal seeds."""
-    ours, theirs = ({r["seed"]: unit * float(r[name]) for r in rows} for rows in (runs, others))
-    found = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    if not found:
+    """Return what `above` does as a cell."""
+    if (found := above(runs, others, name)) is None:
         return ""
-    mean = f"{statistics.mean(found):+.{digits}f}"
-    error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else None
-    return mean if error is None else f"{mean} ± {error:.{digits}f}"
+    mean, error = found
+    cell = f"{unit * mean:+.{digits}f}"
+    return cell if error is None else f"{cell} ± {unit * error:.{digits}f}"
 
 
 class Published:

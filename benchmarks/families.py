@@ -1,13 +1,11 @@
 """The table and the figure of docs/results-families.md."""
 
-import math
-import statistics
 from collections.abc import Callable, Iterator
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.cells import DIMENSIONS, Published, paired, spread, table
+from benchmarks.cells import DIMENSIONS, Published, above, paired, spread, table
 from benchmarks.rows import ROOT, Row, choose
 
 FIGURE = ROOT / "docs" / "figures" / "families.png"
@@ -67,12 +65,9 @@ def _series(rows: list[Row]) -> dict[str, list[tuple[int, float, float]]]:
     """Return for each family (d, how far it is above the Gaussian, its standard error)."""
     series: dict[str, list[tuple[int, float, float]]] = {}
     for d, name, runs, (gaussian, _) in _cells(rows):
-        theirs = {row["seed"]: float(row[_LIKELIHOOD]) for row in gaussian}
-        above = [float(r[_LIKELIHOOD]) - theirs[r["seed"]] for r in runs if r["seed"] in theirs]
-        if above:
-            error = statistics.stdev(above) / math.sqrt(len(above)) if len(above) > 1 else 0.0
-            point = (int(d), statistics.mean(above), error)
-            series.setdefault(name.split()[0], []).append(point)
+        if found := above(runs, gaussian, _LIKELIHOOD):
+            mean, error = found
+            series.setdefault(name.split()[0], []).append((int(d), mean, error or 0.0))
     return series
 
 
