@@ -1,6 +1,5 @@
 """A trained model at work: between a person's own observations and latent vectors, in batches."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -51,7 +50,7 @@ class Codec:
     @torch.no_grad()
     def spread(self) -> str | None:
         """What the spread of its posteriors is called: concentration, scale or nothing."""
-        return _spread_of(self._posterior(torch.zeros(2, math.prod(self.units.shape))))
+        return _spread_of(self._posterior(torch.zeros(2, self.units.features)))
 
     @torch.no_grad()
     def encode(
@@ -219,8 +218,8 @@ def units_of(state: dict) -> Units:
     divisors = {"float32": 1, "bool": 1, "uint8": 255} if is_binary else {"float32": 1}
     units = Units(tuple(shape or (state["features"],)), divisors, 1 if is_binary else None)
     if (known := state.get("units")) is not None:
-        units = Units(**{**known, "shape": tuple(known["shape"])})
-    if math.prod(units.shape) != state["features"]:
+        units = Units.restored(known)
+    if units.features != state["features"]:
         raise ValueError(
             f"units.shape: {units.shape} are not the {state['features']} numbers of a row"
         )

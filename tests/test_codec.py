@@ -19,8 +19,7 @@ NUMBERS = RANDOM.normal(size=(9, 5))
 
 def _codec(units=BYTES, likelihood="bernoulli", family=VonMisesFisherFamily, batch_size=4096):
     with seeded("cpu", 0, "test"):
-        width = int(np.prod(units.shape))
-        model = AutoEncoder(width, family(2), likelihood, hidden=(8,)).eval()
+        model = AutoEncoder(units.features, family(2), likelihood, hidden=(8,)).eval()
     return Codec(model, units, likelihood == "bernoulli", batch_size)
 
 
@@ -170,6 +169,31 @@ def test_colours_stand_where_they_stood(channels):
     red = images[:, 0] if channels == 1 else images[..., 0]
     np.testing.assert_allclose(rows[:, :24], red.reshape(5, -1) / np.float32(255))
     np.testing.assert_allclose(units.observations(rows), images, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("units", "angles"),
+    [
+        (Units((2,), {"float64": 1}, angles="degrees"), [[0, 90], [359, 181]]),
+        (Units((2,), {"float64": 1}, angles="degrees", first=-180.0), [[-179, 90], [45, -1]]),
+        (Units((2,), {"float64": 1}, angles="radians", first=-np.pi), [[-3, 3], [0, 1.5]]),
+    ],
+)
+def test_angles_are_points_of_circles_in_rows_and_angles_again(units, angles):
+    rows = units.rows(np.array(angles))
+    assert (rows.shape, units.features) == ((2, 4), 4)
+    turns = np.array(angles) * (np.pi / 180 if units.angles == "degrees" else 1)
+    expected = np.stack([np.cos(turns), np.sin(turns)], -1).reshape(2, 4)
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    np.testing.assert_allclose(units.observations(0.3 * rows), angles, atol=1e-3)
+    assert Units.restored(units.saved()) == units
+
+
+def test_degrees_are_not_taken_for_the_radians_of_a_run():
+    with pytest.raises(ValueError, match="angles in radians, as this run was trained on, got 90"):
+        Units((1,), {"float64": 1}, angles="radians").rows(np.array([[90.0]]))
+    unwrapped = Units((1,), {"float64": 1}, angles="unwrapped")
+    np.testing.assert_allclose(unwrapped.rows(np.array([[2.5 * np.pi]])), [[0, 1]], atol=1e-6)
 
 
 def test_units_are_saved_as_plain_values_and_those_of_before_follow():

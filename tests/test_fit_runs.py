@@ -67,6 +67,20 @@ def test_directions_may_have_few_labels(tmp_path):
     assert abs(run.results["test/log_density"] - run.results["test/log_likelihood"]) < 2
 
 
+def test_a_run_of_angles_takes_and_gives_angles(tmp_path):
+    angles = np.random.default_rng(0).uniform(0, 360, (60, 3))
+    np.savetxt(tmp_path / "x.csv", angles, delimiter=",")
+    keys = {"dataset.file": tmp_path / "x.csv", "dataset.unit": "degrees"}
+    run = svae.fit(dataset="directions", **{**QUICK, **keys})
+    decoded = run.decode(run.encode(angles).loc)
+    assert decoded.shape == angles.shape
+    assert 0 <= decoded.min() <= decoded.max() <= 360
+    # a turn more is the same direction
+    np.testing.assert_allclose(run.encode(angles + 360).loc, run.encode(angles).loc, atol=1e-5)
+    with pytest.raises(ValueError, match="x: expected shape"):
+        run.encode(np.zeros((2, 6)))
+
+
 def test_unit_vectors_of_two_decimals_are_trained_on_and_encoded(tmp_path):
     rounded = np.round(UNITS, 2)
     np.savetxt(tmp_path / "x.csv", rounded, "%.2f", delimiter=",")

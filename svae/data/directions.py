@@ -4,6 +4,7 @@ import csv
 import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from svae.data.holdout import hold_out
 from svae.data.labels import described, keep, withheld
 from svae.data.splits import MISSING, DataSet, Split, digest
-from svae.data.units import TOLERANCE
+from svae.data.units import TOLERANCE, TURNS, Units, on_circles
 
 LIKELIHOODS = ("vmf", "gaussian", "heteroscedastic")
 _NO_LABEL = {"label": str(MISSING)}  # what an empty cell of a column stands for
@@ -48,13 +49,13 @@ def load(
         raise ValueError(
             f"dataset.likelihood={likelihood}: expected one of {', '.join(LIKELIHOODS)}"
         )
-    kinds = positions = None
+    kinds = positions = units = None
     if file is None:
         vectors, positions = winds(columns, observations, seed)
         data_hash, source, order = digest("winds", columns, observations, seed), "", "file"
     else:
         path = Path(os.path.expanduser(file))
-        vectors, kinds, source, data_hash = read(path, unit, unwrapped)
+        vectors, kinds, source, data_hash, units = read(path, unit, unwrapped)
     count, size = len(vectors), vectors.shape[-1]
     test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
     if not 0 < test < held_out < count:
@@ -85,6 +86,7 @@ def load(
             *(part for name in sorted(rows) for part in (name, rows[name])),
             *(part for own in places for part in ("labels", own)),
         ),
+        given_units=units,
     )
 
 
@@ -101,13 +103,25 @@ def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.nd
     weather = random.uniform(-np.pi, np.pi, (observations, 1))
     angle = shift + turn * weather + bend * np.sin(weather + phase)
     angle += random.vonmises(0, concentration, angle.shape)
-    return _on_circles(angle), _on_circles(weather)[:, 0].astype(np.float32)
+    vectors, positions = (on_circles(own, "radians") for own in (angle, weather))
+    return vectors, positions[:, 0].astype(np.float32)
 
 
-def read(
-    path: Path, unit: str | None, unwrapped: bool = False
-) -> tuple[np.ndarray, np.ndarray | None, str, str]:
-    """Read unit vectors (N, K, p) and, where a column is named `label`, classes (N,).
+class Directions(NamedTuple):
+    """What a file holds: unit vectors (N, K, p), classes (N,) or None, and in which units it was.
+
+    `source` says in words what was read, `data_hash` is its digest.
+    """
+
+    vectors: np.ndarray
+    labels: np.ndarray | None
+    source: str
+    data_hash: str
+    units: Units
+
+
+def read(path: Path, unit: str | None, unwrapped: bool = False) -> Directions:
+    """Read directions and, where a column is named `label`, classes.
 
     Labels that are whole numbers stay as they are, others are numbered 0, 1, ... A label of -1, or
     none between two commas, is missing: -1.
@@ -115,7 +129,7 @@ def read(
     A line of the file is an observation: with `unit` degrees or radians K angles, each of which
     becomes a point (cos, sin) of the circle, so p = 2; with `unit` vectors the coordinates of one
     unit vector, K = 1. The first line may hold names. Angles beyond 2 pi, which are rather degrees,
-    are radians only if they are `unwrapped`. Also returns what was read in words, and its digest.
+    are radians only if they are `unwrapped`.
 
     Raises:
         ValueError: with the line and the column.
@@ -134,12 +148,19 @@ def read(
         numbers, names = np.delete(numbers, column, 1), names[:column] + names[column + 1 :]
     if unit == "vectors":
         lines = [line for line, _ in rows]
-        return _unit_vectors(path, lines, numbers), labels, "unit vectors, normalised", data_hash
+        vectors, units = _unit_vectors(path, lines, numbers), _units(numbers, is_direction=True)
+        return Directions(vectors, labels, "unit vectors, normalised", data_hash, units)
     if unit == "radians" and not unwrapped:
         _refuse_beyond_a_turn(path, [line for line, _ in rows], numbers, names)
-    angles = np.deg2rad(numbers) if unit == "degrees" else numbers
     source = f"angles from {numbers.min():.6g} to {numbers.max():.6g} {unit}, put on circles"
-    return _on_circles(angles), labels, source, data_hash
+    kind = "unwrapped" if unit == "radians" and unwrapped else unit
+    first = 0.0 if numbers.min() >= 0 else -TURNS[kind] / 2
+    units = _units(numbers, angles=kind, first=first)
+    return Directions(on_circles(numbers, kind), labels, source, data_hash, units)
+
+
+def _units(numbers: np.ndarray, **options) -> Units:
+    return Units(numbers.shape[1:], {"float64": 1}, **options)
 
 
 def _classes(cells: np.ndarray) -> np.ndarray:
@@ -210,7 +231,3 @@ def _is_number(cell: str) -> bool:
         return math.isfinite(float(cell))
     except ValueError:
         return False
-
-
-def _on_circles(angles: np.ndarray) -> np.ndarray:
-    return np.stack([np.cos(angles), np.sin(angles)], -1)

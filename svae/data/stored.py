@@ -64,7 +64,7 @@ def load(file: str) -> DataSet:
             **{word: about[word] for word in _WORDS},
             image_shape=shape and tuple(shape),
             fingerprint=about["fingerprint"],
-            given_units=Units(**{**units, "shape": tuple(units["shape"])}),
+            given_units=Units.restored(units),
         )
     except Exception as error:  # a damaged file fails in every way
         reason = " ".join(str(error).split()) or type(error).__name__

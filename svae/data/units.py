@@ -1,5 +1,6 @@
 """Between a person's own observations and the rows of numbers that a model works on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 from svae.data.levels import found
 
 _LARGEST = np.finfo(np.float32).max
+# a turn, by what angles are in; those that are unwrapped may go on beyond it
+TURNS = {"degrees": 360.0, "radians": 2 * np.pi, "unwrapped": 2 * np.pi}
 TOLERANCE = 0.01  # of the length of a unit vector, of an angle of a turn: files are rounded
 
 
@@ -24,6 +27,8 @@ class Units:
         highest: of a row's numbers, which then begin at 0; None where any number will do.
         is_direction: whether a row is one unit vector.
         channels: the axis of the colours of images (N, ...), which stand first in rows.
+        angles: what observations are angles in, a key of TURNS; (cos, sin) of each stand in rows.
+        first: the angle from which the turn of decoded ones goes.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +36,18 @@ class Units:
     highest: int | None = None
     is_direction: bool = False
     channels: int | None = None
+    angles: str | None = None
+    first: float = 0.0
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> "Units":
+        """Return those of which `saved` are the plain values."""
+        return cls(**{**saved, "shape": tuple(saved["shape"])})
+
+    @property
+    def features(self) -> int:
+        """How many numbers a row has."""
+        return math.prod(self.shape) * (1 if self.angles is None else 2)
 
     def rows(self, array: np.ndarray, name: str = "x") -> Tensor:
         """Return observations (N, *shape) as rows (N, D) of float32.
@@ -40,7 +57,7 @@ class Units:
         """
         divisor = self.divisor(array, name)
         if not array.size:
-            return torch.zeros(0, int(np.prod(self.shape)))
+            return torch.zeros(0, self.features)
         if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST).all():
             bad = array[~(np.abs(array) <= _LARGEST)][0]
             raise ValueError(f"{name}: expected finite numbers, got {bad}")
@@ -49,14 +66,30 @@ class Units:
                 f"{name}: expected numbers from 0 to {divisor}, as this run was trained on, got "
                 f"{found(array)}"
             )
+        if self.angles is not None:
+            self._check_angles(array, name)
+            circles = on_circles(array, self.angles)
+            return torch.from_numpy(circles.astype(np.float32).reshape(len(array), -1))
         planes = array if self.channels is None else np.moveaxis(array, self.channels, 1)
         rows = torch.from_numpy(planes.astype(np.float32).reshape(len(array), -1))
         if self.is_direction:
             return normalised(rows, name)
         return rows if divisor == 1 else rows / divisor
 
+    def _check_angles(self, array: np.ndarray, name: str) -> None:
+        turn = TURNS[self.angles]
+        if self.angles == "radians" and (furthest := np.abs(array).max()) > turn + TOLERANCE:
+            raise ValueError(
+                f"{name}: expected angles in radians, as this run was trained on, got "
+                f"{furthest:g}, more than a turn"
+            )
+
     def observations(self, rows: Tensor) -> np.ndarray:
         """Return rows (..., D) as observations (..., *shape), float32, in the units of the data."""
+        if self.angles is not None:
+            points = rows.unflatten(-1, (-1, 2)).cpu().numpy()
+            found = np.arctan2(points[..., 1], points[..., 0]) * (TURNS[self.angles] / (2 * np.pi))
+            return (found - self.first) % TURNS[self.angles] + self.first
         scaled = (rows if self.unit == 1 else rows * self.unit).cpu().numpy()
         if self.channels is None:
             return scaled.reshape(*rows.shape[:-1], *self.shape)
@@ -95,8 +128,14 @@ class Units:
     def saved(self) -> dict[str, Any]:
         """Return it as plain values, for a checkpoint."""
         plain = {"shape": [int(n) for n in self.shape], "divisors": dict(self.divisors)}
-        others = ("highest", "is_direction", "channels")
+        others = ("highest", "is_direction", "channels", "angles", "first")
         return plain | {name: getattr(self, name) for name in others}
+
+
+def on_circles(angles: np.ndarray, unit: str) -> np.ndarray:
+    """Return angles (...), in a key of TURNS, as points (..., 2) of the circle: (cos, sin)."""
+    radians = angles * (2 * np.pi / TURNS[unit])
+    return np.stack([np.cos(radians), np.sin(radians)], -1)
 
 
 def normalised(rows: Tensor, name: str) -> Tensor:

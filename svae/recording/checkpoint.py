@@ -6,7 +6,7 @@ import pickle
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
@@ -316,6 +316,8 @@ class _Units(BaseModel, strict=True, extra="forbid"):
     highest: _Count | None
     is_direction: bool
     channels: _Count | None = Field(None, le=7)
+    angles: Literal["degrees", "radians", "unwrapped"] | None = None
+    first: float = Field(0.0, ge=-360, le=0)
 
 
 class _Best(BaseModel, strict=True):

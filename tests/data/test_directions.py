@@ -9,6 +9,7 @@ from scipy import integrate, special
 from torch.nn.functional import normalize
 
 from svae.data import directions
+from svae.data.units import Units
 from svae.models.likelihoods import LIKELIHOODS, RealVectors, UnitVectors
 
 
@@ -27,6 +28,24 @@ def test_angles_become_points_of_circles(tmp_path):
     assert [len(s) for s in (data.train, data.validation, data.test)] == [28, 6, 6]
     radians = directions.load(_write(tmp_path, f"{math.pi / 2}\n" * 40), unit="radians")
     torch.testing.assert_close(radians.train.values[0], torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "expected"),
+    [
+        ({"unit": "degrees"}, "0,359\n", {"angles": "degrees", "first": 0.0}),
+        ({"unit": "degrees"}, "-1,90\n", {"angles": "degrees", "first": -180.0}),
+        ({"unit": "radians", "unwrapped": False}, "0,3\n", {"angles": "radians"}),
+        ({"unit": "radians"}, "1,9\n", {"angles": "unwrapped"}),
+        ({"unit": "vectors"}, ".6,.8\n", {"is_direction": True}),
+        ({"unit": "vectors", "likelihood": "gaussian"}, ".6,.8\n", {"is_direction": True}),
+    ],
+)
+def test_a_person_s_units_are_those_of_the_file(tmp_path, options, text, expected):
+    data = directions.load(_write(tmp_path, text * 30), **options)
+    assert data.units == Units((2,), {"float64": 1}, **expected)
+    given = np.array([[float(cell) for cell in text.split(",")]])
+    torch.testing.assert_close(data.units.rows(given), data.train.values[:1])
 
 
 def test_unit_vectors_are_read_and_rounding_is_mended(tmp_path):
