@@ -122,7 +122,7 @@ class Vectors:
         """Return what is drawn of a model in training: the test set is read once, at the end."""
         from svae.plots import decoded
 
-        drawings = _latent_space(self, model, data.validation, "the validation set", generator)
+        drawings = _latent_space(self, model, data, "the validation set", generator)
         if data.image_shape:
             seen = partial(decoded.reconstructions, split="validation")
             drawings["reconstructions"] = partial(seen, model, data, generator)
@@ -180,7 +180,7 @@ class Graph:
 
     def glimpses(self, model, data: DataSet, generator) -> Drawings:
         """Return what is drawn of a model in training, see `Vectors`."""
-        return _latent_space(self, model, data.validation, "the nodes", generator)
+        return _latent_space(self, model, data, "the nodes", generator)
 
 
 @dataclass(frozen=True)
@@ -264,12 +264,12 @@ def _labelled(latents: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: latents[name][known] for name in ("loc", "labels")}
 
 
-def _latent_space(task, model: nn.Module, split, title: str, generator) -> Drawings:
+def _latent_space(task, model: nn.Module, data: DataSet, title: str, generator) -> Drawings:
     from svae.plots import latent
 
     def draw():
-        arrays = task.latents(model, split, generator)
-        latents = {name: values.cpu().numpy() for name, values in arrays.items()}
+        arrays = task.latents(model, data.validation, generator)
+        latents = {name: values.cpu().numpy() for name, values in arrays.items()} | data.naming
         return latent.latent_space(latents, title, model.latent.manifold)
 
     return {"latent": draw}

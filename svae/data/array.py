@@ -76,7 +76,7 @@ def of(
     _check(arrays, where)
     arrays = {key: _plain(own) if key in _SPLITS else own for key, own in arrays.items()}
     data_hash = digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
-    arrays, names = _numbered(where, arrays)
+    arrays, class_names = _numbered(where, arrays)
     axis = channel_axis(f"{where}: train", arrays["train"].shape)
     images = {name: with_planes(arrays[name], axis) for name in _SPLITS if name in arrays}
     values = {f"{where}: {name}": array for name, array in images.items()}
@@ -98,7 +98,7 @@ def of(
         likelihood=reading.likelihood,
         image_shape=shape if len(shape) > 1 else None,
         origin=_origin(counts, order, split_seed, whole.labels is not None) + of_labels,
-        source="; ".join([reading.source(values) + layout(axis), *names]),
+        source="; ".join([reading.source(values) + layout(axis), *_named(class_names)]),
         data_hash=data_hash,
         fingerprint=digest(
             *(part for name in sorted(rows) for part in (name, rows[name])),
@@ -111,6 +111,7 @@ def of(
             is_direction=reading.likelihood == "vmf",
             channels=axis,
         ),
+        class_names=class_names,
     )
 
 
@@ -205,7 +206,7 @@ def _check_labels(name: str, array: np.ndarray, values: np.ndarray | None) -> No
 def _numbered(
     where: str, arrays: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the arrays with numbers in the place of labels that are texts, and which is which.
+    """Return the arrays with numbers in the place of labels that are texts, and these in order.
 
     Raises:
         ValueError: for texts and numbers in one file; for labels of -1, which are missing, and of
@@ -222,8 +223,7 @@ def _numbered(
         for key, array in found.items():
             numbers = np.searchsorted(texts, array)
             arrays[key] = np.where(array == "", MISSING, numbers)
-        shown = ", ".join(f"{number} {text}" for number, text in enumerate(texts[:_SHOWN]))
-        return arrays, [f"classes {shown}{', ...' if len(texts) > _SHOWN else ''}"]
+        return arrays, texts.tolist()
     for key, array in found.items():
         if (array == MISSING).any() and len(np.unique(array)) == 2:
             other = array[array != MISSING][0]
@@ -232,6 +232,12 @@ def _numbered(
                 "and 1 for two classes"
             )
     return arrays, []
+
+
+def _named(texts: list[str]) -> list[str]:
+    """Say which number stands for which text, nothing where labels are numbers."""
+    shown = ", ".join(f"{number} {text}" for number, text in enumerate(texts[:_SHOWN]))
+    return [f"classes {shown}{', ...' if len(texts) > _SHOWN else ''}"] if texts else []
 
 
 def _writable(rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A person's own graph, from an .npz file, an edge list, or a folder of CSV files."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,13 @@ def load(
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return replace(data, source=_source(parts, featureless))
+    return replace(data, source=_source(parts, featureless), class_names=_names(parts))
+
+
+def _names(parts: Parts) -> Sequence[str | int]:
+    """Return what labels stand for, nothing where they stand for themselves."""
+    names = parts.class_names
+    return () if [*names] == [*range(len(names))] else names
 
 
 def _features(parts: Parts, featureless: str) -> Tensor | int:

@@ -50,7 +50,7 @@ def _parts(arrays: dict[str, np.ndarray]) -> Parts:
     if len({"edges", "adjacency"} & set(arrays)) != 1:
         found = ", ".join(arrays) or "none"
         raise ValueError(f"expected either edges or adjacency, found {found}")
-    labels = arrays.get("labels")
+    labels, class_names = classes(arrays["labels"]) if "labels" in arrays else (None, [])
     nodes = _nodes(arrays["nodes"]) if "nodes" in arrays else None
     notes = ()
     if "edges" in arrays:
@@ -60,9 +60,10 @@ def _parts(arrays: dict[str, np.ndarray]) -> Parts:
     return Parts(
         edges,
         _features(arrays),
-        None if labels is None else classes(labels),
+        labels,
         nodes,
         notes,
+        class_names,
     )
 
 

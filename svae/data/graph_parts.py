@@ -1,5 +1,6 @@
 """What a file holds of a graph, and whether its parts fit together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +19,9 @@ class Parts:
     """A graph as it was read.
 
     `edges` (2, M) are node numbers, in any order and direction. `features` (N, F) are dense or
-    sparse CSR, `labels` (N,) 0, 1, .... `nodes` is N, where None it follows from features, labels,
-    or else from the greatest number of an edge. `notes` say what of the file is not used.
+    sparse CSR, `labels` (N,) 0, 1, ..., which `class_names` stand for. `nodes` is N, where None it
+    follows from features, labels, or else from the greatest number of an edge. `notes` say what of
+    the file is not used.
     """
 
     edges: np.ndarray
@@ -27,6 +29,7 @@ class Parts:
     labels: np.ndarray | None = None
     nodes: int | None = None
     notes: tuple[str, ...] = ()
+    class_names: Sequence[str | int] = ()
 
     def checked(self) -> "Parts":
         """Return the same with the number of its nodes.
@@ -77,8 +80,8 @@ def finite(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def classes(labels: np.ndarray) -> np.ndarray:
-    """Return labels (N,), whole numbers or words, as 0, 1, ... in their order.
+def classes(labels: np.ndarray) -> tuple[np.ndarray, list[str | int]]:
+    """Return labels (N,), whole numbers or words, as 0, 1, ... in their order, and what they were.
 
     Raises:
         ValueError: for another shape or type.
@@ -86,4 +89,5 @@ def classes(labels: np.ndarray) -> np.ndarray:
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
         found = f"{labels.dtype} {labels.shape}"
         raise ValueError(f"labels: expected whole numbers or words (N,), found {found}")
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers.astype(np.int64), names.tolist()

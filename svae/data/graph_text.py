@@ -48,14 +48,17 @@ def _folder(folder: Path) -> Parts:
     }
     names = _names(tables, folder)
     rows = {name: _in_order(table, names, files[name]) for name, table in tables.items()}
-    features = labels = None
+    features, labels, class_names = None, None, []
     if "features" in rows:
         features = feature_matrix(_numbers(rows["features"], files["features"]))
     if "labels" in rows:
-        labels = _labels(rows["labels"], files["labels"])
+        labels, class_names = _labels(rows["labels"], files["labels"])
+    nodes = None if names is None else len(names)
     if names is None:
-        return Parts(_integers(edges, files["edges"]), features, labels, notes=notes)
-    return Parts(_numbered(edges, names, files["edges"]), features, labels, len(names), notes)
+        pairs = _integers(edges, files["edges"])
+    else:
+        pairs = _numbered(edges, names, files["edges"])
+    return Parts(pairs, features, labels, nodes, notes, class_names)
 
 
 class _Table:
@@ -199,12 +202,14 @@ def _numbers(rows: list[list[str]], path: Path) -> np.ndarray:
         raise ValueError(f"{path}: expected numbers, found {bad!r}") from None
 
 
-def _labels(rows: list[list[str]], path: Path) -> np.ndarray:
+def _labels(rows: list[list[str]], path: Path) -> tuple[np.ndarray, list[str | int]]:
+    """Return labels as 0, 1, ... in their natural order, and what they were."""
     if len(rows[0]) != 1:
         raise ValueError(f"{path}: {len(rows[0])} labels of a node, expected one")
     names = sorted({row[0] for row in rows}, key=_natural)
     numbers = {name: number for number, name in enumerate(names)}
-    return np.array([numbers[row[0]] for row in rows])
+    found = np.array([numbers[row[0]] for row in rows])
+    return found, [int(name) for name in names] if all(map(str.isdecimal, names)) else names
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

@@ -37,6 +37,7 @@ def dump(data: DataSet) -> bytes:
     about = {word: getattr(data, word) for word in _WORDS}
     about |= {"image_shape": data.image_shape, "fingerprint": data.split_hash}
     about |= {"units": data.units.saved(), "splits": splits}
+    about["class_names"] = list(data.class_names)
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
     return buffer.getvalue()
@@ -65,6 +66,7 @@ def load(file: str) -> DataSet:
             image_shape=shape and tuple(shape),
             fingerprint=about["fingerprint"],
             given_units=Units.restored(units),
+            class_names=about.get("class_names", ()),  # earlier versions kept none
         )
     except Exception as error:  # a damaged file fails in every way
         reason = " ".join(str(error).split()) or type(error).__name__

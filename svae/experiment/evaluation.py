@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from svae import build, plots
 from svae.experiment.prepare import Experiment
@@ -82,7 +81,8 @@ def evaluate_best(experiment: Experiment, folder: RunFolder, screen: Screen) -> 
     of_latents, latents = task.inspect(model, data, results["test/kl"], generator, seed)
     results |= of_latents
     _report_collapse(results, screen)
-    _write_arrays(folder.path / "latents.npz", latents)
+    arrays = {name: values.cpu().numpy() for name, values in latents.items()}
+    _write_arrays(folder.path / "latents.npz", arrays | data.naming)
     return results | {"best_epoch": best_epoch}
 
 
@@ -102,9 +102,9 @@ def _check_finite(results: dict, best_epoch: int) -> None:
             raise Diverged(f"{name} of the best checkpoint, of epoch {best_epoch}, is {value}")
 
 
-def _write_arrays(path: Path, arrays: dict[str, torch.Tensor]) -> None:
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: values.cpu().numpy() for name, values in arrays.items()})
+    np.savez(buffer, **arrays)
     write_atomically(path, buffer.getbuffer())
 
 

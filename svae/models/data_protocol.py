@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from svae.data.splits import DataSet, Split
+from svae.data.splits import MISSING, DataSet, Split
 from svae.models.foreign import Part, is_count, is_own, name_of
 from svae.models.likelihoods import LIKELIHOODS
 from svae.models.protocol import find_likelihood
@@ -35,6 +35,7 @@ def _check_data(part: Part, data: DataSet, *, is_stored: bool = False) -> None:
     if data.likelihood != "edges":
         for name in ("train", "validation", "test"):
             _check_split(part, data, name, getattr(data, name))
+        _check_names(part, data)
     if isinstance(data.likelihood, str) or not is_stored:
         _check_likelihood(part, data.likelihood, data.spec.features)
     shape = data.image_shape
@@ -43,6 +44,13 @@ def _check_data(part: Part, data: DataSet, *, is_stored: bool = False) -> None:
             f"has the image_shape {shape}",
             f"(height, width) of {data.spec.features} numbers, or (3, height, width)",
         )
+
+
+def _check_names(part: Part, data: DataSet) -> None:
+    splits = [data.train, data.validation, data.test] if len(data.class_names) else []
+    found = [int(split.labels.max()) for split in splits if split.labels is not None]
+    if (highest := max(found, default=MISSING)) >= (count := len(data.class_names)) > 0:
+        part.refuse(f"has {count} class_names and the label {highest}", "a name for every label")
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:

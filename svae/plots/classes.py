@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from svae.data.splits import MISSING, DataSet
 from svae.plots import Missing
 from svae.plots.decoded import draw_rows, mean_of
-from svae.plots.style import figure
+from svae.plots.style import class_text, classes_of, figure
 
 
 def confusion(latents: dict[str, np.ndarray]) -> Figure:
@@ -17,7 +17,7 @@ def confusion(latents: dict[str, np.ndarray]) -> Figure:
         Missing: without labels of the test set.
     """
     known = latents["labels"] != MISSING
-    labels, predicted = latents["labels"][known], latents["predicted"][known]
+    labels, predicted = (classes_of(latents, name)[known] for name in ("labels", "predicted"))
     if not len(labels):
         raise Missing("no labels")
     names, places = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
@@ -34,8 +34,10 @@ def confusion(latents: dict[str, np.ndarray]) -> Figure:
         if count:
             axes.text(column, row, count, ha="center", va="center", color=colour, fontsize="small")
     axes.set(xlabel="predicted", ylabel="label")
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
+    texts = [class_text(name) for name in names]
+    turned = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > 3 else {}
+    axes.set_xticks(range(len(names)), texts, rotation_mode="anchor", **turned)
+    axes.set_yticks(range(len(names)), texts)
     return chart
 
 

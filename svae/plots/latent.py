@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from svae.manifolds import Manifold, Product, Sphere
 from svae.plots import Missing
-from svae.plots.style import COLOURS, class_legend, figure, name_classes, scatter
+from svae.plots.style import COLOURS, class_legend, classes_of, figure, name_classes, scatter
 
 _PANELS = 12  # of a product
 
@@ -25,11 +25,11 @@ def latent_space(latents: dict[str, np.ndarray], whose: str, manifold: Manifold)
     if "loc" not in latents:
         raise Missing("no `loc`")
     if isinstance(manifold, Product):
-        return _factors(latents["loc"], latents.get("labels"), whose, manifold)
+        return _factors(latents["loc"], classes_of(latents), whose, manifold)
     draw = _plane
     if isinstance(manifold, Sphere):
         draw = {1: _circle, 2: _sphere}.get(manifold.dim, _great_sphere)
-    return draw(latents["loc"], latents.get("labels"), whose)
+    return draw(latents["loc"], classes_of(latents), whose)
 
 
 def spreads(latents: dict[str, np.ndarray], whose: str, is_own: bool = True) -> Figure:

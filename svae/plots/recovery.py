@@ -8,7 +8,7 @@ from svae.manifolds import Manifold
 from svae.metrics.recovery import align, angles, directions
 from svae.plots import Missing
 from svae.plots.latent import hammer
-from svae.plots.style import COLOURS, class_legend, figure, scatter
+from svae.plots.style import COLOURS, class_legend, classes_of, figure, scatter
 
 
 def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> Figure:
@@ -21,7 +21,7 @@ def recovered(latents: dict[str, np.ndarray], manifold: Manifold) -> Figure:
     """
     if "loc" not in latents:
         raise Missing("no `loc`")
-    truth, loc, labels = latents["positions"], latents["loc"], latents.get("labels")
+    truth, loc, labels = latents["positions"], latents["loc"], classes_of(latents)
     true = torch.from_numpy(truth).double()
     found = align(true, directions(torch.from_numpy(loc).double(), manifold))
     error = angles(true, found)

@@ -1,12 +1,14 @@
 """What all figures have in common: size, colours, legends."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+
+from svae.data.splits import MISSING
 
 # Okabe and Ito's palette, distinguishable with any kind of colour vision, and two greys: for lines
 COLOURS = (
@@ -34,6 +36,8 @@ CLASS_COLOURS = (
     "#DDCC77",
     "#000000",
 )
+
+_BRIEF, _LONG = 3, 24  # letters of what a class is called
 
 
 def figure(width: float, height: float, title: str | None = None) -> Figure:
@@ -70,6 +74,18 @@ def show_ends(axes, lines: Iterable[Sequence[float]]) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
+def classes_of(latents: Mapping[str, np.ndarray], name: str = "labels") -> np.ndarray | None:
+    """Return the classes (N,) under that name by what they are called, None where there are none.
+
+    A label that is missing is no text, or -1 where classes are called by numbers.
+    """
+    labels, names = latents.get(name), latents.get("class_names")
+    if labels is None or names is None:
+        return labels
+    missing = "" if names.dtype.kind == "U" else MISSING
+    return np.where(labels == MISSING, missing, names[labels])
+
+
 def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = slice(None)) -> None:
     """Scatter points, one colour per class, in an order that lets no class cover another.
 
@@ -93,18 +109,30 @@ def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tupl
     if labels is None:
         return
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
-    for name in np.unique(labels):
+    for name in np.unique(labels[~_is_missing(labels)]):
         mine = points[labels == name]
         where = place(mine[np.linalg.norm(mine - mine.mean(0), axis=1).argmin()])
-        axes.annotate(str(name), where, ha="center", va="center", fontsize="x-large", **style)
+        text = class_text(name)
+        size = "x-large" if len(text) <= _BRIEF else "medium"
+        axes.annotate(text, where, ha="center", va="center", fontsize=size, **style)
 
 
 def class_legend(chart: Figure, labels: np.ndarray | None) -> None:
     """Name the colours of the classes to the right of everything."""
     if labels is None:
         return
-    handles = [
-        Line2D([], [], ls="", marker="o", color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=name)
-        for i, name in enumerate(map(str, np.unique(labels)))
-    ]
-    chart.legend(handles=handles, loc="outside right center", frameon=False, title="class")
+    names = np.unique(labels)
+    texts = ["no label" if _is_missing(name) else class_text(name) for name in names]
+    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names))]
+    handles = [Line2D([], [], ls="", marker="o", color=c) for c in colours]
+    chart.legend(handles, texts, loc="outside right center", frameon=False, title="class")
+
+
+def class_text(name: object) -> str:
+    """Return what a class is called as matplotlib shows it: not too long, and no formula."""
+    text = str(name)
+    return (text if len(text) <= _LONG else f"{text[: _LONG - 1]}…").replace("$", r"\$")
+
+
+def _is_missing(classes: np.ndarray | np.generic) -> np.ndarray:
+    return classes == ("" if classes.dtype.kind == "U" else MISSING)

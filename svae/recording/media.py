@@ -27,6 +27,7 @@ def table(folder: Path) -> dict[str, Any]:
     if "kl" not in arrays:
         return {}
     count = len(arrays["kl"])
+    arrays.pop("class_names", None)  # one for each class, and not for each row
     columns = _columns({k: v for k, v in arrays.items() if v.shape[:1] == (count,) and v.ndim < 3})
     return {"latents/table": _table(columns)}
 

@@ -142,8 +142,21 @@ def test_features_and_labels_are_those_of_the_file(tmp_path, kind):
     assert data.train.values.dtype == torch.float32
     # in the order of the words: hi, officer
     np.testing.assert_array_equal(data.test.labels, 1 - SIDES)
+    assert [*data.class_names] == ([] if kind == "csr" else ["hi", "officer"])
     assert "2 labels" in data.source
     assert "no features" not in data.source
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_labels_that_are_other_numbers_are_called_by_them(tmp_path, suffix):
+    labels = np.array([20, 3, 100])[np.arange(34) % 3]
+    table = "label\n" + _as_csv(labels[:, None].tolist())
+    if suffix == "npz":
+        data = graph.load(npz(tmp_path, edges=EDGES, labels=labels))
+    else:
+        data = graph.load(write(tmp_path, edges=_as_csv(EDGES.T), labels=table))
+    names = data.naming["class_names"]
+    np.testing.assert_array_equal(names[data.test.labels], labels)
 
 
 def test_most_zeros_are_kept_sparse(tmp_path):

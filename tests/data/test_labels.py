@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from svae.data import array, directions, mnist
+from svae.data import array, directions, mnist, stored
 from svae.data.labels import Partly, keep, labelled
 from svae.data.splits import MISSING, Split, digest
 
@@ -113,6 +113,9 @@ def test_an_empty_text_is_a_missing_label_and_texts_are_numbered(tmp_path):
     assert data.test.labels.tolist() == [2, 0, -1, -1, 1, 2, -1, 1]
     assert data.source.endswith("classes 0 ape, 1 cat, 2 dog")
     assert data.classes == [0, 1, 2]
+    assert data.naming["class_names"].tolist() == ["ape", "cat", "dog"]
+    (tmp_path / "data.npz").write_bytes(stored.dump(data))
+    assert stored.load(tmp_path / "data.npz").class_names == ["ape", "cat", "dog"]
 
 
 def test_an_empty_cell_or_minus_one_is_a_missing_label_of_a_direction(tmp_path):

@@ -37,6 +37,7 @@ WRONG = {
     "above 1": (_data(ROWS * 5, likelihood="bernoulli"), "train values from 0.0"),
     "a name": (_data(likelihood="poisson"), "has the likelihood poisson, expected bernoulli, g"),
     "a shape": (_data(image_shape=(2, 2)), "image_shape (2, 2), expected (height, width) of 6"),
+    "names": (_data(labels=LABELS, class_names=["a", "b"]), "2 class_names and the label 2, exp"),
     "a class": (_data(likelihood=torch.nn.Linear), "data: has the class Linear as likelihood"),
 }
 
@@ -51,7 +52,7 @@ def test_a_data_set_that_falls_short_is_refused_in_one_sentence(fault, monkeypat
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("more", [{}, {"labels": LABELS, "image_shape": (2, 3)}])
+@pytest.mark.parametrize("more", [{}, {"labels": LABELS, "class_names": ["a", "b", "c"]}])
 def test_a_good_one_goes_on(more, monkeypatch):
     def composed(*_, **__):
         raise InterruptedError

@@ -10,12 +10,13 @@ from matplotlib.colors import to_rgba
 from torch.nn.functional import normalize
 
 from svae import evaluate, plots
-from svae.data.splits import DataSet, Split
+from svae.data.splits import MISSING, DataSet, Split
 from svae.manifolds import Euclidean, Product, Sphere
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, VonMisesFisherFamily
+from svae.plots.classes import confusion
 from svae.plots.directions import directions
-from svae.plots.latent import globe, hammer, kl_by_dimension, spreads
+from svae.plots.latent import globe, hammer, kl_by_dimension, latent_space, spreads
 from svae.plots.sampler import sampler
 from svae.plots.style import CLASS_COLOURS, figure, name_classes
 from svae.plots.training import curves
@@ -256,6 +257,27 @@ def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
     (text,) = axes.texts
     assert text.get_text() == "7"
     assert text.xy == pytest.approx((0.05 - np.pi, np.arctan(0.5)), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        ({}, ["no label", "0", "1"]),
+        ({"class_names": np.array(["_cat", "a$b$"])}, ["no label", "_cat", r"a\$b\$"]),
+        ({"class_names": np.array(["x" * 25, "y"])}, ["no label", "x" * 23 + "…", "y"]),
+        ({"class_names": np.array([3, 20])}, ["no label", "3", "20"]),
+    ],
+)
+def test_classes_are_called_as_they_were_in_the_data(names, called):
+    loc, labels = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, MISSING, 1])
+    latents = {"loc": loc, "labels": labels, "predicted": np.array([1, 1, 0, 1])} | names
+    chart = latent_space(latents, "some", Sphere(2))
+    assert [text.get_text() for text in chart.legends[0].get_texts()] == called
+    assert {text.get_text() for text in chart.axes[0].texts} == {*called[1:]}
+    axes = confusion(latents).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == called[1:]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "2"]
+    chart.draw_without_rendering()
 
 
 def test_a_class_in_two_parts_is_named_on_one_of_its_points():
