@@ -133,10 +133,13 @@ class _SphericalFamily:
         return length * (self.manifold.ambient_dim - squared) / (1 - squared)
 
     def features_of(self, concentration: Tensor) -> Tensor:
-        """Return what an encoder gives for concentrations above 1: the inverse of the link."""
+        """Return what an encoder gives for concentrations above 1: the inverse of the link.
+
+        One that is rounded to 1, where softplus has no inverse, gives what the next one above does.
+        """
         if self.link == "exp":
             return concentration.log() - self.shift
-        excess = concentration - 1
+        excess = (concentration - 1).clamp(min=torch.finfo(concentration.dtype).eps)
         return excess + (-torch.expm1(-excess)).log() - self.shift
 
     def prior(self, like: Tensor) -> Distribution:

@@ -117,6 +117,17 @@ def test_neighbours_that_cancel_or_agree_have_a_finite_concentration(family):
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("link", ["softplus", "exp"])
+def test_a_factor_that_has_vanished_leaves_numbers(link):
+    model, graph = _model(VonMisesFisherFamily(4, link=link)), _graph().train
+    with torch.no_grad():
+        model.log_factor.fill_(-40.0)
+    concentration = model.posterior(graph).concentration
+    torch.testing.assert_close(concentration, torch.ones_like(concentration))
+    gradients = torch.autograd.grad(concentration.sum(), [model.log_factor, model.locations.weight])
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
 def test_another_spread_is_refused():
     with pytest.raises(ValueError, match=r"network\.spread=age: expected one of resultant, linear"):
         _model(NormalFamily(4), spread="age")
