@@ -42,13 +42,18 @@ def _common(group: str, values: dict, keys: dict) -> int:
 @cache
 def _choices(group: str) -> list[tuple[str, dict[str, Any]]]:
     """Return (word, keys) of the files of a group that name a class or function."""
-    found = []
-    for file in sorted((CONF / group).glob("*.yaml")):
-        content = yaml.safe_load(file.read_text("utf-8"))
-        keys = content.get(group, content)  # some set keys of other groups, too
-        if "_target_" in keys:
-            found.append((file.stem, keys))
-    return found
+    words = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    known = [(word, _keys(group, word)) for word in words]
+    return [(word, keys) for word, keys in known if "_target_" in keys]
+
+
+def _keys(group: str, word: str) -> dict[str, Any]:
+    """Return the keys of a file of a group, and those of the files of the group that it takes."""
+    content = yaml.safe_load((CONF / group / f"{word}.yaml").read_text("utf-8"))
+    own = content.pop(group, content)  # some set keys of other groups, too
+    taken = content.pop("defaults", [])
+    names = [name for name in taken if isinstance(name, str) and name != "_self_"]
+    return {key: value for name in names for key, value in _keys(group, name).items()} | own
 
 
 def choices(config: dict) -> dict[str, str]:

@@ -42,3 +42,17 @@ VMF = {"_target_": "svae.models.latent.VonMisesFisherFamily", "sampler": "${samp
 )
 def test_a_posterior_is_called_by_what_it_is(values, word):
     assert choices({"model": VMF | values}) == {"model": word}
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"hidden": [256, 128], "unit_variance": True}, "mlp_unit_variance"),
+        ({"hidden": [500], "unit_variance": True}, "mlp_unit_variance"),
+        ({"hidden": [500], "unit_variance": False}, "mlp"),
+        ({"hidden": [256, 128]}, "mlp"),  # of a version without unit_variance
+    ],
+)
+def test_a_network_is_called_by_the_file_that_takes_another(values, word):
+    network = {"_target_": "svae.models.dense.AutoEncoder"} | values
+    assert choices({"network": network}) == {"network": word}
