@@ -37,6 +37,7 @@ def parts(root: str | None) -> dict[str, list[tuple[int, Part]]]:
         "distributions": [(1, distributions.rows)],
         "steps": [(count, steps.steps) for count in both],
         "families": [(1, steps.families)],
+        "networks": [(1, steps.networks)],
         "profile": [(count, steps.profile) for count in both],
         "epochs": [(count, steps.epochs) for count in both],
         "replicas": [(count, replicas.rows) for count in both],

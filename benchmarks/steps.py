@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from benchmarks.peer import peer_epoch
-from benchmarks.timing import Row, row, turns
+from benchmarks.timing import Row, row, thread_clock, turns
 from svae import evaluate
 from svae.data import mnist
 from svae.data.splits import DataSet, Split
+from svae.models.conv import ConvolutionalAutoEncoder
 from svae.models.dense import AutoEncoder
 from svae.models.latent import NormalFamily, SphericalCauchyFamily, VonMisesFisherFamily
 from svae.models.product import ProductFamily
@@ -120,6 +121,20 @@ def families(repetitions: int = 15) -> Iterator[Row]:
             yield row(
                 f"a step by Adam, {name}, batch {batch}", "ms", times, name, "vMF", per=1e3 / count
             )
+
+
+def networks(batch: int = 750, count: int = 2, repetitions: int = 9) -> Iterator[Row]:
+    """Muon's step with convolutions, halving images twice or three times, beside the MLP's."""
+    data, family = few(count * batch), VonMisesFisherFamily(D)
+    made = {"the MLP": AutoEncoder(784, family, unit_variance=True)}
+    for depth in (2, 3):
+        network = ConvolutionalAutoEncoder(784, family, "bernoulli", (28, 28), depth=depth)
+        made[f"network=conv network.depth={depth}"] = network
+    calls = {name: epoch(model, data, batch, muon(model)) for name, model in made.items()}
+    times = turns(calls, repetitions, thread_clock())
+    for name in list(made)[1:]:
+        what = f"a step by Muon, vMF, {name}, batch {batch}"
+        yield row(what, "ms", times, name, "the MLP", per=1e3 / count)
 
 
 def profile(count: int = 4, repetitions: int = 9) -> Iterator[Row]:
