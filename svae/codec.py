@@ -134,7 +134,8 @@ class Codec:
         `bound` is "elbo", its reconstruction averaged over so many samples, or "iwae", the
         importance-weighted one of so many, which is tighter (Burda, Grosse and Salakhutdinov 2016,
         eq. 8). Grey levels are first drawn as 0 or 1, as in training; all that is drawn follows
-        from `seed`. Of numbers that are no pixels it is the density per unit of theirs.
+        from `seed`. Of numbers that are no pixels it is the density per unit of theirs; of angles
+        per radian, and by a Gaussian likelihood that of (cos, sin) in the plane.
 
         Raises:
             ValueError: for another bound, or when `x` is not as the training data were.

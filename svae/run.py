@@ -112,7 +112,10 @@ class Run:
 
     @property
     def latents(self) -> dict[str, "np.ndarray"]:
-        """The posteriors of the test set, (N, ...) each: loc, concentration or scale, labels."""
+        """The posteriors of the test set, (N, ...) each: loc, concentration or scale, labels.
+
+        Where labels stand for others, `class_names` are these in the order of the labels.
+        """
         return read_latents(self.path)
 
     @property

@@ -177,6 +177,7 @@ def test_colours_stand_where_they_stood(channels):
         (Units((2,), {"float64": 1}, angles="degrees"), [[0, 90], [359, 181]]),
         (Units((2,), {"float64": 1}, angles="degrees", first=-180.0), [[-179, 90], [45, -1]]),
         (Units((2,), {"float64": 1}, angles="radians", first=-np.pi), [[-3, 3], [0, 1.5]]),
+        (Units((1, 2), {"float64": 1}, angles="degrees"), [[[0, 90]], [[359, 181]]]),
     ],
 )
 def test_angles_are_points_of_circles_in_rows_and_angles_again(units, angles):
@@ -189,9 +190,10 @@ def test_angles_are_points_of_circles_in_rows_and_angles_again(units, angles):
     assert Units.restored(units.saved()) == units
 
 
-def test_degrees_are_not_taken_for_the_radians_of_a_run():
-    with pytest.raises(ValueError, match="angles in radians, as this run was trained on, got 90"):
-        Units((1,), {"float64": 1}, angles="radians").rows(np.array([[90.0]]))
+@pytest.mark.parametrize("angle", [[[90.0]], np.array([[-128]], np.int8)])
+def test_degrees_are_not_taken_for_the_radians_of_a_run(angle):
+    with pytest.raises(ValueError, match="angles in radians, as this run was trained on, got"):
+        Units((1,), {"float64": 1}, angles="radians").rows(np.array(angle))
     unwrapped = Units((1,), {"float64": 1}, angles="unwrapped")
     np.testing.assert_allclose(unwrapped.rows(np.array([[2.5 * np.pi]])), [[0, 1]], atol=1e-6)
 

@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 import pytest
+import torch
 
 import svae
 from svae.recording.folder import FINISHED
@@ -79,6 +80,24 @@ def test_a_run_of_angles_takes_and_gives_angles(tmp_path):
     np.testing.assert_allclose(run.encode(angles + 360).loc, run.encode(angles).loc, atol=1e-5)
     with pytest.raises(ValueError, match="x: expected shape"):
         run.encode(np.zeros((2, 6)))
+
+
+def test_a_run_of_before_keeps_to_cosines_and_sines(tmp_path, svae_train):
+    np.savetxt(tmp_path / "x.csv", np.arange(60.0)[:, None], delimiter=",")
+    keys = {"dataset.file": tmp_path / "x.csv", "dataset.unit": "degrees"}
+    keys |= QUICK | {"trainer.learning_rate": 1e-2}
+    run = svae.fit(dataset="directions", folder=tmp_path / "run", **keys)
+    old = {"shape": [2], "divisors": {"float32": 1}, "highest": None, "is_direction": False}
+    for name in ("best.pt", "last.pt"):
+        file = run.path / "checkpoints" / name
+        state = torch.load(file, weights_only=True)
+        state.get("best", state)["units"] = old
+        torch.save(state, file)
+    epochs = run.config["trainer"]["max_epochs"] + 5
+    done = svae_train(f"resume={run.path}", f"trainer.max_epochs={epochs}", quick=False)
+    assert done.returncode == 0, done.stderr
+    assert run.results["best_epoch"] > epochs - 5
+    assert len(run.encode(np.array([[0.6, 0.8]])).loc) == 1
 
 
 def test_unit_vectors_of_two_decimals_are_trained_on_and_encoded(tmp_path):

@@ -50,12 +50,13 @@ def load(
             f"dataset.likelihood={likelihood}: expected one of {', '.join(LIKELIHOODS)}"
         )
     kinds = positions = units = None
+    class_names: list[str] = []
     if file is None:
         vectors, positions = winds(columns, observations, seed)
         data_hash, source, order = digest("winds", columns, observations, seed), "", "file"
     else:
         path = Path(os.path.expanduser(file))
-        vectors, kinds, source, data_hash, units = read(path, unit, unwrapped)
+        vectors, kinds, class_names, source, data_hash, units = read(path, unit, unwrapped)
     count, size = len(vectors), vectors.shape[-1]
     test, held_out = (int(count * s) for s in (test_fraction, validation_fraction + test_fraction))
     if not 0 < test < held_out < count:
@@ -87,6 +88,7 @@ def load(
             *(part for own in places for part in ("labels", own)),
         ),
         given_units=units,
+        class_names=class_names,
     )
 
 
@@ -110,11 +112,13 @@ def winds(columns: int, observations: int, seed: int) -> tuple[np.ndarray, np.nd
 class Directions(NamedTuple):
     """What a file holds: unit vectors (N, K, p), classes (N,) or None, and in which units it was.
 
-    `source` says in words what was read, `data_hash` is its digest.
+    `class_names` are what classes stand for, empty where for themselves. `source` says in words
+    what was read, `data_hash` is its digest.
     """
 
     vectors: np.ndarray
     labels: np.ndarray | None
+    class_names: list[str]
     source: str
     data_hash: str
     units: Units
@@ -141,32 +145,42 @@ def read(path: Path, unit: str | None, unwrapped: bool = False) -> Directions:
         )
     names, rows = _table(path)
     numbers = np.array([_numbers(path, line, row, names) for line, row in rows])
-    labels, data_hash = None, digest(numbers, *names)
+    labels, class_names, data_hash = None, [], digest(numbers, *names)
     if "label" in names:
         column = names.index("label")
-        labels = _classes(numbers[:, column])
+        labels, class_names = _classes(numbers[:, column])
         numbers, names = np.delete(numbers, column, 1), names[:column] + names[column + 1 :]
     if unit == "vectors":
         lines = [line for line, _ in rows]
         vectors, units = _unit_vectors(path, lines, numbers), _units(numbers, is_direction=True)
-        return Directions(vectors, labels, "unit vectors, normalised", data_hash, units)
+        source = "unit vectors, normalised"
+        return Directions(vectors, labels, class_names, source, data_hash, units)
     if unit == "radians" and not unwrapped:
         _refuse_beyond_a_turn(path, [line for line, _ in rows], numbers, names)
     source = f"angles from {numbers.min():.6g} to {numbers.max():.6g} {unit}, put on circles"
     kind = "unwrapped" if unit == "radians" and unwrapped else unit
-    first = 0.0 if numbers.min() >= 0 else -TURNS[kind] / 2
-    units = _units(numbers, angles=kind, first=first)
-    return Directions(on_circles(numbers, kind), labels, source, data_hash, units)
+    units = _units(numbers, angles=kind, first=_first(numbers, TURNS[kind]))
+    vectors = on_circles(numbers, kind)
+    return Directions(vectors, labels, class_names, source, data_hash, units)
+
+
+def _first(angles: np.ndarray, turn: float) -> float:
+    """Return the angle from which one turn goes that holds them all, as far as one does."""
+    low, high, rounding = angles.min(), angles.max(), 1e-6 * turn
+    starts = (0.0, -turn / 2, -turn, float(low))
+    holds = (s for s in starts if s - rounding <= low and high <= s + turn + rounding)
+    return next(holds, 0.0 if low >= 0 else -turn / 2)
 
 
 def _units(numbers: np.ndarray, **options) -> Units:
     return Units(numbers.shape[1:], {"float64": 1}, **options)
 
 
-def _classes(cells: np.ndarray) -> np.ndarray:
+def _classes(cells: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return whole numbers as they are, others by their places, and then what these stand for."""
     if (np.abs(cells) < _LARGEST).all() and (cells == np.rint(cells)).all():
-        return cells.astype(np.int64)
-    return _places(cells, cells)
+        return cells.astype(np.int64), []
+    return _places(cells, cells), [f"{cell:g}" for cell in np.unique(cells[cells != MISSING])]
 
 
 def _places(labels: np.ndarray, among: np.ndarray) -> np.ndarray:

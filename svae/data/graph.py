@@ -57,10 +57,10 @@ def load(
     return replace(data, source=_source(parts, featureless), class_names=_names(parts))
 
 
-def _names(parts: Parts) -> Sequence[str | int]:
+def _names(parts: Parts) -> Sequence[str]:
     """Return what labels stand for, nothing where they stand for themselves."""
     names = parts.class_names
-    return () if [*names] == [*range(len(names))] else names
+    return () if [*names] == [*map(str, range(len(names)))] else names
 
 
 def _features(parts: Parts, featureless: str) -> Tensor | int:

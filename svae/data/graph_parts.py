@@ -29,7 +29,7 @@ class Parts:
     labels: np.ndarray | None = None
     nodes: int | None = None
     notes: tuple[str, ...] = ()
-    class_names: Sequence[str | int] = ()
+    class_names: Sequence[str] = ()
 
     def checked(self) -> "Parts":
         """Return the same with the number of its nodes.
@@ -80,7 +80,7 @@ def finite(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def classes(labels: np.ndarray) -> tuple[np.ndarray, list[str | int]]:
+def classes(labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return labels (N,), whole numbers or words, as 0, 1, ... in their order, and what they were.
 
     Raises:
@@ -90,4 +90,4 @@ def classes(labels: np.ndarray) -> tuple[np.ndarray, list[str | int]]:
         found = f"{labels.dtype} {labels.shape}"
         raise ValueError(f"labels: expected whole numbers or words (N,), found {found}")
     names, numbers = np.unique(labels, return_inverse=True)
-    return numbers.astype(np.int64), names.tolist()
+    return numbers.astype(np.int64), [*map(str, names.tolist())]

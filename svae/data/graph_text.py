@@ -202,14 +202,13 @@ def _numbers(rows: list[list[str]], path: Path) -> np.ndarray:
         raise ValueError(f"{path}: expected numbers, found {bad!r}") from None
 
 
-def _labels(rows: list[list[str]], path: Path) -> tuple[np.ndarray, list[str | int]]:
+def _labels(rows: list[list[str]], path: Path) -> tuple[np.ndarray, list[str]]:
     """Return labels as 0, 1, ... in their natural order, and what they were."""
     if len(rows[0]) != 1:
         raise ValueError(f"{path}: {len(rows[0])} labels of a node, expected one")
     names = sorted({row[0] for row in rows}, key=_natural)
     numbers = {name: number for number, name in enumerate(names)}
-    found = np.array([numbers[row[0]] for row in rows])
-    return found, [int(name) for name in names] if all(map(str.isdecimal, names)) else names
+    return np.array([numbers[row[0]] for row in rows]), names
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

@@ -180,8 +180,8 @@ class DataSet:
     of what is generated, of all that it follows from, as its last digits may depend on the machine.
     `fingerprint` is that of which rows are in which split. Where a data set of a person's own gives
     none, the observations of the splits stand for both. `given_units` are those of what was read,
-    where rows have others. `class_names` are what the labels 0, 1, ... stand for, texts or numbers,
-    empty where they stand for themselves.
+    where rows have others. `class_names` are what the labels 0, 1, ... stand for, empty where they
+    stand for themselves.
     """
 
     train: Split
@@ -194,7 +194,7 @@ class DataSet:
     source: str = ""
     data_hash: str | None = None
     given_units: Units | None = None
-    class_names: Sequence[str | int] = ()
+    class_names: Sequence[str] = ()
 
     @property
     def units(self) -> Units:
@@ -221,7 +221,8 @@ class DataSet:
     @property
     def naming(self) -> dict[str, np.ndarray]:
         """The array `class_names` by its name, nothing where labels stand for themselves."""
-        return {"class_names": np.array(self.class_names)} if len(self.class_names) else {}
+        names = [*map(str, self.class_names)]
+        return {"class_names": np.array(names)} if names else {}
 
     @property
     def is_labelled(self) -> bool:

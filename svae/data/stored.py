@@ -37,7 +37,7 @@ def dump(data: DataSet) -> bytes:
     about = {word: getattr(data, word) for word in _WORDS}
     about |= {"image_shape": data.image_shape, "fingerprint": data.split_hash}
     about |= {"units": data.units.saved(), "splits": splits}
-    about["class_names"] = list(data.class_names)
+    about |= {"class_names": [*map(str, data.class_names)]}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
     return buffer.getvalue()

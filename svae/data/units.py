@@ -67,29 +67,30 @@ class Units:
                 f"{found(array)}"
             )
         if self.angles is not None:
-            self._check_angles(array, name)
-            circles = on_circles(array, self.angles)
-            return torch.from_numpy(circles.astype(np.float32).reshape(len(array), -1))
+            return self._circles(array.astype(np.float64), name)
         planes = array if self.channels is None else np.moveaxis(array, self.channels, 1)
         rows = torch.from_numpy(planes.astype(np.float32).reshape(len(array), -1))
         if self.is_direction:
             return normalised(rows, name)
         return rows if divisor == 1 else rows / divisor
 
-    def _check_angles(self, array: np.ndarray, name: str) -> None:
-        turn = TURNS[self.angles]
-        if self.angles == "radians" and (furthest := np.abs(array).max()) > turn + TOLERANCE:
+    def _circles(self, angles: np.ndarray, name: str) -> Tensor:
+        furthest = np.abs(angles).max()
+        if self.angles == "radians" and furthest > TURNS["radians"] + TOLERANCE:
             raise ValueError(
                 f"{name}: expected angles in radians, as this run was trained on, got "
                 f"{furthest:g}, more than a turn"
             )
+        points = on_circles(angles, self.angles).astype(np.float32)
+        return torch.from_numpy(points.reshape(len(angles), -1))
 
     def observations(self, rows: Tensor) -> np.ndarray:
         """Return rows (..., D) as observations (..., *shape), float32, in the units of the data."""
         if self.angles is not None:
             points = rows.unflatten(-1, (-1, 2)).cpu().numpy()
             found = np.arctan2(points[..., 1], points[..., 0]) * (TURNS[self.angles] / (2 * np.pi))
-            return (found - self.first) % TURNS[self.angles] + self.first
+            found = (found - self.first) % TURNS[self.angles] + self.first
+            return found.reshape(*rows.shape[:-1], *self.shape)
         scaled = (rows if self.unit == 1 else rows * self.unit).cpu().numpy()
         if self.channels is None:
             return scaled.reshape(*rows.shape[:-1], *self.shape)
@@ -128,7 +129,8 @@ class Units:
     def saved(self) -> dict[str, Any]:
         """Return it as plain values, for a checkpoint."""
         plain = {"shape": [int(n) for n in self.shape], "divisors": dict(self.divisors)}
-        others = ("highest", "is_direction", "channels", "angles", "first")
+        others = ["highest", "is_direction", "channels"]
+        others += [] if self.angles is None else ["angles", "first"]
         return plain | {name: getattr(self, name) for name in others}
 
 

@@ -104,7 +104,7 @@ def _check_finite(results: dict, best_epoch: int) -> None:
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getbuffer())
 
 

@@ -262,6 +262,7 @@ class _Training:
 
 def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Progress:
     """Return the state of a run, with its optimiser: that of its folder if it was `resumed`."""
+    best = None
     if resumed and (saved := folder.path / "checkpoints" / "last.pt").exists():
         # a damaged one is reported before the optimiser takes its second
         best = checkpoint.load(saved).get("best")
@@ -276,7 +277,8 @@ def _progress(experiment: Experiment, folder: RunFolder, *, resumed: bool) -> Pr
         "split_hash": experiment.data.split_hash,
     }
     if spec.kind == "vectors":
-        about["units"] = experiment.data.units.saved()
+        # those that the run began with: its codec takes and gives the same all along
+        about["units"] = best.get("units") if best else experiment.data.units.saved()
     optimizer = build.optimizer(experiment.config, experiment.model)
     progress = Progress(experiment.model, optimizer, about, folder)
     if resumed:

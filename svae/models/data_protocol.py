@@ -35,7 +35,7 @@ def _check_data(part: Part, data: DataSet, *, is_stored: bool = False) -> None:
     if data.likelihood != "edges":
         for name in ("train", "validation", "test"):
             _check_split(part, data, name, getattr(data, name))
-        _check_names(part, data)
+    _check_names(part, data)
     if isinstance(data.likelihood, str) or not is_stored:
         _check_likelihood(part, data.likelihood, data.spec.features)
     shape = data.image_shape
@@ -47,10 +47,16 @@ def _check_data(part: Part, data: DataSet, *, is_stored: bool = False) -> None:
 
 
 def _check_names(part: Part, data: DataSet) -> None:
-    splits = [data.train, data.validation, data.test] if len(data.class_names) else []
-    found = [int(split.labels.max()) for split in splits if split.labels is not None]
-    if (highest := max(found, default=MISSING)) >= (count := len(data.class_names)) > 0:
-        part.refuse(f"has {count} class_names and the label {highest}", "a name for every label")
+    names = data.class_names
+    if isinstance(names, str) or not hasattr(names, "__len__"):
+        part.refuse(f"has the class_names {names!r:.40}", "a list of texts")
+    if not len(names):
+        return
+    for split in (data.train, data.validation, data.test):
+        for label in [] if split.labels is None else split.labels.unique().tolist():
+            if not MISSING <= label < len(names):
+                wanted = f"{MISSING} to {len(names) - 1}"
+                part.refuse(f"has {len(names)} class_names and the label {label}", wanted)
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:

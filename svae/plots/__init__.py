@@ -4,6 +4,7 @@ Importing a module of this package imports matplotlib, which takes half a second
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,9 @@ def write(
     for name, draw in drawings.items():
         path = folder / f"{name}.png"
         try:
-            draw().savefig(path, dpi=150)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # that the font has none for
+                draw().savefig(path, dpi=150)
         except Missing as missing:
             tell(f"a figure that cannot be drawn of this run is left out: {name} ({missing})")
         except Exception as error:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from svae.data.splits import MISSING, DataSet
 from svae.plots import Missing
 from svae.plots.decoded import draw_rows, mean_of
-from svae.plots.style import class_text, classes_of, figure
+from svae.plots.style import BRIEF, Classes, figure
 
 
 def confusion(latents: dict[str, np.ndarray]) -> Figure:
@@ -17,13 +17,14 @@ def confusion(latents: dict[str, np.ndarray]) -> Figure:
         Missing: without labels of the test set.
     """
     known = latents["labels"] != MISSING
-    labels, predicted = (classes_of(latents, name)[known] for name in ("labels", "predicted"))
+    labels, predicted = latents["labels"][known], latents["predicted"][known]
     if not len(labels):
         raise Missing("no labels")
-    names, places = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
-    counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, tuple(places.reshape(2, -1)), 1)
-    side = 2 + 0.5 * len(names)
+    classes = Classes(np.concatenate([labels, predicted]), latents.get("class_names", ()))
+    texts = [classes.text(number) for number in classes.found]
+    counts = np.zeros((len(texts), len(texts)), int)
+    np.add.at(counts, tuple(classes.ranks.reshape(2, -1)), 1)
+    side = 2 + 0.5 * len(texts)
     accuracy = (labels == predicted).mean()
     chart = figure(side + 0.6, side, f"classes of the test set, {accuracy:.2%} predicted rightly")
     axes = chart.subplots()
@@ -34,10 +35,9 @@ def confusion(latents: dict[str, np.ndarray]) -> Figure:
         if count:
             axes.text(column, row, count, ha="center", va="center", color=colour, fontsize="small")
     axes.set(xlabel="predicted", ylabel="label")
-    texts = [class_text(name) for name in names]
-    turned = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > 3 else {}
-    axes.set_xticks(range(len(names)), texts, rotation_mode="anchor", **turned)
-    axes.set_yticks(range(len(names)), texts)
+    turned = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > BRIEF else {}
+    axes.set_xticks(range(len(texts)), texts, rotation_mode="anchor", **turned)
+    axes.set_yticks(range(len(texts)), texts)
     return chart
 
 

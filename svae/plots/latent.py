@@ -5,7 +5,15 @@ from matplotlib.figure import Figure
 
 from svae.manifolds import Manifold, Product, Sphere
 from svae.plots import Missing
-from svae.plots.style import COLOURS, class_legend, classes_of, figure, name_classes, scatter
+from svae.plots.style import (
+    COLOURS,
+    Classes,
+    class_legend,
+    classes_of,
+    figure,
+    name_classes,
+    scatter,
+)
 
 _PANELS = 12  # of a product
 
@@ -69,10 +77,10 @@ def kl_by_dimension(loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.sort((loc**2 + square - 1 - np.log(square)).mean(0) / 2)[::-1]
 
 
-def hammer(axes, points: np.ndarray, labels: np.ndarray | None) -> None:
+def hammer(axes, points: np.ndarray, classes: Classes | None) -> None:
     """Draw points of S^2 on axes made with `projection="hammer"`: equal areas stay equal."""
-    scatter(axes, *_longitude_and_latitude(points), labels)
-    name_classes(axes, points, labels, _longitude_and_latitude)
+    scatter(axes, *_longitude_and_latitude(points), classes)
+    name_classes(axes, points, classes, _longitude_and_latitude)
     axes.grid(alpha=0.4)
     axes.set(xticklabels=[], yticklabels=[])
 
@@ -83,40 +91,40 @@ def _longitude_and_latitude(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
-def _circle(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+def _circle(loc: np.ndarray, classes: Classes | None, whose: str) -> Figure:
     """Draw one ring per class, the points spread over its width to be seen."""
-    rings = "" if labels is None else ", one ring per class"
+    rings = "" if classes is None else ", one ring per class"
     chart = figure(6.8, 5.8, f"posterior means of {whose} on the circle{rings}")
-    _rings(chart.subplots(subplot_kw={"projection": "polar"}), loc, labels)
-    class_legend(chart, labels)
+    _rings(chart.subplots(subplot_kw={"projection": "polar"}), loc, classes)
+    class_legend(chart, classes)
     return chart
 
 
-def _rings(axes, loc: np.ndarray, labels: np.ndarray | None) -> None:
+def _rings(axes, loc: np.ndarray, classes: Classes | None) -> None:
     angle = np.arctan2(loc[:, 1], loc[:, 0])
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
-    rank = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
-    scatter(axes, angle, 8 + rank + jitter, labels)
+    rank = np.zeros(len(loc)) if classes is None else classes.ranks
+    scatter(axes, angle, 8 + rank + jitter, classes)
     axes.set(ylim=(0, 9 + rank.max()), yticks=[])
     axes.grid(alpha=0.4)
 
 
-def _sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+def _sphere(loc: np.ndarray, classes: Classes | None, whose: str) -> Figure:
     chart = figure(8.4, 8.2, f"posterior means of {whose} on the sphere")
     grid = chart.add_gridspec(2, 2)
     above = chart.add_subplot(grid[0, :], projection="hammer")
-    hammer(above, loc, labels)
+    hammer(above, loc, classes)
     above.set_title("Hammer's equal-area map (grid: 30 degrees east, 15 north)", fontsize="medium")
     sides = ((1, "the globe, seen from 0 east, 27 north"), (-1, "from 180 east, 27 south"))
     for column, (side, name) in enumerate(sides):
         axes = chart.add_subplot(grid[1, column])
-        globe(axes, loc, labels, side)
+        globe(axes, loc, classes, side)
         axes.set_title(name, fontsize="medium")
-    class_legend(chart, labels)
+    class_legend(chart, classes)
     return chart
 
 
-def globe(axes, points: np.ndarray, labels: np.ndarray | None, side: int = 1) -> None:
+def globe(axes, points: np.ndarray, classes: Classes | None, side: int = 1) -> None:
     """Draw the half of S^2 that is seen from (2, 0, 1), or from the opposite with `side` -1."""
     towards = side * np.array([2.0, 0.0, 1.0]) / np.sqrt(5)
     right = np.array([-towards[1], towards[0], 0]) / np.hypot(towards[0], towards[1])
@@ -126,7 +134,7 @@ def globe(axes, points: np.ndarray, labels: np.ndarray | None, side: int = 1) ->
         axes.plot(*seen.T, color=COLOURS[9], lw=0.6, zorder=0)
     turn = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(turn), np.sin(turn), color=COLOURS[8], lw=1)
-    scatter(axes, *(points @ basis).T, labels, points @ towards >= 0)
+    scatter(axes, *(points @ basis).T, classes, points @ towards >= 0)
     axes.set_aspect("equal")
     axes.axis("off")
 
@@ -143,7 +151,7 @@ def _graticule() -> list[np.ndarray]:
     ]
 
 
-def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+def _great_sphere(loc: np.ndarray, classes: Classes | None, whose: str) -> Figure:
     nearest, share = _nearest_great_sphere(loc)
     chart = figure(8.4, 4.6)
     d = loc.shape[1] - 1
@@ -152,8 +160,8 @@ def _great_sphere(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Fig
         f"(holds {share:.0%} of the squared length; Hammer's equal-area map)",
         fontsize="medium",
     )
-    hammer(chart.subplots(subplot_kw={"projection": "hammer"}), nearest, labels)
-    class_legend(chart, labels)
+    hammer(chart.subplots(subplot_kw={"projection": "hammer"}), nearest, classes)
+    class_legend(chart, classes)
     return chart
 
 
@@ -165,7 +173,7 @@ def _nearest_great_sphere(loc: np.ndarray) -> tuple[np.ndarray, float]:
     return nearest / np.linalg.norm(nearest, axis=1, keepdims=True), share
 
 
-def _factors(loc: np.ndarray, labels: np.ndarray | None, whose: str, manifold: Product) -> Figure:
+def _factors(loc: np.ndarray, classes: Classes | None, whose: str, manifold: Product) -> Figure:
     """Draw a panel for each factor, of many for the first ones."""
     ends = np.cumsum([factor.ambient_dim for factor in manifold.factors])
     parts = list(zip(manifold.factors, np.split(loc, ends[:-1], axis=1), strict=True))[:_PANELS]
@@ -182,28 +190,28 @@ def _factors(loc: np.ndarray, labels: np.ndarray | None, whose: str, manifold: P
             axes.set_title(f"{factor} ({share:.0%} on a great S^2)", fontsize="medium")
         else:
             axes.set_title(str(factor), fontsize="medium")
-        draw(axes, points, labels)
-    class_legend(chart, labels)
+        draw(axes, points, classes)
+    class_legend(chart, classes)
     return chart
 
 
-def _plane(loc: np.ndarray, labels: np.ndarray | None, whose: str) -> Figure:
+def _plane(loc: np.ndarray, classes: Classes | None, whose: str) -> Figure:
     chart = figure(6.8, 5.8, f"posterior means of {whose}")
-    _axes_of_plane(chart.subplots(), loc, labels)
-    class_legend(chart, labels)
+    _axes_of_plane(chart.subplots(), loc, classes)
+    class_legend(chart, classes)
     return chart
 
 
-def _axes_of_plane(axes, loc: np.ndarray, labels: np.ndarray | None) -> None:
+def _axes_of_plane(axes, loc: np.ndarray, classes: Classes | None) -> None:
     if loc.shape[1] == 1:
-        ranks = np.zeros(len(loc)) if labels is None else np.unique(labels, return_inverse=True)[1]
+        ranks = np.zeros(len(loc)) if classes is None else classes.ranks
         jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(loc))
-        scatter(axes, loc[:, 0], ranks + jitter, labels)
-        axes.set(xlabel="z1", ylabel="" if labels is None else "one row per class", yticks=[])
+        scatter(axes, loc[:, 0], ranks + jitter, classes)
+        axes.set(xlabel="z1", ylabel="" if classes is None else "one row per class", yticks=[])
     else:
         points, names = _principal(loc)
-        scatter(axes, *points.T, labels)
-        name_classes(axes, points, labels)
+        scatter(axes, *points.T, classes)
+        name_classes(axes, points, classes)
         axes.set(xlabel=names[0], ylabel=names[1])
         axes.set_aspect("equal", "datalim")
     axes.grid(alpha=0.3)

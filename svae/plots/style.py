@@ -1,6 +1,7 @@
 """What all figures have in common: size, colours, legends."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -37,7 +38,7 @@ CLASS_COLOURS = (
     "#000000",
 )
 
-_BRIEF, _LONG = 3, 24  # letters of what a class is called
+BRIEF, _LONG = 3, 24  # letters of what a class is called
 
 
 def figure(width: float, height: float, title: str | None = None) -> Figure:
@@ -74,65 +75,76 @@ def show_ends(axes, lines: Iterable[Sequence[float]]) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def classes_of(latents: Mapping[str, np.ndarray], name: str = "labels") -> np.ndarray | None:
-    """Return the classes (N,) under that name by what they are called, None where there are none.
+@dataclass(frozen=True)
+class Classes:
+    """The classes of points: `numbers` (N,), MISSING where there is none, and their names."""
 
-    A label that is missing is no text, or -1 where classes are called by numbers.
-    """
-    labels, names = latents.get(name), latents.get("class_names")
-    if labels is None or names is None:
-        return labels
-    missing = "" if names.dtype.kind == "U" else MISSING
-    return np.where(labels == MISSING, missing, names[labels])
+    numbers: np.ndarray
+    names: Sequence[str] = ()
+
+    @property
+    def found(self) -> np.ndarray:
+        """The number of each class that there is, in increasing order."""
+        return np.unique(self.numbers)
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """The places (N,) of the classes of the points in `found`."""
+        return np.unique(self.numbers, return_inverse=True)[1]
+
+    def text(self, number: int) -> str:
+        """Return what a class is called, as matplotlib shows it: not too long, and no formula."""
+        if number == MISSING:
+            return "no label"
+        name = str(self.names[number]) if len(self.names) else str(number)
+        shown = "".join(letter if letter.isprintable() else "?" for letter in name) or "(empty)"
+        if len(shown) > _LONG:
+            shown = f"{shown[: _LONG // 2]}…{shown[1 - _LONG // 2 :]}"
+        return shown.replace("$", r"\$")
 
 
-def scatter(axes, x, y, labels: np.ndarray | None, shown: np.ndarray | slice = slice(None)) -> None:
+def classes_of(latents: Mapping[str, np.ndarray]) -> Classes | None:
+    """Return the classes of observations, None without labels."""
+    labels = latents.get("labels")
+    return None if labels is None else Classes(labels, latents.get("class_names", ()))
+
+
+def scatter(axes, x, y, classes: Classes | None, shown: np.ndarray | slice = slice(None)) -> None:
     """Scatter points, one colour per class, in an order that lets no class cover another.
 
     Of them all, those that the mask `shown` takes: so a class has its colour in every part.
     """
     size = np.clip(16_000 / max(len(x), 1), 4, 16)  # the same in every part
     x, y, colours = np.asarray(x)[shown], np.asarray(y)[shown], CLASS_COLOURS[0]
-    if labels is not None:
-        ranks = np.unique(labels, return_inverse=True)[1] % len(CLASS_COLOURS)
+    if classes is not None:
+        ranks = classes.ranks % len(CLASS_COLOURS)
         colours = np.array(CLASS_COLOURS)[ranks[shown]]
         order = np.random.default_rng(0).permutation(len(colours))
         x, y, colours = x[order], y[order], colours[order]
     axes.scatter(x, y, c=colours, lw=0, s=size)
 
 
-def name_classes(axes, points: np.ndarray, labels: np.ndarray | None, place=tuple) -> None:
+def name_classes(axes, points: np.ndarray, classes: Classes | None, place=tuple) -> None:
     """Write the name of each class on one of its points (N, m), for whom colours do not tell.
 
     On the nearest to their mean, which may lie where there are none; `place` takes it to x and y.
     """
-    if labels is None:
+    if classes is None:
         return
     style = {"path_effects": [withStroke(linewidth=3, foreground="white")], "weight": "bold"}
-    for name in np.unique(labels[~_is_missing(labels)]):
-        mine = points[labels == name]
+    for number in classes.found[classes.found != MISSING]:
+        mine = points[classes.numbers == number]
         where = place(mine[np.linalg.norm(mine - mine.mean(0), axis=1).argmin()])
-        text = class_text(name)
-        size = "x-large" if len(text) <= _BRIEF else "medium"
+        text = classes.text(number)
+        size = "x-large" if len(text) <= BRIEF else "medium"
         axes.annotate(text, where, ha="center", va="center", fontsize=size, **style)
 
 
-def class_legend(chart: Figure, labels: np.ndarray | None) -> None:
+def class_legend(chart: Figure, classes: Classes | None) -> None:
     """Name the colours of the classes to the right of everything."""
-    if labels is None:
+    if classes is None:
         return
-    names = np.unique(labels)
-    texts = ["no label" if _is_missing(name) else class_text(name) for name in names]
-    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names))]
+    texts = [classes.text(number) for number in classes.found]
+    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(texts))]
     handles = [Line2D([], [], ls="", marker="o", color=c) for c in colours]
     chart.legend(handles, texts, loc="outside right center", frameon=False, title="class")
-
-
-def class_text(name: object) -> str:
-    """Return what a class is called as matplotlib shows it: not too long, and no formula."""
-    text = str(name)
-    return (text if len(text) <= _LONG else f"{text[: _LONG - 1]}…").replace("$", r"\$")
-
-
-def _is_missing(classes: np.ndarray | np.generic) -> np.ndarray:
-    return classes == ("" if classes.dtype.kind == "U" else MISSING)

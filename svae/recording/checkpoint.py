@@ -317,7 +317,7 @@ class _Units(BaseModel, strict=True, extra="forbid"):
     is_direction: bool
     channels: _Count | None = Field(None, le=7)
     angles: Literal["degrees", "radians", "unwrapped"] | None = None
-    first: float = Field(0.0, ge=-360, le=0)
+    first: float = Field(0.0, allow_inf_nan=False)
 
 
 class _Best(BaseModel, strict=True):

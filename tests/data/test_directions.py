@@ -36,6 +36,10 @@ def test_angles_become_points_of_circles(tmp_path):
         ({"unit": "degrees"}, "0,359\n", {"angles": "degrees", "first": 0.0}),
         ({"unit": "degrees"}, "-1,90\n", {"angles": "degrees", "first": -180.0}),
         ({"unit": "radians", "unwrapped": False}, "0,3\n", {"angles": "radians"}),
+        ({"unit": "degrees"}, "-350,-1\n", {"angles": "degrees", "first": -360.0}),
+        ({"unit": "degrees"}, "-10,340\n", {"angles": "degrees", "first": -10.0}),
+        ({"unit": "degrees"}, "-1e-13,340\n", {"angles": "degrees"}),
+        ({"unit": "radians"}, "4,9\n", {"angles": "unwrapped", "first": 4.0}),
         ({"unit": "radians"}, "1,9\n", {"angles": "unwrapped"}),
         ({"unit": "vectors"}, ".6,.8\n", {"is_direction": True}),
         ({"unit": "vectors", "likelihood": "gaussian"}, ".6,.8\n", {"is_direction": True}),
@@ -46,6 +50,11 @@ def test_a_person_s_units_are_those_of_the_file(tmp_path, options, text, expecte
     assert data.units == Units((2,), {"float64": 1}, **expected)
     given = np.array([[float(cell) for cell in text.split(",")]])
     torch.testing.assert_close(data.units.rows(given), data.train.values[:1])
+
+
+def test_labels_that_are_no_whole_numbers_are_called_by_them(tmp_path):
+    data = directions.load(_write(tmp_path, "phi,label\n" + "1,.5\n2,1.5\n" * 20), unit="radians")
+    assert (data.classes, data.class_names) == ([0, 1], ["0.5", "1.5"])
 
 
 def test_unit_vectors_are_read_and_rounding_is_mended(tmp_path):

@@ -149,14 +149,20 @@ def test_features_and_labels_are_those_of_the_file(tmp_path, kind):
 
 @pytest.mark.parametrize("suffix", ["npz", "csv"])
 def test_labels_that_are_other_numbers_are_called_by_them(tmp_path, suffix):
-    labels = np.array([20, 3, 100])[np.arange(34) % 3]
+    labels = np.array([20, 3, 2**62])[np.arange(34) % 3]
     table = "label\n" + _as_csv(labels[:, None].tolist())
     if suffix == "npz":
         data = graph.load(npz(tmp_path, edges=EDGES, labels=labels))
     else:
         data = graph.load(write(tmp_path, edges=_as_csv(EDGES.T), labels=table))
     names = data.naming["class_names"]
-    np.testing.assert_array_equal(names[data.test.labels], labels)
+    np.testing.assert_array_equal(names[data.test.labels], labels.astype(str))
+
+
+def test_words_that_look_like_one_number_are_two_classes(tmp_path):
+    table = "label\n" + "07\n7\n" * 17
+    data = graph.load(write(tmp_path, edges=_as_csv(EDGES.T), labels=table))
+    assert {*data.naming["class_names"]} == {"07", "7"}
 
 
 def test_most_zeros_are_kept_sparse(tmp_path):

@@ -37,7 +37,12 @@ WRONG = {
     "above 1": (_data(ROWS * 5, likelihood="bernoulli"), "train values from 0.0"),
     "a name": (_data(likelihood="poisson"), "has the likelihood poisson, expected bernoulli, g"),
     "a shape": (_data(image_shape=(2, 2)), "image_shape (2, 2), expected (height, width) of 6"),
-    "names": (_data(labels=LABELS, class_names=["a", "b"]), "2 class_names and the label 2, exp"),
+    "names": (
+        _data(labels=LABELS, class_names=["a", "b"]),
+        "2 class_names and the label 2, expected -1 to 1",
+    ),
+    "one name": (_data(labels=LABELS, class_names="abc"), "class_names 'abc', expected a list"),
+    "no names": (_data(labels=LABELS, class_names=None), "class_names None, expected a list"),
     "a class": (_data(likelihood=torch.nn.Linear), "data: has the class Linear as likelihood"),
 }
 

@@ -18,7 +18,7 @@ from svae.plots.classes import confusion
 from svae.plots.directions import directions
 from svae.plots.latent import globe, hammer, kl_by_dimension, latent_space, spreads
 from svae.plots.sampler import sampler
-from svae.plots.style import CLASS_COLOURS, figure, name_classes
+from svae.plots.style import CLASS_COLOURS, Classes, figure, name_classes
 from svae.plots.training import curves
 from svae.tasks import task_of
 
@@ -232,7 +232,7 @@ def test_a_class_has_its_colour_on_both_sides_of_the_globe():
     seen = points @ np.array([2.0, 0.0, 1.0]) >= 0
     labels = np.where(seen, rng.integers(3, 6, 60), rng.integers(0, 3, 60))
     axes = figure(4, 4).subplots()
-    globe(axes, points, labels)
+    globe(axes, points, Classes(labels))
     found = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
     assert found == {to_rgba(colour) for colour in CLASS_COLOURS[3:6]}
 
@@ -253,7 +253,7 @@ def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
     points = np.column_stack([np.cos(turn), np.sin(turn), np.full(20, 0.5)])
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     axes = figure(4, 4).add_subplot(projection="hammer")
-    hammer(axes, points, np.full(20, 7))
+    hammer(axes, points, Classes(np.full(20, 7)))
     (text,) = axes.texts
     assert text.get_text() == "7"
     assert text.xy == pytest.approx((0.05 - np.pi, np.arctan(0.5)), abs=0.02)
@@ -264,8 +264,13 @@ def test_a_class_is_named_where_its_points_are_also_across_the_date_line():
     [
         ({}, ["no label", "0", "1"]),
         ({"class_names": np.array(["_cat", "a$b$"])}, ["no label", "_cat", r"a\$b\$"]),
-        ({"class_names": np.array(["x" * 25, "y"])}, ["no label", "x" * 23 + "…", "y"]),
-        ({"class_names": np.array([3, 20])}, ["no label", "3", "20"]),
+        (
+            {"class_names": np.array(["x" * 30, ""])},
+            ["no label", f"{'x' * 12}…{'x' * 11}", "(empty)"],
+        ),
+        ({"class_names": np.array(["small", "large"])}, ["no label", "small", "large"]),
+        ({"class_names": np.array(["one", "one"])}, ["no label", "one", "one"]),
+        ({"class_names": np.array(["\ud800\n", "-1"])}, ["no label", "??", "-1"]),
     ],
 )
 def test_classes_are_called_as_they_were_in_the_data(names, called):
@@ -274,6 +279,7 @@ def test_classes_are_called_as_they_were_in_the_data(names, called):
     chart = latent_space(latents, "some", Sphere(2))
     assert [text.get_text() for text in chart.legends[0].get_texts()] == called
     assert {text.get_text() for text in chart.axes[0].texts} == {*called[1:]}
+    assert len(chart.axes[0].texts) == 2
     axes = confusion(latents).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == called[1:]
     assert sorted(text.get_text() for text in axes.texts) == ["1", "2"]
@@ -283,7 +289,7 @@ def test_classes_are_called_as_they_were_in_the_data(names, called):
 def test_a_class_in_two_parts_is_named_on_one_of_its_points():
     points = np.array([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.1, 0.0]])
     axes = figure(4, 4).subplots()
-    name_classes(axes, points, np.full(4, 7))
+    name_classes(axes, points, Classes(np.full(4, 7)))
     (text,) = axes.texts
     assert text.xy in [tuple(point) for point in points]
 
